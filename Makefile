@@ -1,0 +1,47 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Everything lives in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt
+
+.PHONY: help demo test lint serve bench constraints clean
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+demo: $(VENV)/.demo ## classify twenty photographs through the defence over HTTP
+	@$(BIN)/python scripts/demo.py
+
+test: $(VENV)/.test ## run all tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.test $(VENV)/.lint ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+serve: $(VENV)/.serve ## start the service on http://127.0.0.1:8080
+	@$(BIN)/warpguard serve $(ARGS)
+
+bench: $(VENV)/.test ## measure speed: the defences, Inception V3 beside them, health under load
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+constraints: $(VENV)/.test $(VENV)/.lint ## pin the versions that are installed now
+	@{ echo "# The versions that warpguard is tested with. Made by: make constraints"; \
+	   $(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.txt
+
+clean: ## remove the environment and all caches of the tools
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "warpguard needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.serve: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.%: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[$*]'
+	@touch $@

@@ -1,0 +1,125 @@
+"""What a served model declares about itself: its input, its scaling, its labels, where it is from."""
+
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from models.errors import ManifestError
+
+ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+"""Lower-case letters, digits, dots, dashes and underscores: safe as a file name and in a URL."""
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+"""A SHA-256 digest in lower-case hexadecimal."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class GraphInput(_Frozen):
+    """The graph's one image input: FP32, any batch size, a fixed height and width."""
+
+    name: str = "input"
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
+    height_px: int = Field(299, ge=8, le=4096)
+    width_px: int = Field(299, ge=8, le=4096)
+
+
+class GraphOutput(_Frozen):
+    """The graph's class scores: FP32 of shape (batch, classes)."""
+
+    name: str = "logits"
+    kind: Literal["logits", "probabilities"] = "logits"
+
+
+class Resize(_Frozen):
+    """How an image that is not already of the input's size gets there.
+
+    ``crop`` keeps the aspect ratio: the central ``crop_fraction`` of the largest rectangle of the
+    input's proportions is taken. ``squash`` resizes the whole image, proportions or not.
+    """
+
+    mode: Literal["crop", "squash"] = "crop"
+    crop_fraction: float = Field(0.875, gt=0.0, le=1.0)
+
+
+class Scaling(_Frozen):
+    """From pixels in [0, 255] to the graph's values: ``(pixel - mean) / std``, for R, G, B."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    @model_validator(mode="after")
+    def _divisible(self) -> Self:
+        if any(value <= 0 for value in self.std):
+            raise ValueError(f"std must be positive, got {self.std}")
+        return self
+
+
+class Manifest(_Frozen):
+    """One model's manifest.
+
+    ``sha256`` is the digest of the ONNX file, filled in by the store; ``weights_sha256`` that of
+    the file the graph was built from, where there is one. ``recipe`` names the builder and its
+    revision, so that a graph built by an older one is built anew. ``reported_top1`` is the accuracy
+    on ImageNet's validation set that the source reports, in [0, 1].
+    """
+
+    name: ModelName
+    input: GraphInput = GraphInput()
+    output: GraphOutput = GraphOutput()
+    resize: Resize = Resize()
+    scaling: Scaling
+    labels: Literal["imagenet-1k"] | tuple[str, ...] = "imagenet-1k"
+    source: str = ""
+    licence: str = ""
+    reported_top1: float | None = Field(None, ge=0.0, le=1.0)
+    recipe: str | None = None
+    weights_sha256: Sha256 | None = None
+    sha256: Sha256 | None = None
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The class names, in the order of the graph's output."""
+        return imagenet_labels() if self.labels == "imagenet-1k" else tuple(self.labels)
+
+    @classmethod
+    def parse(cls, text: str | bytes, origin: str) -> Self:
+        """Read a manifest from JSON.
+
+        Args:
+            text: the JSON document.
+            origin: where it is from, for the error message.
+
+        Raises:
+            ManifestError: it is not JSON, or a field is unknown, missing or out of range.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(map(str, e['loc'])) or 'document'}: {e['msg']}" for e in error.errors()
+            )
+            raise ManifestError(f"The manifest {origin} is not valid: {problems}") from None
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a manifest from a JSON file.
+
+        Raises:
+            ManifestError: the file cannot be read or is not a manifest.
+        """
+        try:
+            text = path.read_bytes()
+        except OSError as error:
+            raise ManifestError(f"The manifest {path} cannot be read: {error.strerror}") from None
+        return cls.parse(text, str(path))
+
+
+@cache
+def imagenet_labels() -> tuple[str, ...]:
+    """The 1000 class names of ImageNet-1k, index 0 being "tench"."""
+    return tuple(files("models").joinpath("imagenet1k_labels.txt").read_text("utf-8").splitlines())
