@@ -1,0 +1,102 @@
+"""RDG, Random Distortion over Grids (Qiu et al. 2020, arXiv 2005.13712, Algorithm 1)."""
+
+from dataclasses import dataclass
+from random import Random
+from typing import ClassVar
+
+import numpy as np
+
+from defenses.index_maps import IndexMap, gather, scatter_add
+from defenses.operation import (
+    Draw,
+    Gradient,
+    Image,
+    ImageError,
+    Operation,
+    image_size,
+    is_integer,
+    is_number,
+    require,
+)
+
+CORNERS = ("random", "top-left", "top-right", "bottom-left", "bottom-right")
+
+
+@dataclass(frozen=True, eq=False)
+class GridDistortionDraw(Draw):
+    """The index maps of one distortion: output pixel (i, j) reads (rows[i], columns[j])."""
+
+    rows: IndexMap
+    columns: IndexMap
+
+
+@dataclass(frozen=True)
+class RandomGridDistortion(Operation[GridDistortionDraw]):
+    """Stretch and squeeze the cells of a grid at random, separately for rows and columns.
+
+    The output is cut into cells of d px. Cell k reads from a source interval of length
+    d·(1 + U(-delta, delta)); the intervals lie end to end from the starting corner, and the last,
+    partial cell runs to the image's edge. Positions in between are interpolated linearly, rounded
+    to integers (half to even) and clamped to the image. A start at the bottom or at the right flips
+    that axis's map, not the picture.
+
+    Attributes:
+        delta: the distortion limit, in [0, 1].
+        cell: the cell size d in px; None is a tenth of each side (29 px at 299).
+        corner: where the grid starts: one of the four, or "random" for a fresh choice each time.
+    """
+
+    name: ClassVar[str] = "rdg"
+    summary: ClassVar[str] = "Random Distortion over Grids: random stretching of a grid's cells"
+    reference: ClassVar[str] = "Qiu et al. 2020, arXiv:2005.13712"
+
+    delta: float = 0.15
+    cell: int | None = None
+    corner: str = "random"
+
+    def __post_init__(self) -> None:
+        require(is_number(self.delta) and 0 <= self.delta <= 1, self, "delta", "in [0, 1]")
+        whole = self.cell is None or (is_integer(self.cell) and self.cell >= 1)
+        require(whole, self, "cell", "a number of pixels >= 1, or None for a tenth of the side")
+        require(self.corner in CORNERS, self, "corner", f"one of {', '.join(CORNERS)}")
+
+    @property
+    def random(self) -> bool:
+        """False only without distortion."""
+        return self.delta > 0
+
+    def sample(self, rng: Random, shape: tuple[int, ...]) -> GridDistortionDraw:
+        """Draw the starting corner and each cell's source interval; see :class:`Operation`."""
+        height, width = image_size(shape)
+        if self.cell is not None and self.cell > min(height, width):
+            raise ImageError(f"rdg: cell is {self.cell} px, larger than the image {shape[:2]}.")
+        corner = rng.choice(CORNERS[1:]) if self.corner == "random" else self.corner
+        return GridDistortionDraw(
+            shape=(height, width),
+            rows=self._axis(rng, height, flipped=corner.startswith("bottom")),
+            columns=self._axis(rng, width, flipped=corner.endswith("right")),
+        )
+
+    def _axis(self, rng: Random, size: int, *, flipped: bool) -> IndexMap:
+        cell = self.cell or max(1, size // 10)
+        count = size // cell
+        lengths = [cell * (1 + rng.uniform(-self.delta, self.delta)) for _ in range(count)]
+        output_edges = cell * np.arange(count + 1.0)
+        source_edges = np.cumsum([0.0, *lengths])
+        if size % cell:
+            output_edges = np.append(output_edges, size)
+            source_edges = np.append(source_edges, size)
+        positions = np.interp(np.arange(size), output_edges, source_edges)
+        index: IndexMap = np.clip(np.rint(positions), 0, size - 1).astype(np.intp)
+        if flipped:
+            index = size - 1 - index[::-1]
+        index.flags.writeable = False
+        return index
+
+    def _apply(self, image: Image, params: GridDistortionDraw) -> Image:
+        return gather(image, params.rows, params.columns)
+
+    def vjp(self, grad: Gradient, params: GridDistortionDraw) -> Gradient:
+        """Exact: scatter-add along the two index maps."""
+        height, width = params.shape
+        return scatter_add(scatter_add(grad, params.columns, width, 1), params.rows, height, 0)

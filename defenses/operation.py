@@ -1,0 +1,177 @@
+"""The one protocol of this package: a random draw, what it does to an image, and its gradient.
+
+An *operation* maps an image to an image of the same shape and dtype. Its randomness is an explicit
+value, the *draw*::
+
+    params = operation.sample(rng, image.shape)   # all of the randomness, and nothing else
+    defended = operation.apply(image, params)     # a pure function
+    gradient = operation.vjp(upstream, params)    # that function's vector-Jacobian product
+
+so a service, a test and an attacker can replay the same draw, and calls share no state.
+
+Errors::
+
+    DefenseError (ValueError)   a name or a parameter that is not allowed
+    └── ImageError              an image that no operation takes, or that the draw was not made for
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+from random import Random
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image: TypeAlias = NDArray[np.uint8 | np.float32]
+"""``(H, W, 3)`` RGB with H, W ≥ 8: ``uint8`` in [0, 255] or ``float32`` in [0, 1]."""
+
+Gradient: TypeAlias = NDArray[np.floating[Any]]
+"""``(H, W, 3)`` floating point: the derivative of a scalar by each value of an image."""
+
+MIN_SIDE_PX = 8
+"""The smallest height and width: one block of the discrete cosine transform."""
+
+
+class DefenseError(ValueError):
+    """A name or a parameter that is not allowed; the message says what is."""
+
+
+class ImageError(DefenseError):
+    """An array that is not an image of this package, or not the one that the draw was made for."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One random draw of an operation, made for images of one size.
+
+    Attributes:
+        shape: the (height, width) in pixels that it was drawn for.
+    """
+
+    shape: tuple[int, int]
+
+
+DrawT = TypeVar("DrawT", bound=Draw)
+
+
+@dataclass(frozen=True)
+class Operation(ABC, Generic[DrawT]):
+    """A defence: subclasses are frozen dataclasses whose fields are its parameters.
+
+    Attributes:
+        name: what :meth:`Pipeline.parse` calls it.
+        summary: what it does, in one line.
+        reference: the paper it is from.
+        random: whether two draws may differ.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    reference: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def random(self) -> bool:
+        """Whether two draws may differ."""
+
+    @abstractmethod
+    def sample(self, rng: Random, shape: tuple[int, ...]) -> DrawT:
+        """Draw all of the randomness of one application.
+
+        Args:
+            rng: where the randomness comes from: ``random.SystemRandom()``, the operating system's
+                generator, in serving; a seeded ``random.Random`` in tests and evaluations.
+            shape: of the image: (height, width), further axes are ignored.
+
+        Raises:
+            ImageError: a side is shorter than 8 px.
+        """
+
+    def apply(self, image: Image, params: DrawT) -> Image:
+        """Defend an image with a given draw.
+
+        Args:
+            image: ``(H, W, 3)``, ``uint8`` in [0, 255] or ``float32`` in [0, 1]. Left as it is.
+            params: a draw for this height and width.
+
+        Returns:
+            A new array of the same shape, dtype and range.
+
+        Raises:
+            ImageError: the array is not such an image, or not of the draw's size.
+        """
+        if not isinstance(image, np.ndarray) or image.dtype not in (np.uint8, np.float32):
+            got = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
+            raise ImageError(f"An image is an array of uint8 or float32, this is {got}.")
+        if image.ndim != 3 or image.shape[2] != 3:
+            raise ImageError(f"An image has the shape (H, W, 3), this one has {image.shape}.")
+        if image.shape[:2] != params.shape:
+            raise ImageError(f"The draw is for images of {params.shape}, not {image.shape[:2]}.")
+        return self._apply(image, params)
+
+    @abstractmethod
+    def _apply(self, image: Image, params: DrawT) -> Image:
+        """Defend a checked image."""
+
+    @abstractmethod
+    def vjp(self, grad: Gradient, params: DrawT) -> Gradient:
+        """The vector-Jacobian product: a gradient by the output becomes one by the input.
+
+        Args:
+            grad: ``(H, W, C)`` floating point, the derivative by the defended image.
+            params: the draw that the image was defended with.
+
+        Returns:
+            The derivative by the image, of the same shape and dtype.
+        """
+
+    def __call__(self, image: Image, rng: Random) -> Image:
+        """Defend an image with a fresh draw.
+
+        Raises:
+            ImageError: as in :meth:`apply`.
+        """
+        return self.apply(image, self.sample(rng, image.shape))
+
+    def __str__(self) -> str:
+        """The specification that :meth:`Pipeline.parse` reads back: fields at default left out."""
+        return self.name + specification_arguments(self)
+
+
+def image_size(shape: tuple[int, ...]) -> tuple[int, int]:
+    """The (height, width) of an image's shape.
+
+    Raises:
+        ImageError: a side is shorter than 8 px.
+    """
+    if len(shape) < 2 or min(shape[:2]) < MIN_SIDE_PX:
+        raise ImageError(f"An image has at least {MIN_SIDE_PX} x {MIN_SIDE_PX} px, not {shape}.")
+    return int(shape[0]), int(shape[1])
+
+
+def require(allowed: bool, operation: Operation[Any], field: str, rule: str) -> None:
+    """Unless allowed, raise a :class:`DefenseError` naming the field, its value and the rule."""
+    if not allowed:
+        value = getattr(operation, field)
+        raise DefenseError(f"{operation.name}: {field} must be {rule}, not {value!r}.")
+
+
+def is_number(value: object) -> bool:
+    """Whether a parameter is an int or a float (a bool is neither)."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_integer(value: object) -> bool:
+    """Whether a parameter is an int (a bool is not)."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def specification_arguments(operation: Operation[Any], hidden: frozenset[str] = frozenset()) -> str:
+    """The parameters that differ from their defaults, in brackets; nothing if none does."""
+    changed = [
+        f"{field.name}={value}"
+        for field in fields(operation)
+        if field.name not in hidden and (value := getattr(operation, field.name)) != field.default
+    ]
+    return f"({','.join(changed)})" if changed else ""

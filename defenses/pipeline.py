@@ -1,0 +1,132 @@
+"""Operations in sequence, and the one-line specifications that name them: ``fd(step=20)+rdg``."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from random import Random
+from typing import Any, ClassVar, Self
+
+from defenses.feature_distillation import FeatureDistillation
+from defenses.grid_distortion import RandomGridDistortion
+from defenses.operation import DefenseError, Draw, Gradient, Image, Operation, image_size
+from defenses.resize_pad import RandomResizePad
+
+OPERATIONS: dict[str, type[Operation[Any]]] = {
+    operation.name: operation
+    for operation in (FeatureDistillation, RandomGridDistortion, RandomResizePad)
+}
+"""Every operation by the name that a specification calls it. A new one is one line here."""
+
+_TERM = re.compile(r"(?P<name>[a-z]+)(?:\((?P<arguments>[^()]*)\))?(?:\*(?P<factor>[0-9]{1,3}))?")
+_SYNTAX = "Write operations joined by +, such as fd+rdg, fd*2+rdg or fd(step=20)+rdg(delta=0.1)"
+
+
+@dataclass(frozen=True)
+class PipelineDraw(Draw):
+    """One draw for each operation, in order."""
+
+    draws: tuple[Draw, ...]
+
+
+@dataclass(frozen=True)
+class Pipeline(Operation[PipelineDraw]):
+    """Operations applied one after the other, the first one first; none of them is the identity."""
+
+    name: ClassVar[str] = "pipeline"
+    summary: ClassVar[str] = "Operations in sequence"
+    reference: ClassVar[str] = "Qiu et al. 2020, arXiv:2005.13712"
+
+    operations: tuple[Operation[Any], ...] = ()
+
+    def __init__(self, operations: Sequence[Operation[Any]] = ()) -> None:
+        flat: list[Operation[Any]] = []
+        for operation in operations:
+            flat += operation.operations if isinstance(operation, Pipeline) else [operation]
+        object.__setattr__(self, "operations", tuple(flat))
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a specification.
+
+        Args:
+            text: ``none``, or terms joined by ``+``: a name, parameters in brackets where they
+                differ from the defaults, and for ``fd`` a factor: ``fd(step=20)*2+rdg(delta=0.1)``.
+
+        Raises:
+            DefenseError: a name, a parameter or a value that is not allowed; it says what is.
+        """
+        text = "".join(text.split())
+        if text == "none":
+            return cls()
+        operations = []
+        position = 0
+        while True:
+            term = _TERM.match(text, position)
+            if term is None:
+                raise DefenseError(f"{text!r} is not a defence. {_SYNTAX}, or none.")
+            operations.append(_operation(**term.groupdict()))
+            position = term.end()
+            if position == len(text):
+                return cls(operations)
+            if text[position] != "+":
+                raise DefenseError(f"{text!r} is not a defence. {_SYNTAX}, or none.")
+            position += 1
+
+    def __str__(self) -> str:
+        """The specification that :meth:`parse` reads back."""
+        return "+".join(map(str, self.operations)) or "none"
+
+    @property
+    def random(self) -> bool:
+        """Whether one of the operations is."""
+        return any(operation.random for operation in self.operations)
+
+    def sample(self, rng: Random, shape: tuple[int, ...]) -> PipelineDraw:
+        """Draw for each operation; see :class:`Operation`."""
+        draws = tuple(operation.sample(rng, shape) for operation in self.operations)
+        return PipelineDraw(shape=image_size(shape), draws=draws)
+
+    def _apply(self, image: Image, params: PipelineDraw) -> Image:
+        defended = image
+        for operation, draw in zip(self.operations, params.draws, strict=True):
+            defended = operation.apply(defended, draw)
+        return image.copy() if defended is image else defended
+
+    def vjp(self, grad: Gradient, params: PipelineDraw) -> Gradient:
+        """The chain rule: each operation's own product, the last one first."""
+        upstream = grad
+        for operation, draw in zip(reversed(self.operations), reversed(params.draws), strict=True):
+            upstream = operation.vjp(upstream, draw)
+        return grad.copy() if upstream is grad else upstream
+
+
+def _operation(name: str, arguments: str | None, factor: str | None) -> Operation[Any]:
+    kind = OPERATIONS.get(name)
+    if kind is None:
+        raise DefenseError(f"There is no defence {name!r}, only {', '.join(OPERATIONS)}, none.")
+    allowed = [field.name for field in fields(kind) if field.name != "passes"]
+    given: dict[str, Any] = {}
+    for argument in arguments.split(",") if arguments else []:
+        key, equals, value = argument.partition("=")
+        if key not in allowed or not equals:
+            one_of = ", ".join(allowed)
+            raise DefenseError(f"{name}: write parameter=value with {one_of}; not {argument!r}.")
+        if key in given:
+            raise DefenseError(f"{name}: {key} is given twice.")
+        given[key] = _value(value)
+    if factor is not None:
+        if kind is not FeatureDistillation:
+            raise DefenseError(f"Only fd takes a factor; write {name}+{name} to repeat {name}.")
+        given["passes"] = int(factor)
+    return kind(**given)
+
+
+def _value(text: str) -> int | float | str | None:
+    if text == "None":
+        return None
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text

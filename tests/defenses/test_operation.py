@@ -1,0 +1,165 @@
+"""What every operation promises, over odd sizes and both dtypes."""
+
+import subprocess
+import sys
+from random import Random, SystemRandom
+
+import numpy as np
+import pytest
+
+from defenses import OPERATIONS, DefenseError, ImageError, Pipeline
+
+SIZES = [(8, 8), (9, 17), (101, 99), (299, 299), (64, 200)]
+SPECIFICATIONS = [
+    "none",
+    "fd",
+    "fd*3",
+    "fd(phase=random)",
+    "rdg",
+    "rdg(delta=1.0)",
+    "rand",
+    "fd+rdg",
+    "fd+rand",
+    "fd*2+rdg",
+]
+
+
+def photograph(size: tuple[int, int], dtype: type) -> np.ndarray:
+    """Smooth, with some noise, reaching both ends of the range."""
+    generator = np.random.default_rng(7)
+    y, x = np.mgrid[: size[0], : size[1]]
+    waves = np.stack([np.sin(x / 9 + c) * np.cos(y / 13 - c) for c in range(3)], axis=-1)
+    values = np.clip(127.5 + 140 * waves + generator.normal(0, 6, waves.shape), 0, 255)
+    return values.astype(np.uint8) if dtype is np.uint8 else (values / 255).astype(np.float32)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("specification", SPECIFICATIONS)
+def test_same_shape_dtype_and_range_and_the_input_untouched(specification, dtype, size):
+    operation = Pipeline.parse(specification)
+    image = photograph(size, dtype)
+    before = image.copy()
+    image.flags.writeable = False
+
+    params = operation.sample(Random(3), image.shape)
+    defended = operation.apply(image, params)
+
+    assert defended.shape == image.shape
+    assert defended.dtype == image.dtype
+    assert defended.flags.c_contiguous
+    assert not np.shares_memory(defended, image)
+    assert defended.min() >= 0
+    assert defended.max() <= (255 if dtype is np.uint8 else 1)
+    np.testing.assert_array_equal(image, before)
+    np.testing.assert_array_equal(operation.apply(image, params), defended)
+
+    grad = np.random.default_rng(1).normal(size=image.shape)
+    for precision in (np.float32, np.float64):
+        upstream = grad.astype(precision)
+        gradient = operation.vjp(upstream, params)
+        assert gradient.shape == image.shape
+        assert gradient.dtype == precision
+        assert not np.shares_memory(gradient, upstream)
+
+
+@pytest.mark.parametrize("specification", [s for s in SPECIFICATIONS if "*" not in s])
+def test_uint8_and_float32_agree(specification):
+    operation = Pipeline.parse(specification)
+    image = photograph((101, 99), np.uint8)
+    params = operation.sample(Random(3), image.shape)
+    exact = operation.apply(image.astype(np.float32) / 255, params) * 255
+    rounded = operation.apply(image, params).astype(np.float32)
+    assert (np.abs(exact - rounded) > 1.5).mean() < 0.01
+
+
+@pytest.mark.parametrize("specification", SPECIFICATIONS)
+def test_random_says_whether_two_draws_differ(specification):
+    operation = Pipeline.parse(specification)
+    image = photograph((101, 99), np.uint8)
+    rng = SystemRandom()
+    outputs = {operation(image, rng).tobytes() for _ in range(8)}
+    assert (len(outputs) > 1) is operation.random
+
+
+@pytest.mark.parametrize("specification", SPECIFICATIONS)
+def test_a_seeded_generator_repeats_the_draw(specification):
+    operation = Pipeline.parse(specification)
+    image = photograph((64, 200), np.float32)
+    np.testing.assert_array_equal(operation(image, Random(5)), operation(image, Random(5)))
+
+
+@pytest.mark.parametrize("specification", SPECIFICATIONS)
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (np.zeros((16, 16, 3), np.float64), "float64"),
+        (np.zeros((16, 16, 4), np.uint8), r"\(16, 16, 4\)"),
+        (np.zeros((16, 16), np.uint8), r"\(16, 16\)"),
+        (np.zeros((16, 17, 3), np.uint8), r"\(16, 17\)"),
+        ([[0]], "list"),
+    ],
+)
+def test_what_is_not_such_an_image_is_refused(specification, image, said):
+    operation = Pipeline.parse(specification)
+    params = operation.sample(Random(0), (16, 16, 3))
+    with pytest.raises(ImageError, match=said):
+        operation.apply(image, params)
+
+
+@pytest.mark.parametrize("specification", SPECIFICATIONS)
+def test_a_side_below_eight_pixels_is_refused(specification):
+    with pytest.raises(ImageError, match="at least 8 x 8"):
+        Pipeline.parse(specification).sample(Random(0), (7, 100, 3))
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("fd", {"step": 0}),
+        ("fd", {"step": float("nan")}),
+        ("fd", {"step": "30"}),
+        ("fd", {"corner_step": float("inf")}),
+        ("fd", {"corner_size": 9}),
+        ("fd", {"corner_size": True}),
+        ("fd", {"phase": 8}),
+        ("fd", {"phase": "fixed"}),
+        ("fd", {"phase": 1.0}),
+        ("fd", {"passes": 0}),
+        ("fd", {"passes": 5}),
+        ("rdg", {"delta": -0.1}),
+        ("rdg", {"delta": 1.01}),
+        ("rdg", {"delta": float("nan")}),
+        ("rdg", {"cell": 0}),
+        ("rdg", {"cell": 2.5}),
+        ("rdg", {"corner": "middle"}),
+        ("rand", {"largest": 298}),
+        ("rand", {"largest": 401}),
+        ("rand", {"canvas": 329}),
+        ("rand", {"canvas": 5000}),
+        ("rand", {"value": 1.5}),
+        ("rand", {"value": None}),
+    ],
+)
+def test_a_parameter_out_of_range_is_refused_by_name(name, parameters):
+    (field,) = parameters
+    # rand's default canvas of 400 px is what a resized image of 401 px does not fit on.
+    culprit = "canvas" if parameters == {"largest": 401} else field
+    with pytest.raises(DefenseError, match=f"{name}: {culprit} must be"):
+        OPERATIONS[name](**parameters)
+
+
+def test_every_operation_says_what_it_is_and_where_from():
+    for name, operation in OPERATIONS.items():
+        assert operation.name == name
+        assert operation.summary
+        assert "arXiv" in operation.reference
+
+
+def test_the_package_stands_on_numpy_and_opencv_alone():
+    code = (
+        "import sys; before = set(sys.modules); import defenses;"
+        "print(*{m.partition('.')[0] for m in set(sys.modules) - before} - sys.stdlib_module_names)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) - {"_distutils_hack"} <= {"defenses", "numpy", "cv2"}

@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from defenses import (
+    DefenseError,
+    FeatureDistillation,
+    Operation,
+    Pipeline,
+    RandomGridDistortion,
+    RandomResizePad,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "operations"),
+    [
+        ("none", ()),
+        ("fd", (FeatureDistillation(),)),
+        ("rdg", (RandomGridDistortion(),)),
+        ("rand", (RandomResizePad(),)),
+        ("fd+rdg", (FeatureDistillation(), RandomGridDistortion())),
+        ("fd+rand", (FeatureDistillation(), RandomResizePad())),
+        ("fd*2+rdg", (FeatureDistillation(passes=2), RandomGridDistortion())),
+        ("fd*3+rdg", (FeatureDistillation(passes=3), RandomGridDistortion())),
+        (
+            "fd(step=20)+rdg(delta=0.1)",
+            (FeatureDistillation(step=20), RandomGridDistortion(delta=0.1)),
+        ),
+        (
+            " fd( step=2e+1, phase=random ) * 2 + rdg(cell=None,corner=top-left) ",
+            (
+                FeatureDistillation(step=20.0, phase="random", passes=2),
+                RandomGridDistortion(corner="top-left"),
+            ),
+        ),
+        ("rand(value=0,canvas=500)", (RandomResizePad(value=0, canvas=500),)),
+    ],
+)
+def test_parse(text, operations):
+    pipeline = Pipeline.parse(text)
+    assert pipeline == Pipeline(operations)
+    assert Pipeline.parse(str(pipeline)) == pipeline
+
+
+@pytest.mark.parametrize("text", ["none", "fd", "fd*2+rdg", "fd(step=20)*3+rdg(delta=0.1)+rand"])
+def test_str_is_what_was_written(text):
+    assert str(Pipeline.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "fd\\+rdg"),
+        ("+", "is not a defence"),
+        ("fd+", "is not a defence"),
+        ("fd rdg", "'fdrdg'"),
+        ("fd++rdg", "is not a defence"),
+        ("fd+none", "no defence 'none', only fd, rdg, rand"),
+        ("jepg", "no defence 'jepg', only fd, rdg, rand"),
+        ("FD", "is not a defence"),
+        ("fd(", "is not a defence"),
+        ("fd(step)", "with step, corner_step, corner_size, phase; not 'step'"),
+        ("fd(stride=3)", "not 'stride=3'"),
+        ("fd(passes=2)", "not 'passes=2'"),
+        ("fd(step=1,step=2)", "step is given twice"),
+        ("fd(step=fine)", "step must be in \\(0, 2048\\], not 'fine'"),
+        ("fd*0", "passes must be 1…4"),
+        ("fd*9", "passes must be 1…4"),
+        ("rdg*2", "write rdg\\+rdg"),
+        ("rdg(delta=nan)", "delta must be in \\[0, 1\\], not nan"),
+        ("rand(canvas=1)", "canvas must be a whole number of px in 330…1196"),
+    ],
+)
+def test_what_is_wrong_is_one_error_that_names_what_is_allowed(text, said):
+    with pytest.raises(DefenseError, match=said):
+        Pipeline.parse(text)
+
+
+@given(st.text(alphabet="fdrgan+*()=,.0123456789 stepl", max_size=30))
+def test_any_text_is_a_pipeline_or_that_error(text):
+    try:
+        pipeline = Pipeline.parse(text)
+    except DefenseError:
+        return
+    assert Pipeline.parse(str(pipeline)) == pipeline
+
+
+operations = st.one_of(
+    st.builds(
+        FeatureDistillation,
+        step=st.floats(1, 100),
+        corner_step=st.integers(1, 100),
+        corner_size=st.integers(0, 8),
+        phase=st.one_of(st.integers(0, 7), st.just("random")),
+        passes=st.integers(1, 4),
+    ),
+    st.builds(
+        RandomGridDistortion,
+        delta=st.floats(0, 1),
+        cell=st.one_of(st.none(), st.integers(1, 50)),
+        corner=st.sampled_from(["random", "top-left", "bottom-right"]),
+    ),
+    st.builds(
+        RandomResizePad,
+        largest=st.integers(299, 400),
+        canvas=st.integers(400, 800),
+        value=st.floats(0, 1),
+    ),
+)
+
+
+@given(st.lists(operations, max_size=4))
+def test_every_pipeline_is_read_back_from_its_specification(parts):
+    pipeline = Pipeline(parts)
+    assert Pipeline.parse(str(pipeline)) == pipeline
+
+
+def test_a_pipeline_is_an_operation_and_nests():
+    inner = Pipeline.parse("fd+rdg")
+    assert isinstance(inner, Operation)
+    assert Pipeline((inner, RandomResizePad())) == Pipeline.parse("fd+rdg+rand")
+
+
+def test_none_returns_a_copy():
+    image = np.zeros((8, 8, 3), np.uint8)
+    pipeline = Pipeline.parse("none")
+    defended = pipeline.apply(image, pipeline.sample(None, image.shape))
+    np.testing.assert_array_equal(defended, image)
+    assert not np.shares_memory(defended, image)
