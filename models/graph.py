@@ -1,0 +1,331 @@
+"""Build an ONNX graph of a convolutional classifier from named weights, checked as it grows.
+
+Every step knows the channels and the spatial size that it is given and that it makes, so a tensor
+that does not fit is reported by its name and both shapes, not by the runtime when it loads the
+graph. Operators: https://onnx.ai/onnx/operators/.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from models.errors import WeightsError
+
+# Of ONNX 1.12 (2022), so that every ONNX Runtime since 1.12 reads the graph:
+# https://onnxruntime.ai/docs/reference/compatibility.html
+_OPSET = 17
+_IR_VERSION = 8
+
+Activation = Literal["relu", "relu6"]
+Padding = Literal["same", "valid"] | tuple[int, int]
+"""``"same"`` as in TensorFlow, ``"valid"`` for none, or rows and columns added on either side."""
+
+
+@dataclass(frozen=True)
+class FeatureMap:
+    """A value of the graph of shape (batch, channels, height, width), FP32."""
+
+    name: str
+    channels: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A value of the graph of shape (batch, classes), FP32."""
+
+    name: str
+    classes: int
+
+
+class GraphBuilder:
+    """Adds layers one after the other, then makes the model.
+
+    Attributes:
+        input: the graph's input, "input", of shape (batch, 3, size_px, size_px); the batch size is
+            left open.
+    """
+
+    def __init__(self, name: str, weights: Mapping[str, NDArray[Any]], size_px: int) -> None:
+        """Start a graph.
+
+        Args:
+            name: the graph's name.
+            weights: floating-point tensors by name, in torch's layouts.
+            size_px: height and width of the input.
+        """
+        self.input = FeatureMap("input", 3, size_px, size_px)
+        self._name = name
+        self._weights = weights
+        self._unused = set(weights)
+        self._nodes: list[onnx.NodeProto] = []
+        self._initializers: dict[str, onnx.TensorProto] = {}
+
+    def conv(
+        self,
+        x: FeatureMap,
+        name: str,
+        norm: str,
+        *,
+        channels: int | None = None,
+        kernel: tuple[int, int] = (1, 1),
+        stride: int = 1,
+        padding: Padding = "valid",
+        groups: int = 1,
+        eps: float,
+        scaled: bool = True,
+        activation: Activation | None,
+    ) -> FeatureMap:
+        """Add a convolution without bias, the batch normalisation after it, and an activation.
+
+        At inference the normalisation is an affine map per channel, so it is folded into the
+        convolution (https://arxiv.org/abs/1712.05877, section 3.2): with
+        s = gamma / sqrt(var + eps), in double precision, the weight becomes s * weight and the bias
+        beta - s * mean.
+
+        Args:
+            x: what is convolved.
+            name: the convolution; its weight is the tensor ``name.weight`` of shape
+                (channels, x.channels / groups, *kernel).
+            norm: the normalisation; its tensors are ``norm.weight`` (gamma), ``norm.bias`` (beta),
+                ``norm.running_mean`` and ``norm.running_var``, of shape (channels,).
+            channels: how many it makes; None for as many as the weight has.
+            kernel: rows and columns.
+            stride: of both.
+            padding: of zeros.
+            groups: ``x.channels`` for a depthwise convolution.
+            eps: what the normalisation adds to the variance.
+            scaled: False if the normalisation may have been trained without gamma; a missing one
+                then counts as 1.
+            activation: ``"relu"``, ``"relu6"`` (min(max(x, 0), 6)) or None.
+
+        Raises:
+            WeightsError: a tensor is missing or of another shape, or folding does not give finite
+                numbers, or the kernel is larger than the padded input.
+        """
+        weight = self._take(f"{name}.weight", (channels, x.channels // groups, *kernel))
+        channels = len(weight)
+        mean = self._take(f"{norm}.running_mean", (channels,))
+        variance = self._take(f"{norm}.running_var", (channels,))
+        beta = self._take(f"{norm}.bias", (channels,))
+        has_gamma = scaled or f"{norm}.weight" in self._weights
+        gamma = self._take(f"{norm}.weight", (channels,)) if has_gamma else np.ones(channels)
+        if not (np.isfinite(variance) & (variance + eps > 0)).all():
+            raise WeightsError(f"The tensor {norm}.running_var has values that are not variances")
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at below
+            scale = gamma / np.sqrt(variance + eps)
+            folded_weight, folded_bias = weight * scale[:, None, None, None], beta - mean * scale
+        inputs = [
+            x.name,
+            self._constant(f"{name}.weight", folded_weight),
+            self._constant(f"{name}.bias", folded_bias),
+        ]
+        attributes, height, width = _window(name, x, kernel, stride, padding)
+        self._add("Conv", inputs, name, group=groups, **attributes)
+        return FeatureMap(self._activate(name, activation), channels, height, width)
+
+    def add(self, a: FeatureMap, b: FeatureMap, name: str) -> FeatureMap:
+        """Add two maps of the same shape, element by element.
+
+        Raises:
+            WeightsError: their shapes differ.
+        """
+        if _shape(a) != _shape(b):
+            raise WeightsError(f"{name} adds {b.name} {_shape(b)} to {a.name} {_shape(a)}")
+        self._add("Add", [a.name, b.name], name)
+        return FeatureMap(name, *_shape(a))
+
+    def concat(self, maps: Sequence[FeatureMap], name: str) -> FeatureMap:
+        """Concatenate maps of the same height and width along the channels.
+
+        Raises:
+            WeightsError: their heights or widths differ.
+        """
+        sizes = {_shape(x)[1:] for x in maps}
+        if len(sizes) != 1:
+            raise WeightsError(f"{name} concatenates maps of the sizes {sorted(sizes)}")
+        self._add("Concat", [x.name for x in maps], name, axis=1)
+        return FeatureMap(name, sum(x.channels for x in maps), *sizes.pop())
+
+    def max_pool(
+        self, x: FeatureMap, name: str, *, kernel: int, stride: int, padding: Padding = "valid"
+    ) -> FeatureMap:
+        """Take the maximum of each square window; padding never wins.
+
+        Raises:
+            WeightsError: the window is larger than the padded input.
+        """
+        attributes, height, width = _window(name, x, (kernel, kernel), stride, padding)
+        self._add("MaxPool", [x.name], name, **attributes)
+        return FeatureMap(name, x.channels, height, width)
+
+    def average_pool(
+        self,
+        x: FeatureMap,
+        name: str,
+        *,
+        kernel: int,
+        stride: int,
+        padding: Padding = "valid",
+        counts_padding: bool,
+    ) -> FeatureMap:
+        """Average each square window.
+
+        Args:
+            x: what is pooled.
+            name: the new value's name.
+            kernel: the window's rows and columns.
+            stride: of both.
+            padding: of zeros.
+            counts_padding: whether padding counts as values of 0 (torch's default) or the average
+                is over the window's real values only (TensorFlow).
+
+        Raises:
+            WeightsError: the window is larger than the padded input.
+        """
+        attributes, height, width = _window(name, x, (kernel, kernel), stride, padding)
+        attributes["count_include_pad"] = int(counts_padding)
+        self._add("AveragePool", [x.name], name, **attributes)
+        return FeatureMap(name, x.channels, height, width)
+
+    def global_average_pool(self, x: FeatureMap, name: str) -> FeatureMap:
+        """Average over height and width."""
+        self._add("GlobalAveragePool", [x.name], name)
+        return FeatureMap(name, x.channels, 1, 1)
+
+    def fully_connected(self, x: FeatureMap, name: str) -> Scores:
+        """Add the classifier: ``name.weight`` of shape (classes, features) and ``name.bias``.
+
+        Raises:
+            WeightsError: a tensor is missing or of another shape.
+        """
+        weight = self._take(f"{name}.weight", (None, x.channels * x.height * x.width))
+        bias = self._take(f"{name}.bias", (len(weight),))
+        self._add("Flatten", [x.name], f"{name}.features", axis=1)
+        inputs = [
+            f"{name}.features",
+            self._constant(f"{name}.weight", weight),
+            self._constant(f"{name}.bias", bias),
+        ]
+        self._add("Gemm", inputs, "logits", transB=1)
+        return Scores("logits", len(weight))
+
+    def model(self, scores: Scores) -> onnx.ModelProto:
+        """Make the model whose output is ``scores``; the same weights give the same bytes.
+
+        Raises:
+            WeightsError: there are tensors that the graph has not used (apart from
+                ``num_batches_tracked``): they are of another architecture.
+        """
+        unused = sorted(key for key in self._unused if not key.endswith(".num_batches_tracked"))
+        if unused:
+            raise WeightsError(
+                f"{self._name} has no place for {len(unused)} of the tensors: "
+                f"{', '.join(unused[:3])}{', ...' if len(unused) > 3 else ''}"
+            )
+        size = (self.input.channels, self.input.height, self.input.width)
+        graph = helper.make_graph(
+            self._nodes,
+            self._name,
+            [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", *size])],
+            [
+                helper.make_tensor_value_info(
+                    scores.name, TensorProto.FLOAT, ["batch", scores.classes]
+                )
+            ],
+            list(self._initializers.values()),
+        )
+        model = helper.make_model(
+            graph,
+            producer_name="warpguard",
+            ir_version=_IR_VERSION,
+            opset_imports=[helper.make_opsetid("", _OPSET)],
+        )
+        onnx.checker.check_model(model, full_check=True)
+        return model
+
+    def _take(self, name: str, shape: tuple[int | None, ...]) -> NDArray[np.float64]:
+        """The named tensor in double precision; None in ``shape`` stands for any size but 0."""
+        if name not in self._weights:
+            raise WeightsError(f"{self._name} needs the tensor {name}, which is missing")
+        tensor = self._weights[name]
+        fits = len(tensor.shape) == len(shape) and all(
+            size == expected or (expected is None and size > 0)
+            for size, expected in zip(tensor.shape, shape, strict=True)
+        )
+        if not fits:
+            expected = ", ".join("any" if size is None else str(size) for size in shape)
+            raise WeightsError(
+                f"The tensor {name} has the shape {tensor.shape}, expected ({expected})"
+            )
+        self._unused.discard(name)
+        return tensor.astype(np.float64)
+
+    def _constant(self, name: str, value: NDArray[np.float64]) -> str:
+        with np.errstate(over="ignore"):
+            single = value.astype(np.float32)
+        if not np.isfinite(single).all():
+            raise WeightsError(
+                f"The tensor {name} is not finite, or its batch normalisation is not"
+            )
+        self._initializers[name] = numpy_helper.from_array(single, name)
+        return name
+
+    def _activate(self, name: str, activation: Activation | None) -> str:
+        if activation is None:
+            return name
+        inputs = [name]
+        if activation == "relu6":
+            inputs += [
+                self._constant("relu6.min", np.array(0.0)),
+                self._constant("relu6.max", np.array(6.0)),
+            ]
+        self._add("Clip" if activation == "relu6" else "Relu", inputs, f"{name}.{activation}")
+        return f"{name}.{activation}"
+
+    def _add(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> None:
+        self._nodes.append(helper.make_node(operator, inputs, [output], output, **attributes))
+
+
+def _shape(x: FeatureMap) -> tuple[int, int, int]:
+    return x.channels, x.height, x.width
+
+
+def _window(
+    name: str, x: FeatureMap, kernel: tuple[int, int], stride: int, padding: Padding
+) -> tuple[dict[str, Any], int, int]:
+    """The ONNX attributes of a sliding window, and the height and width that it makes."""
+    before, after, made = [], [], []
+    for axis, size in enumerate((x.height, x.width)):
+        left, right = _pads(size, kernel[axis], stride, padding, axis)
+        room = size + left + right - kernel[axis]
+        if room < 0:
+            raise WeightsError(
+                f"{name} needs at least {kernel} values and is given {x.name} "
+                f"of {(x.height, x.width)}: the input is too small"
+            )
+        before.append(left)
+        after.append(right)
+        made.append(room // stride + 1)
+    attributes = {
+        "kernel_shape": list(kernel),
+        "strides": [stride, stride],
+        "pads": before + after,
+    }
+    return attributes, made[0], made[1]
+
+
+def _pads(size: int, kernel: int, stride: int, padding: Padding, axis: int) -> tuple[int, int]:
+    if padding == "valid":
+        return 0, 0
+    if padding == "same":
+        # https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2
+        total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+        return total // 2, total - total // 2
+    return padding[axis], padding[axis]
