@@ -1,0 +1,117 @@
+"""From the bytes of an image file to 8-bit RGB pixels, and back.
+
+One library reads the header and the pixels, so that what was checked is what is decoded.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from io import BytesIO
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from defenses import Image as RgbImage
+from defenses.operation import MIN_SIDE_PX
+from service.errors import (
+    BadImageError,
+    BadRequestError,
+    ImageTooSmallError,
+    TooManyPixelsError,
+    UnsupportedMediaError,
+)
+
+for plugin in ("Bmp", "Gif", "Jpeg", "Png", "Tiff", "WebP"):
+    import_module(f"PIL.{plugin}ImagePlugin")  # now, and not while the first image waits
+Image.preinit()
+# Pillow's own limit warns, and is far above ours, which is checked before any pixel is decoded.
+Image.MAX_IMAGE_PIXELS = None
+
+_SIGNATURES: dict[str, Callable[[bytes], bool]] = {
+    "JPEG": lambda head: head.startswith(b"\xff\xd8\xff"),
+    "PNG": lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"),
+    "WEBP": lambda head: head.startswith(b"RIFF") and head[8:12] == b"WEBP",
+    "BMP": lambda head: head.startswith(b"BM"),
+    "TIFF": lambda head: head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+    "GIF": lambda head: head.startswith((b"GIF87a", b"GIF89a")),
+}
+FORMATS = tuple(_SIGNATURES)
+"""The formats that are read; of an animation, the first frame."""
+
+
+def decode(
+    body: bytes, *, max_pixels: int, enough_px: int | None = None, min_side_px: int = MIN_SIDE_PX
+) -> NDArray[np.uint8]:
+    """Decode an image file.
+
+    EXIF orientation is applied. Grey, palette, CMYK and 16-bit images become 8-bit RGB; what is
+    transparent lies on white.
+
+    Args:
+        body: the file's bytes.
+        max_pixels: the most that the header may declare, width times height.
+        enough_px: a side that both sides may be reduced to while decoding, which makes a large
+            JPEG several times faster; None decodes every pixel.
+        min_side_px: the shortest side that is taken.
+
+    Returns:
+        ``(H, W, 3)`` uint8 RGB.
+
+    Raises:
+        BadRequestError: the body is empty.
+        UnsupportedMediaError: not a file of one of :data:`FORMATS`, or of a pixel type that has no
+            8-bit equivalent.
+        TooManyPixelsError: the header declares more than ``max_pixels``; nothing was decoded.
+        ImageTooSmallError: a side shorter than ``min_side_px``.
+        BadImageError: cut short or corrupted.
+    """
+    if not body:
+        raise BadRequestError("The body is empty: send the bytes of an image file.")
+    kind = next((name for name, matches in _SIGNATURES.items() if matches(body[:16])), None)
+    if kind is None:
+        raise UnsupportedMediaError(f"This is no image file of these kinds: {', '.join(FORMATS)}.")
+    try:
+        with Image.open(BytesIO(body), formats=[kind]) as image:
+            _check_size(image, max_pixels, min_side_px)
+            if enough_px is not None:
+                image.draft(None, (enough_px, enough_px))
+            image.load()
+            return _to_rgb(ImageOps.exif_transpose(image))
+    except (TooManyPixelsError, ImageTooSmallError, UnsupportedMediaError):
+        raise
+    except Exception as error:  # a broken file makes Pillow raise almost anything
+        raise BadImageError(f"This {kind} file is cut short or corrupted.") from error
+
+
+def encode_png(image: RgbImage) -> bytes:
+    """The PNG file of an ``(H, W, 3)`` uint8 RGB image: every pixel is kept."""
+    _, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    return encoded.tobytes()
+
+
+def _check_size(image: Image.Image, max_pixels: int, min_side_px: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise TooManyPixelsError(
+            f"The image has {width} x {height} pixels; this server takes {max_pixels} at most."
+        )
+    if min(width, height) < min_side_px:
+        raise ImageTooSmallError(
+            f"The image has {width} x {height} pixels; each side needs {min_side_px} at least."
+        )
+
+
+def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode == "F":
+        raise UnsupportedMediaError("Floating-point pixels have no fixed range: send 8 or 16 bits.")
+    if image.mode.startswith("I"):
+        grey = np.asarray(image)
+        if grey.min() < 0 or grey.max() > 0xFFFF:
+            raise UnsupportedMediaError("Pixels of more than 16 bits: send 8 or 16.")
+        return np.repeat((grey >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        background = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(background, image)
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))

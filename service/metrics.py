@@ -1,0 +1,75 @@
+"""The Prometheus metrics. Labels are route templates and fixed words: no client can grow them."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+
+STAGES = ("receive", "decode", "defend", "preprocess", "queue", "infer", "total")
+
+_SECONDS = (
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+)  # fmt: skip
+_SHARES = (0.25, 0.5, 0.625, 0.75, 0.875, 1.0)
+
+
+class Metrics:
+    """One server's metrics, in a registry of their own."""
+
+    def __init__(self, version: str) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "warpguard_requests",
+            "Answers by route and status.",
+            ("route", "status"),
+            registry=self.registry,
+        )
+        self.refusals = Counter(
+            "warpguard_refusals",
+            "Requests, or files of a form, answered with an error, by its code.",
+            ("code",),
+            registry=self.registry,
+        )
+        self.images = Counter(
+            "warpguard_images",
+            "Images defended, each draw counting as one, by defence.",
+            ("defense",),
+            registry=self.registry,
+        )
+        self._stages = Histogram(
+            "warpguard_stage_seconds",
+            "Time of each stage of an image's way.",
+            ("stage",),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.batch_images = Histogram(
+            "warpguard_batch_images",
+            "Images of one inference.",
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+            registry=self.registry,
+        )
+        self.agreement = Histogram(
+            "warpguard_agreement_ratio",
+            "Share of the draws that agree with the answer, where there were several.",
+            buckets=_SHARES,
+            registry=self.registry,
+        )
+        self.in_flight = Gauge(
+            "warpguard_in_flight_images",
+            "Images at work, each draw counting as one.",
+            registry=self.registry,
+        )
+        self.queued = Gauge(
+            "warpguard_queued_images", "Images that wait for a batch.", registry=self.registry
+        )
+        self.ready = Gauge(
+            "warpguard_ready", "1 once the model is loaded and warm.", registry=self.registry
+        )
+        self.model = Info(
+            "warpguard_model", "The served model and its provider.", registry=self.registry
+        )
+        Info("warpguard_build", "The version.", registry=self.registry).info({"version": version})
+        for stage in STAGES:  # a series exists from the start, so that rates do
+            self._stages.labels(stage)
+
+    def stage(self, name: str, seconds: float) -> None:
+        """Count one image's time in a stage of :data:`STAGES`."""
+        self._stages.labels(name).observe(seconds)

@@ -1,0 +1,209 @@
+"""The HTTP routes."""
+
+import asyncio
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from defenses import Pipeline
+from service.decode import FORMATS
+from service.errors import InvalidParameterError, ServiceError
+from service.schemas import (
+    DefenseEntry,
+    DefensesAnswer,
+    ErrorAnswer,
+    ErrorDetail,
+    FileAnswer,
+    HealthAnswer,
+    ModelEntry,
+    ModelsAnswer,
+    OperationEntry,
+    PredictAnswer,
+    PredictFilesAnswer,
+    Prediction,
+)
+from service.settings import MAX_DRAWS
+from service.state import State
+from service.upload import FORM_FIELD, Upload, is_form, read_form
+
+router = APIRouter()
+
+_IMAGE = {"schema": {"type": "string", "format": "binary"}}
+_ONE_IMAGE: dict[str, Any] = {f"image/{kind.lower()}": _IMAGE for kind in FORMATS}
+_FORM = {
+    "multipart/form-data": {
+        "schema": {
+            "type": "object",
+            "required": [FORM_FIELD],
+            "properties": {FORM_FIELD: {"type": "array", "items": _IMAGE["schema"]}},
+        }
+    }
+}
+
+
+def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    meanings = {
+        400: "The request or the image cannot be read.",
+        413: "Too many bytes, pixels or images.",
+        415: "Not an image of a known format.",
+        422: "A parameter is missing or out of range, or the image is too small.",
+        429: "As many images are at work as the server takes; see Retry-After.",
+        503: "The model is not loaded, or could not be run.",
+        504: "No answer within the deadline.",
+    }
+    return {code: {"model": ErrorAnswer, "description": meanings[code]} for code in statuses}
+
+
+Defense = Annotated[
+    str | None,
+    Query(
+        description="One of those that GET /v1/defenses lists; by default the server's own.",
+        examples=["fd+rdg"],
+        max_length=200,
+    ),
+]
+
+
+def _state(request: Request) -> State:
+    state: State = request.app.state.warpguard
+    return state
+
+
+@router.post(
+    "/v1/predict",
+    summary="Classify an image, or a form of images, behind the defence",
+    response_model=PredictAnswer | PredictFilesAnswer,
+    responses=_errors(400, 413, 415, 422, 429, 503, 504),
+    openapi_extra={"requestBody": {"required": True, "content": _ONE_IMAGE | _FORM}},
+)
+async def predict(
+    request: Request,
+    defense: Defense = None,
+    draws: Annotated[
+        int,
+        Query(ge=1, le=MAX_DRAWS, description="Independent draws, their probabilities averaged."),
+    ] = 1,
+    top_k: Annotated[int, Query(ge=1, le=1000, description="How many classes to name.")] = 5,
+) -> PredictAnswer | PredictFilesAnswer:
+    """The body is an image file, or a form with files in the field ``files``.
+
+    A form is answered file by file: a bad file is that file's error and leaves the others alone.
+    """
+    state = _state(request)
+    predictor = state.predictor
+    pipeline = predictor.pipeline(defense)
+    labels = predictor.classifier.manifest.label_names
+    context = {
+        "model": predictor.classifier.manifest.name,
+        "defense": str(pipeline),
+        "draws": draws,
+        "request_id": request.state.request_id,
+    }
+    if not is_form(request):
+        body = await request.body()
+        with predictor.admit(draws):
+            outcome = await predictor.predict(body, pipeline, draws=draws)
+        return PredictAnswer(**context, **dict(Prediction.of(outcome, labels, top_k)))
+
+    async def answer(upload: Upload) -> FileAnswer:
+        try:
+            outcome = await predictor.predict(upload.body, pipeline, draws=draws)
+        except ServiceError as error:
+            state.metrics.refusals.labels(error.code).inc()
+            detail = ErrorDetail(code=error.code, message=error.message)
+            return FileAnswer(file=upload.name, error=detail)
+        return FileAnswer(file=upload.name, prediction=Prediction.of(outcome, labels, top_k))
+
+    uploads = await read_form(request, state.settings.max_images)
+    with predictor.admit(draws * len(uploads)):
+        results = await asyncio.gather(*map(answer, uploads))
+    return PredictFilesAnswer(**context, results=results)
+
+
+@router.post(
+    "/v1/defend",
+    summary="Defend an image, for another classifier",
+    response_class=Response,
+    responses={
+        200: {"content": {"image/png": _IMAGE}, "description": "The defended image."},
+        **_errors(400, 413, 415, 422, 429, 503, 504),
+    },
+    openapi_extra={"requestBody": {"required": True, "content": _ONE_IMAGE | _FORM}},
+)
+async def defend(request: Request, defense: Defense = None) -> Response:
+    """The body is an image file, or a form with one; the answer is a PNG of the same size."""
+    state = _state(request)
+    predictor = state.predictor
+    pipeline = predictor.pipeline(defense)
+    if is_form(request):
+        uploads = await read_form(request, state.settings.max_images)
+        if len(uploads) != 1:
+            raise InvalidParameterError(f"Send one file, not {len(uploads)}.")
+        body = uploads[0].body
+    else:
+        body = await request.body()
+    with predictor.admit(1):
+        png = await predictor.defend(body, pipeline)
+    return Response(png, media_type="image/png", headers={"x-warpguard-defense": str(pipeline)})
+
+
+@router.get("/v1/models", summary="The served model", responses=_errors(503))
+async def models(request: Request) -> ModelsAnswer:
+    """Which model is served, and where it really runs."""
+    classifier = _state(request).predictor.classifier
+    manifest = classifier.manifest
+    entry = ModelEntry(
+        provider=classifier.provider,
+        input=manifest.input.model_dump(),
+        classes=len(manifest.label_names),
+        **manifest.model_dump(include={"name", "source", "licence", "reported_top1", "sha256"}),
+    )
+    return ModelsAnswer(models=[entry])
+
+
+@router.get("/v1/defenses", summary="The defences that a request may name")
+async def defenses(request: Request) -> DefensesAnswer:
+    """The default and what else the operator allows."""
+    settings = _state(request).settings
+    entries = [_describe(name, pipeline) for name, pipeline in settings.pipelines.items()]
+    return DefensesAnswer(default=settings.defense, defenses=entries)
+
+
+def _describe(name: str, pipeline: Pipeline) -> DefenseEntry:
+    operations = [
+        OperationEntry(
+            name=operation.name,
+            summary=operation.summary,
+            reference=operation.reference,
+            parameters=asdict(operation),
+        )
+        for operation in pipeline.operations
+    ]
+    return DefenseEntry(name=name, random=pipeline.random, operations=operations)
+
+
+@router.get("/healthz", summary="Whether the process answers")
+async def healthz() -> HealthAnswer:
+    """Always ok, also while the model is being loaded."""
+    return HealthAnswer(status="ok")
+
+
+@router.get("/readyz", summary="Whether the model is loaded and warm", responses=_errors(503))
+async def readyz(request: Request) -> HealthAnswer:
+    """503 until the model has run every batch size once."""
+    _state(request).predictor  # noqa: B018  # raises NotReadyError
+    return HealthAnswer(status="ready")
+
+
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+async def metrics(request: Request) -> Response:
+    """In the text format of Prometheus."""
+    registry = _state(request).metrics.registry
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

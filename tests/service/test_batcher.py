@@ -1,0 +1,192 @@
+import asyncio
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.batcher import Batcher
+from service.errors import InferenceError, NotReadyError
+
+
+class Model:
+    """Answers each row with its own value, doubled, and remembers the batches."""
+
+    def __init__(self, seconds=0.0):
+        self.batches = []
+        self.seconds = seconds
+        self.running = 0
+        self.most_running = 0
+
+    def __call__(self, rows):
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        self.batches.append(len(rows))
+        time.sleep(self.seconds)
+        self.running -= 1
+        return rows * 2
+
+
+def rows(*values):
+    return np.array(values, np.float32)[:, None]
+
+
+def run(model, scenario, **options):
+    async def main():
+        batcher = Batcher(model, **{"max_rows": 4, **options})
+        batcher.start()
+        try:
+            return await scenario(batcher)
+        finally:
+            await batcher.stop()
+
+    return asyncio.run(main())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    callers=st.lists(st.tuples(st.integers(1, 7), st.floats(0, 0.01)), min_size=1, max_size=30),
+    max_rows=st.integers(1, 9),
+    window_s=st.sampled_from([0.0, 0.002]),
+)
+def test_each_caller_gets_its_own_rows(callers, max_rows, window_s):
+    model = Model(0.0005)
+
+    async def scenario(batcher):
+        async def call(number, count, delay):
+            await asyncio.sleep(delay)
+            own = rows(*(100 * number + i for i in range(count)))
+            inferred = await batcher.infer(own)
+            np.testing.assert_array_equal(inferred.scores, 2 * own)
+            assert inferred.queue_ms >= 0
+            assert inferred.infer_ms > 0
+
+        await asyncio.gather(*(call(i, *caller) for i, caller in enumerate(callers)))
+
+    run(model, scenario, max_rows=max_rows, window_s=window_s)
+    assert sum(model.batches) == sum(count for count, _ in callers)
+    assert max(model.batches) <= max(max_rows, *(count for count, _ in callers), 0)
+    assert model.most_running == 1
+
+
+def test_what_arrives_while_the_model_runs_is_the_next_batch():
+    model = Model(0.05)
+
+    async def scenario(batcher):
+        first = asyncio.create_task(batcher.infer(rows(0)))
+        await asyncio.sleep(0.02)
+        await asyncio.gather(first, *(batcher.infer(rows(i)) for i in range(6)))
+
+    run(model, scenario)
+    assert model.batches == [1, 4, 2]
+
+
+def test_the_window_counts_from_the_first_row():
+    model = Model()
+    window_s = 0.2
+
+    async def scenario(batcher):
+        started = time.perf_counter()
+
+        async def call(delay):
+            await asyncio.sleep(delay)
+            await batcher.infer(rows(1))
+            return time.perf_counter() - started
+
+        return await asyncio.gather(call(0), call(0.1), call(0.15))
+
+    answered = run(model, scenario, window_s=window_s)
+    assert model.batches == [3]
+    assert all(window_s <= at < window_s + 0.1 for at in answered)
+
+
+def test_a_full_batch_does_not_wait_for_its_window():
+    model = Model()
+
+    async def scenario(batcher):
+        started = time.perf_counter()
+        await asyncio.gather(*(batcher.infer(rows(i)) for i in range(4)))
+        return time.perf_counter() - started
+
+    assert run(model, scenario, window_s=5.0) < 1.0
+
+
+def test_rows_of_one_caller_stay_together_even_above_the_maximum():
+    model = Model()
+
+    async def scenario(batcher):
+        return await batcher.infer(rows(*range(9)))
+
+    assert len(run(model, scenario).scores) == 9
+    assert model.batches == [9]
+
+
+@pytest.mark.parametrize("fault", ["raises", "answers too few rows"])
+def test_a_failing_model_is_its_batch_s_error_and_the_next_batch_is_served(fault):
+    def model(batch):
+        if batch[0, 0] >= 0:
+            return batch
+        if fault == "raises":
+            raise RuntimeError("/secret/path")
+        return batch[1:]
+
+    async def scenario(batcher):
+        with pytest.raises(InferenceError) as caught:
+            await batcher.infer(rows(-1))
+        assert "secret" not in caught.value.message
+        return await batcher.infer(rows(3))
+
+    np.testing.assert_array_equal(run(model, scenario).scores, rows(3))
+
+
+def test_a_cancelled_caller_s_rows_are_not_inferred():
+    model = Model(0.05)
+
+    async def scenario(batcher):
+        first = asyncio.create_task(batcher.infer(rows(0)))
+        await asyncio.sleep(0.02)
+        gone = asyncio.create_task(batcher.infer(rows(1, 2)))
+        stays = asyncio.create_task(batcher.infer(rows(3)))
+        await asyncio.sleep(0)
+        assert batcher.queued_rows == 3
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+        assert batcher.queued_rows == 1
+        await first
+        np.testing.assert_array_equal((await stays).scores, rows(6))
+
+    run(model, scenario)
+    assert model.batches == [1, 1]
+
+
+def test_the_event_loop_runs_while_the_model_does():
+    async def scenario(batcher):
+        task = asyncio.create_task(batcher.infer(rows(0)))
+        ticks = 0
+        while not task.done():
+            await asyncio.sleep(0.005)
+            ticks += 1
+        return ticks
+
+    assert run(Model(0.2), scenario) > 10
+
+
+def test_who_waits_when_it_stops_is_told():
+    release = threading.Event()
+
+    def model(batch):
+        release.wait(10)
+        return batch
+
+    async def main():
+        batcher = Batcher(model, max_rows=1)
+        batcher.start()
+        tasks = [asyncio.create_task(batcher.infer(rows(i))) for i in range(3)]
+        await asyncio.sleep(0.05)
+        await batcher.stop()
+        release.set()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [type(outcome) for outcome in asyncio.run(main())] == [NotReadyError] * 3
