@@ -29,7 +29,7 @@ bench: $(VENV)/.test ## measure speed: the defences, Inception V3 beside them, h
 
 constraints: $(VENV)/.test $(VENV)/.lint ## pin the versions that are installed now
 	@{ echo "# The versions that warpguard is tested with. Made by: make constraints"; \
-	   $(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.txt
+	   $(BIN)/pip freeze --all --exclude-editable | sed '/^pip==/d; s/+cpu$$//'; } > constraints.txt
 
 clean: ## remove the environment and all caches of the tools
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
