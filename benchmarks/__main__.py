@@ -1,0 +1,69 @@
+"""``python -m benchmarks [NAME …]``: measure speed and accuracy, and print the figures."""
+
+import argparse
+import json
+import multiprocessing
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import accuracy, defenses, health, overhead
+from benchmarks.timing import Result
+
+SPEED: dict[str, Callable[[], list[Result]]] = {
+    "defenses": defenses.measure,
+    "overhead": overhead.measure,
+    "health": health.measure,
+}
+
+
+def main() -> int:
+    """Run benchmarks; 1 when a target is missed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"{', '.join(SPEED)}, accuracy (default: all speed)",
+    )
+    parser.add_argument("--data", type=Path, help="accuracy: a folder with labels.csv and images")
+    parser.add_argument("--limit", type=int, help="accuracy: only the first images")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args()
+    console = Console(width=110 if not sys.stdout.isatty() else None)
+    missed = 0
+    for name in options.names or SPEED:
+        if name == "accuracy":
+            if options.data is None:
+                parser.error("accuracy needs --data DIR")
+            results = accuracy.measure(options.data, options.limit)
+        elif name in SPEED:
+            # A process of its own, so that one benchmark's core and threads do not bind the next.
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                results = pool.apply(SPEED[name]) if name != "health" else SPEED[name]()
+        else:
+            parser.error(f"there is no benchmark {name!r}")
+        missed += sum(not result.met for result in results)
+        if options.json:
+            print(json.dumps({name: [asdict(result) for result in results]}))
+        else:
+            _print(console, name, results)
+    return 1 if missed else 0
+
+
+def _print(console: Console, name: str, results: list[Result]) -> None:
+    table = Table(title=name)
+    for column in ("what", "figure", "", "wanted", ""):
+        table.add_column(column, justify="right" if column == "figure" else "left")
+    for result in results:
+        verdict = "" if not result.target else "[green]met[/]" if result.met else "[red]missed[/]"
+        table.add_row(result.name, f"{result.value:.4g}", result.unit, result.target, verdict)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
