@@ -1,0 +1,120 @@
+"""The documentation says what is so: its settings, its commands, its answers, its links."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from models import Manifest
+from service.settings import Settings, environment_variable, flag
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+EXAMPLE = "imagenet_16_251.jpg"
+
+
+def blocks(language):
+    found = []
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        for number, block in enumerate(re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)):
+            found.append(pytest.param(block, id=f"{page.name}-{number}"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory, server):
+    """A folder with the photographs that the examples name."""
+    folder = tmp_path_factory.mktemp("examples")
+    source = Path(find_spec("foolbox").origin).parent / "data" / EXAMPLE
+    (folder / "photo.jpg").write_bytes(source.read_bytes())
+    Image.open(source).save(folder / "photo.png")
+    return folder
+
+
+def shell(script, folder, server):
+    """Run an example as a reader would, but for the port and for make's long work."""
+    script = script.replace("127.0.0.1:8080", server.removeprefix("http://"))
+    script = re.sub(r"^make ", f"make -n -C {ROOT} ", script, flags=re.MULTILINE)
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("script", blocks("sh"))
+def test_commands_run(script, workplace, server):
+    output = shell(script, workplace, server)
+    assert '"error"' not in output.replace('"error":null', "")
+
+
+@pytest.mark.parametrize("program", blocks("python"))
+def test_programs_run(program, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_manifest_of_the_documentation_is_one():
+    ((block,),) = [param.values for param in blocks("json") if "models.md" in param.id]
+    assert Manifest.parse(block, "docs/models.md").name == "mine"
+
+
+def test_the_readme_s_answer_is_a_real_one(workplace, server):
+    """The same fields, and the same class: probabilities and timings differ from run to run."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    example = re.search(r"```sh\n(curl .*?)```\n+```json\n(.*?)```", text, re.DOTALL)
+    command, answer = example.groups()
+    shown = json.loads(answer)
+    real = json.loads(shell(command, workplace, server))
+    assert list(real) == list(shown)
+    assert real["predictions"][0]["index"] == shown["predictions"][0]["index"]
+    assert real["predictions"][0]["label"] == shown["predictions"][0]["label"]
+    assert real["predictions"][0]["probability"] == pytest.approx(
+        shown["predictions"][0]["probability"], abs=0.1
+    )
+    assert real["agreement"] == pytest.approx(shown["agreement"], abs=0.26)
+    assert set(real["timings_ms"]) == set(shown["timings_ms"])
+
+
+def test_every_setting_is_documented():
+    page = (ROOT / "docs" / "settings.md").read_text("utf-8")
+    rows = []
+    for name, field in Settings.model_fields.items():
+        if field.default_factory is not None:
+            default = "the CPUs"
+        else:
+            default = " ".join(field.default) if isinstance(field.default, tuple) else field.default
+            default = f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
+            default = "" if default in ("``", "`None`") else default
+        rows.append(
+            f"| `{flag(name)}` | `{environment_variable(name)}` | {default} | {field.description} |"
+        )
+    assert [row for row in rows if row not in page] == []
+    assert page.count("\n| `--") == len(rows), "docs/settings.md names a setting that is none"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text("utf-8")):
+        assert (page.parent / target).exists(), target
