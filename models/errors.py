@@ -9,11 +9,13 @@
     ├── StoreError         the store cannot be read or written
     ├── PullError          the hub cannot be reached or does not have the file
     └── ProviderError      the device asked for is not the one in use
+
+Each message says what is wrong and what to do about it.
 """
 
 
 class ModelError(Exception):
-    """The root: its message says what is wrong and what to do about it."""
+    """The root."""
 
 
 class ManifestError(ModelError):

@@ -1,11 +1,18 @@
-"""What a served model declares about itself: its input, its scaling, its labels, where it is from."""
+"""What a served model declares about itself: its input, its scaling, its labels, its source."""
 
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from models.errors import ManifestError
 
@@ -24,8 +31,8 @@ class GraphInput(_Frozen):
 
     name: str = "input"
     layout: Literal["NCHW", "NHWC"] = "NCHW"
-    height_px: int = Field(299, ge=8, le=4096)
-    width_px: int = Field(299, ge=8, le=4096)
+    height_px: int = Field(default=299, ge=8, le=4096)
+    width_px: int = Field(default=299, ge=8, le=4096)
 
 
 class GraphOutput(_Frozen):
@@ -43,7 +50,7 @@ class Resize(_Frozen):
     """
 
     mode: Literal["crop", "squash"] = "crop"
-    crop_fraction: float = Field(0.875, gt=0.0, le=1.0)
+    crop_fraction: float = Field(default=0.875, gt=0.0, le=1.0)
 
 
 class Scaling(_Frozen):
@@ -76,7 +83,7 @@ class Manifest(_Frozen):
     labels: Literal["imagenet-1k"] | tuple[str, ...] = "imagenet-1k"
     source: str = ""
     licence: str = ""
-    reported_top1: float | None = Field(None, ge=0.0, le=1.0)
+    reported_top1: float | None = Field(default=None, ge=0.0, le=1.0)
     recipe: str | None = None
     weights_sha256: Sha256 | None = None
     sha256: Sha256 | None = None

@@ -139,7 +139,12 @@ def _parser() -> tuple[argparse.ArgumentParser, CliSettingsSource[Settings]]:
     add.add_argument("--onnx", required=True, metavar="FILE", help="the graph")
     add.add_argument("--manifest", required=True, metavar="FILE", help="its manifest, JSON")
     add.set_defaults(run=commands.models_add)
-    for with_store in (listing, show, pull, add, predict):
+    remove = command(
+        "remove", "Take a model out of the store.", "warpguard models remove mine", actions
+    )
+    remove.add_argument("name", metavar="NAME")
+    remove.set_defaults(run=commands.models_remove)
+    for with_store in (listing, show, pull, add, remove, predict):
         with_store.add_argument("--store", metavar="DIR", help="the model store's folder")
 
     version = command("version", "Show the version.", "warpguard version")

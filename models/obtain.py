@@ -1,0 +1,237 @@
+"""Obtain a model of the catalogue: from the store, the package that embeds it, or the hub."""
+
+import hashlib
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from models import hub
+from models.catalog import CATALOG, EMBEDDED, PREFERRED, Entry, PackagedFile
+from models.errors import (
+    ChecksumError,
+    ManifestError,
+    NotInStoreError,
+    StoreError,
+    UnknownModelError,
+    WeightsError,
+)
+from models.manifest import Manifest
+from models.store import Store
+from models.weights import read_weights
+
+_log = logging.getLogger(__name__)
+
+
+def manifest_of(store: Store, name: str) -> Manifest:
+    """A model's manifest: the one in the store, or else the catalogue's, without digests.
+
+    Raises:
+        UnknownModelError: there is no model of that name.
+        StoreError: the store cannot be read.
+        ManifestError: the manifest in the store is not valid.
+    """
+    stored = store.manifest(name)
+    if stored is not None:
+        return stored
+    return _entry(store, name).manifest
+
+
+def resolve(store: Store, name: str) -> str:
+    """Find which model is meant, and that there is one to load.
+
+    Args:
+        store: where to look.
+        name: a model's name, or ``auto``: Inception V3 where it has been pulled, or else the
+            embedded model.
+
+    Returns:
+        The model's name.
+
+    Raises:
+        UnknownModelError: there is no model of that name.
+        NotInStoreError: the model is to be pulled first.
+        StoreError: the store cannot be read.
+    """
+    stored = store.names()
+    if name == "auto":
+        return next((preferred for preferred in PREFERRED if preferred in stored), EMBEDDED)
+    if name not in stored:
+        weights = _entry(store, name).weights
+        if isinstance(weights, hub.HubFile):
+            raise _not_pulled(store, weights, "is not in")
+    return name
+
+
+def ensure(store: Store, name: str) -> tuple[Manifest, bytes]:
+    """Get a model from the store; an embedded one that is not there, or outdated, is built.
+
+    Args:
+        store: where to look, and where a built model goes. If that fails, the model is still good.
+        name: a model's name.
+
+    Returns:
+        The manifest, with the digest of the graph, and the graph's ONNX file.
+
+    Raises:
+        UnknownModelError: there is no model of that name.
+        NotInStoreError: the model is to be pulled first, or to be pulled again.
+        ChecksumError: the graph in the store, or an embedded weights file, is damaged.
+        WeightsError: an embedded weights file is missing.
+        StoreError: the store cannot be read, and the model is not an embedded one.
+        ManifestError: the same, of the manifest in the store.
+    """
+    if name not in CATALOG:
+        return store.get(name)
+    entry = CATALOG[name]
+    embedded = isinstance(entry.weights, PackagedFile)
+    stored = None
+    try:
+        stored = store.manifest(name)
+        if stored is not None and entry.made(stored):
+            return store.get(name)
+    except (StoreError, ManifestError) as error:
+        if not embedded:
+            raise
+        _log.warning("Building %s, as it cannot be read from the store. %s", name, error)
+    if isinstance(entry.weights, hub.HubFile):
+        state = "is of an older version in" if stored else "is not in"
+        raise _not_pulled(store, entry.weights, state)
+    manifest, graph_bytes = _build(entry, entry.weights.path)
+    try:
+        manifest = store.put(manifest, graph_bytes)
+    except StoreError as error:
+        _log.warning("Using %s without storing it. %s", name, error)
+        digest = hashlib.sha256(graph_bytes).hexdigest()
+        manifest = manifest.model_copy(update={"sha256": digest})
+    return manifest, graph_bytes
+
+
+def install(store: Store, name: str, weights_file: Path, *, force: bool = False) -> Manifest:
+    """Build a model of the catalogue from a weights file, and store it.
+
+    Args:
+        store: where to.
+        name: the model's name.
+        weights_file: a safetensors file or a torch state dict. Its SHA-256 must be one that is
+            known for the model; or, of a model for which none is known, the same as before.
+        force: for the latter, take another file than before.
+
+    Returns:
+        The manifest as it was stored.
+
+    Raises:
+        UnknownModelError: the catalogue has no model of that name.
+        ChecksumError: the file is not one that is accepted.
+        WeightsError: the file cannot be read.
+        StoreError: the store cannot be read or written.
+        ManifestError: the manifest in the store is not valid.
+    """
+    entry = _pinned(store, _entry(store, name), force=force)
+    return store.put(*_build(entry, weights_file))
+
+
+def pull(
+    store: Store,
+    name: str,
+    *,
+    revision: str = "main",
+    endpoint: str | None = None,
+    force: bool = False,
+    quiet: bool = False,
+) -> Manifest:
+    """Pull a model's weights from the hub, build the model, and store it.
+
+    A model that is in the store, and not outdated, is not pulled again. An embedded one is not
+    pulled but built.
+
+    Args:
+        store: where to.
+        name: the model's name.
+        revision: the branch, tag or commit of the hub's repository.
+        endpoint: the hub's URL; by default that of the environment's ``HF_ENDPOINT``.
+        force: pull it again; and, of a model for which no SHA-256 is known, take another file
+            than before.
+        quiet: show no progress bar.
+
+    Returns:
+        The manifest as it was stored.
+
+    Raises:
+        UnknownModelError: the catalogue has no model of that name.
+        PullError: the hub cannot be reached, or does not have the file.
+        ChecksumError: the hub has another file than the one expected.
+        WeightsError: the file cannot be read.
+        StoreError: the store cannot be read or written.
+        ManifestError: the manifest in the store is not valid.
+    """
+    entry = _entry(store, name)
+    stored = store.manifest(name)
+    if stored is not None and entry.made(stored) and not force:
+        return stored
+    entry = _pinned(store, entry, force=force)
+    if isinstance(entry.weights, PackagedFile):
+        return store.put(*_build(entry, entry.weights.path))
+    try:
+        download = hub.pull(
+            entry.weights, store.downloads, revision=revision, endpoint=endpoint, quiet=quiet
+        )
+    except ChecksumError as error:
+        if entry.weights.sha256 == CATALOG[name].weights.sha256:
+            raise
+        raise ChecksumError(
+            f"{error} The expected one is that of the first pull, for which nothing but the hub "
+            f"vouched. To trust the hub again, remove {name} from the store or force the pull."
+        ) from error
+    manifest, graph_bytes = _build(entry, download.path)
+    source = {"source": entry.weights.url(download.commit)}
+    manifest = store.put(manifest.model_copy(update=source), graph_bytes)
+    download.path.unlink(missing_ok=True)
+    return manifest
+
+
+def _entry(store: Store, name: str) -> Entry:
+    if name in CATALOG:
+        return CATALOG[name]
+    names = ", ".join(("auto", *CATALOG, *(n for n in store.names() if n not in CATALOG)))
+    raise UnknownModelError(f"There is no model {name!r} to be had. There are: {names}.")
+
+
+def _pinned(store: Store, entry: Entry, *, force: bool) -> Entry:
+    """The entry; of a model for which no SHA-256 is known, bound to the one taken first."""
+    if entry.accepted or force or isinstance(entry.weights, PackagedFile):
+        return entry
+    stored = store.manifest(entry.manifest.name)
+    if stored is None:
+        return entry
+    return replace(entry, weights=replace(entry.weights, sha256=stored.weights_sha256))
+
+
+def _build(entry: Entry, weights_file: Path) -> tuple[Manifest, bytes]:
+    """Build a graph from a weights file that must be one of those accepted."""
+    name = entry.manifest.name
+    try:
+        with weights_file.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(f"The weights file {weights_file} cannot be read: {error}") from error
+    owners = [other for other, e in CATALOG.items() if digest in e.accepted]
+    if owners and name not in owners:
+        raise ChecksumError(
+            f"The weights file {weights_file} is that of {owners[0]}, not of {name}."
+        )
+    if entry.accepted and digest not in entry.accepted:
+        raise ChecksumError(
+            f"The weights file {weights_file} is not one that {name} is known to be made from: its "
+            f"SHA-256 is {digest}, expected {' or '.join(entry.accepted)}. The file is "
+            "incomplete, damaged or another one: get it again."
+        )
+    graph_bytes = entry.build(read_weights(weights_file)).SerializeToString(deterministic=True)
+    return entry.manifest.model_copy(update={"weights_sha256": digest}), graph_bytes
+
+
+def _not_pulled(store: Store, file: hub.HubFile, state: str) -> NotInStoreError:
+    return NotInStoreError(
+        f"The model {file.model} {state} the store {store.root}. Run `warpguard models pull "
+        f"{file.model}`; or download {file.url()} elsewhere, and run `warpguard models pull "
+        f"{file.model} --weights FILE`. The embedded model {EMBEDDED} works without any download."
+    )

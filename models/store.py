@@ -1,0 +1,242 @@
+"""The store: a directory of ONNX graphs, addressed by their SHA-256, and of their manifests.
+
+    <root>/models/<name>.json      a manifest; its ``sha256`` says which graph it is for
+    <root>/graphs/<sha256>.onnx    a graph; never changed once it is there
+    <root>/downloads/              weights on their way in: see ``models.hub``
+
+A model is replaced by one rename, that of its manifest, so a reader gets the old model or the new
+one, whole, whatever becomes of the writer. Writers take turns under a lock; readers need none.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from platformdirs import user_cache_path
+from pydantic import TypeAdapter, ValidationError
+
+from models.errors import ChecksumError, StoreError, UnknownModelError
+from models.manifest import Manifest, ModelName
+
+_TEMPORARY = ".tmp"
+
+
+class Store:
+    """The models of one directory, which is made on the first write.
+
+    Attributes:
+        root: the directory.
+        lock_timeout_s: for how long a writer waits for another one to finish.
+    """
+
+    def __init__(self, root: Path | None = None, *, lock_timeout_s: float = 30.0) -> None:
+        """Open a store.
+
+        Args:
+            root: its directory; by default that of the environment's ``WARPGUARD_STORE``, or else
+                ``warpguard`` in the user's cache directory.
+            lock_timeout_s: for how long, in seconds, a writer waits for another one to finish.
+        """
+        if root is None:
+            configured = os.environ.get("WARPGUARD_STORE")
+            root = Path(configured) if configured else user_cache_path("warpguard", appauthor=False)
+        self.root = root
+        self.lock_timeout_s = lock_timeout_s
+
+    @property
+    def downloads(self) -> Path:
+        """The directory of the weights that are being pulled."""
+        return self.root / "downloads"
+
+    def names(self) -> tuple[str, ...]:
+        """The names of the models in the store, sorted.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with self._reading():
+            return tuple(sorted(path.stem for path in self._manifest_paths()))
+
+    def manifest(self, name: str) -> Manifest | None:
+        """The manifest of a model, without its graph; None where there is no such model.
+
+        Raises:
+            UnknownModelError: the name is not one that a model can have.
+            StoreError: the store cannot be read.
+            ManifestError: the manifest in the store is not valid.
+        """
+        path = self._manifest_path(name)
+        with self._reading():
+            try:
+                manifest = Manifest.parse(path.read_bytes(), str(path))
+            except FileNotFoundError:
+                return None
+        if manifest.name != name or manifest.sha256 is None:
+            raise StoreError(
+                f"The manifest {path} names the model {manifest.name!r} with the SHA-256 "
+                f"{manifest.sha256}, so it was not written by the store. Delete it, and install "
+                f"{name!r} again."
+            )
+        return manifest
+
+    def get(self, name: str) -> tuple[Manifest, bytes]:
+        """Read a model, and verify it.
+
+        Returns:
+            The manifest and the ONNX graph, whose SHA-256 is the manifest's.
+
+        Raises:
+            UnknownModelError: there is no model of that name.
+            ChecksumError: the graph is not the one that was stored.
+            StoreError: the store cannot be read.
+            ManifestError: the manifest in the store is not valid.
+        """
+        missing = None
+        while (manifest := self.manifest(name)) is not None:
+            path = self._graph_path(str(manifest.sha256))
+            with self._reading():
+                try:
+                    graph_bytes = path.read_bytes()
+                except FileNotFoundError:
+                    # Either the model was replaced since its manifest was read, or it is broken.
+                    if manifest == missing:
+                        raise
+                    missing = manifest
+                    continue
+            actual = hashlib.sha256(graph_bytes).hexdigest()
+            if actual != manifest.sha256:
+                raise ChecksumError(
+                    f"The file {path} is damaged: its SHA-256 should be {manifest.sha256} and is "
+                    f"{actual}. Delete {self._manifest_path(name)}, and install the model again "
+                    f"with `warpguard models pull {name}`, or `warpguard models add` if it is "
+                    "your own."
+                )
+            return manifest, graph_bytes
+        raise UnknownModelError(
+            f"There is no model {name!r} in the store {self.root}, which has: "
+            f"{', '.join(self.names()) or 'none'}."
+        )
+
+    def put(self, manifest: Manifest, graph_bytes: bytes) -> Manifest:
+        """Add a model, or replace the one of that name.
+
+        Args:
+            manifest: the model's manifest; what it says of the graph's SHA-256 is replaced.
+            graph_bytes: the ONNX file.
+
+        Returns:
+            The manifest with the graph's SHA-256.
+
+        Raises:
+            StoreError: the store cannot be written; what it had is unharmed.
+        """
+        digest = hashlib.sha256(graph_bytes).hexdigest()
+        manifest = manifest.model_copy(update={"sha256": digest})
+        with self._writing():
+            # Written even if it is there already: that one may be damaged.
+            _write(self._graph_path(digest), graph_bytes)
+            _write(self._manifest_path(manifest.name), manifest.model_dump_json(indent=2).encode())
+            self._sweep()
+        return manifest
+
+    def remove(self, name: str) -> None:
+        """Remove a model.
+
+        Raises:
+            UnknownModelError: there is no model of that name.
+            StoreError: the store cannot be written.
+        """
+        path = self._manifest_path(name)
+        if name not in self.names():
+            raise UnknownModelError(f"There is no model {name!r} in the store {self.root}.")
+        with self._writing():
+            path.unlink(missing_ok=True)
+            _sync_directory(path.parent)
+            self._sweep()
+
+    def _manifest_path(self, name: str) -> Path:
+        # Nothing that comes from outside becomes a path unless it is a name.
+        try:
+            TypeAdapter(ModelName).validate_python(name)
+        except ValidationError:
+            raise UnknownModelError(
+                f"{name!r} is not a model's name: up to 64 lower-case letters, digits, dots, "
+                "dashes and underscores, the first a letter or a digit."
+            ) from None
+        return self.root / "models" / f"{name}.json"
+
+    def _manifest_paths(self) -> list[Path]:
+        return [p for p in (self.root / "models").glob("*.json") if not p.name.startswith(".")]
+
+    def _graph_path(self, digest: str) -> Path:
+        return self.root / "graphs" / f"{digest}.onnx"
+
+    def _sweep(self) -> None:
+        """Delete the graphs that no manifest names. Only a writer may: it holds the lock."""
+        manifests = "".join(path.read_text("utf-8") for path in self._manifest_paths())
+        for graph in (self.root / "graphs").glob("*.onnx"):
+            if graph.stem not in manifests:
+                graph.unlink(missing_ok=True)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(
+                f"The store {self.root} cannot be read: {error}. Set WARPGUARD_STORE to a "
+                "directory that this user can read and write, or install the model again."
+            ) from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            for folder in ("graphs", "models"):
+                (self.root / folder).mkdir(parents=True, exist_ok=True)
+            with FileLock(self.root / ".lock", timeout=self.lock_timeout_s):
+                # Whoever left these was killed: a live writer would hold the lock.
+                for leftover in self.root.glob(f"*/*{_TEMPORARY}"):
+                    leftover.unlink(missing_ok=True)
+                yield
+        except Timeout:
+            raise StoreError(
+                f"Another process has been writing to the store {self.root} for more than "
+                f"{self.lock_timeout_s:g} s. Wait for it to finish, or end it, and try again."
+            ) from None
+        except OSError as error:
+            raise StoreError(
+                f"The store {self.root} cannot be written: {error}. Make room on its disk and "
+                "make sure that this user may write to it, or set WARPGUARD_STORE to another "
+                "directory."
+            ) from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Put a file in place whole, so that it survives a power cut once this returns."""
+    descriptor, name = tempfile.mkstemp(_TEMPORARY, ".", path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        # Readable by other users as any new file is: a service may run as another than the puller.
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_directory(path.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    if os.name == "posix":  # elsewhere a directory cannot be opened
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

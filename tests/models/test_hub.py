@@ -1,0 +1,374 @@
+import errno
+import hashlib
+import json
+import logging
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+
+from models import ChecksumError, PullError, StoreError, hub
+
+ROOT = Path(__file__).parents[2]
+DATA = bytes(range(256)) * 4000  # 1 MB
+SHA256 = hashlib.sha256(DATA).hexdigest()
+COMMIT = "c0ffee" * 6 + "c0ff"
+FILE = hub.HubFile("inception-v3", "timm/inception_v3.tv_in1k", "model.safetensors", SHA256)
+PATH = f"/{FILE.repository}/resolve/{{}}/{FILE.name}"
+
+
+class Hub(ThreadingHTTPServer):
+    """Answers like the hub for one file, and misbehaves on request.
+
+    Attributes:
+        script: what becomes of the next GETs: "cut N" or "stall N" after N bytes, a status, or
+            "ok", which is also what becomes of those after them.
+        gets: of each GET its path, Range and Authorization.
+        sent: how many bytes of the file have been sent.
+    """
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.data = DATA
+        self.head_headers = {"ETag": f'"{SHA256}"', "X-Repo-Commit": COMMIT}
+        self.head_status = 200
+        self.storage = None
+        self.ranges = True
+        self.script = []
+        self.gets = []
+        self.sent = 0
+        self.released = threading.Event()
+
+    @property
+    def endpoint(self):
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def handle_error(self, request, client_address):
+        pass  # clients that hang up are the point of these tests
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args):
+        pass
+
+    def do_HEAD(self):
+        self.answer(self.server.head_status, self.server.head_headers, len(self.server.data))
+
+    def do_GET(self):
+        server = self.server
+        server.gets.append((self.path, self.headers["Range"], self.headers["Authorization"]))
+        if server.storage and not self.path.startswith("/storage"):
+            self.answer(302, {"Location": f"{server.storage}/storage?signature=1"}, 0)
+            return
+        action, _, count = (server.script.pop(0) if server.script else "ok").partition(" ")
+        if action.isdigit():
+            self.answer(int(action), {}, 0)
+            return
+        start = 0
+        if server.ranges and self.headers["Range"]:
+            start = int(re.fullmatch(r"bytes=(\d+)-", self.headers["Range"])[1])
+        body = server.data[start:]
+        if start and not body:
+            self.answer(416, {"Content-Range": f"bytes */{len(server.data)}"}, 0)
+            return
+        size = len(server.data)
+        content_range = {"Content-Range": f"bytes {start}-{size - 1}/{size}"} if start else {}
+        self.answer(206 if start else 200, content_range, len(body))
+        if action != "ok":
+            body = body[: int(count)]
+            self.close_connection = True
+        self.wfile.write(body)
+        self.wfile.flush()
+        server.sent += len(body)
+        if action == "stall":
+            server.released.wait(20)
+
+    def answer(self, status, headers, length):
+        self.send_response(status)
+        for name, value in {"Accept-Ranges": "bytes", **headers}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+
+
+@pytest.fixture
+def server():
+    with Hub() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.released.set()
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def client(monkeypatch):
+    monkeypatch.setattr(hub, "_PAUSE_S", 0.0)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    huggingface_hub.close_session()
+    yield
+    huggingface_hub.close_session()
+
+
+def pull(server, folder, file=FILE, **options):
+    return hub.pull(file, folder, endpoint=server.endpoint, **options)
+
+
+def start_pull(server, folder):
+    """The same in a process of its own."""
+    code = (
+        "import sys; from pathlib import Path; from models import hub\n"
+        "file = hub.HubFile(*sys.argv[1:5])\n"
+        "print(hub.pull(file, Path(sys.argv[5]), endpoint=sys.argv[6]).sha256)"
+    )
+    arguments = [FILE.model, FILE.repository, FILE.name, SHA256, str(folder), server.endpoint]
+    return subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=ROOT)
+
+
+def assert_tells_what_to_do(message, digest=SHA256):
+    for part in (
+        "timm/inception_v3.tv_in1k",
+        "https://huggingface.co/timm/inception_v3.tv_in1k/resolve/main/model.safetensors",
+        digest,
+        "`warpguard models pull inception-v3 --weights FILE`",
+        "efficientnet-lite2",
+    ):
+        assert part in message
+    assert "\n" not in message
+
+
+def test_pull(server, tmp_path, capfd):
+    download = pull(server, tmp_path / "made")
+    assert download == hub.Download(tmp_path / "made" / f"{SHA256}.part", SHA256, COMMIT)
+    assert download.path.read_bytes() == DATA
+    assert server.gets == [(PATH.format(COMMIT), None, "Bearer hf_secret")]
+    assert capfd.readouterr() == ("", "")  # stderr is no terminal
+
+
+def test_a_second_pull_sends_nothing(server, tmp_path):
+    pull(server, tmp_path)
+    pull(server, tmp_path)
+    assert len(server.gets) == 1
+
+
+def test_progress_on_a_terminal(server, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    pull(server, tmp_path / "quiet", quiet=True)
+    assert capfd.readouterr().err == ""
+    pull(server, tmp_path / "loud")
+    assert "model.safetensors: 100%" in capfd.readouterr().err
+
+
+def test_the_digest_that_the_hub_declares(server, tmp_path):
+    unknown = hub.HubFile(FILE.model, FILE.repository, FILE.name)
+    server.head_headers["ETag"] = '"of-the-storage"'
+    with pytest.raises(PullError, match=r"declares no SHA-256.*of-the-storage"):
+        pull(server, tmp_path, unknown)
+    server.head_headers["X-Linked-Etag"] = f'"{SHA256}"'
+    assert pull(server, tmp_path, unknown).sha256 == SHA256
+
+
+def test_redirected_to_the_storage_the_token_stays_behind(server, tmp_path):
+    server.storage = f"http://localhost:{server.server_port}"
+    server.script = ["cut 1000"]
+    assert pull(server, tmp_path).path.read_bytes() == DATA
+    storage = "/storage?signature=1"
+    assert server.gets == [
+        (PATH.format(COMMIT), None, "Bearer hf_secret"),
+        (storage, None, None),
+        (PATH.format(COMMIT), "bytes=1000-", "Bearer hf_secret"),  # for a fresh signature
+        (storage, "bytes=1000-", None),
+    ]
+
+
+def test_a_cut_line_is_resumed(server, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "models.hub")
+    server.script = ["cut 100", "503", "cut 200000", "429"]
+    assert pull(server, tmp_path).path.read_bytes() == DATA
+    starts = [start for _, start, _ in server.gets]
+    assert starts == [None, "bytes=100-", "bytes=100-", "bytes=200100-", "bytes=200100-"]
+    assert server.sent == len(DATA)
+    assert "was cut at byte 100" in caplog.text
+
+
+def test_a_line_that_stays_cut_is_resumed_by_the_next_pull(server, tmp_path):
+    server.script = ["cut 5000", *["cut 0"] * 5]
+    with pytest.raises(PullError, match="Run the command again to resume") as caught:
+        pull(server, tmp_path)
+    assert_tells_what_to_do(str(caught.value))
+    assert len(server.gets) == 6
+    assert pull(server, tmp_path).path.read_bytes() == DATA
+    assert server.gets[-1][1] == "bytes=5000-"
+    assert server.sent == len(DATA)
+
+
+def test_a_killed_process_is_resumed_by_another(server, tmp_path):
+    server.script = ["stall 123456"]
+    part = tmp_path / f"{SHA256}.part"
+    process = start_pull(server, tmp_path)
+    deadline = time.monotonic() + 20
+    while not (part.exists() and part.stat().st_size == 123456):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    with pytest.raises(PullError, match="another process is pulling it"):
+        pull(server, tmp_path)
+    process.kill()
+    process.wait()
+    assert start_pull(server, tmp_path).wait() == 0
+    assert [start for _, start, _ in server.gets] == [None, "bytes=123456-"]
+    assert server.sent == len(DATA)
+    assert part.read_bytes() == DATA
+
+
+def test_a_server_without_ranges_starts_anew(server, tmp_path):
+    server.ranges = False
+    server.script = ["cut 100"]
+    assert pull(server, tmp_path).path.read_bytes() == DATA
+    assert server.sent == 100 + len(DATA)
+
+
+def test_more_than_there_is_starts_anew(server, tmp_path):
+    (tmp_path / f"{SHA256}.part").write_bytes(DATA + b"more")
+    assert pull(server, tmp_path).path.read_bytes() == DATA
+    assert [start for _, start, _ in server.gets] == [f"bytes={len(DATA) + 4}-", None]
+
+
+@pytest.mark.parametrize("begun", [b"", b"of another file"])
+def test_a_wrong_file_is_deleted_and_the_next_pull_is_fresh(server, tmp_path, begun):
+    if begun:
+        (tmp_path / f"{SHA256}.part").write_bytes(begun)
+    else:
+        server.data = b"x" + DATA[1:]
+    with pytest.raises(ChecksumError) as caught:
+        pull(server, tmp_path)
+    assert_tells_what_to_do(str(caught.value))
+    assert "It has been deleted" in str(caught.value)
+    assert not list(tmp_path.glob("*.part"))
+    server.data = DATA
+    assert pull(server, tmp_path).path.read_bytes() == DATA
+
+
+def test_a_file_that_the_hub_declares_to_be_another_is_not_downloaded(server, tmp_path):
+    server.head_headers["ETag"] = f'"{"0" * 64}"'
+    with pytest.raises(ChecksumError, match="declares the SHA-256 0000") as caught:
+        pull(server, tmp_path)
+    assert_tells_what_to_do(str(caught.value))
+    assert not server.gets
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 500, 503])
+def test_an_error_of_the_hub(server, tmp_path, status):
+    server.head_status = status
+    with pytest.raises(PullError, match=f"answered {status}") as caught:
+        pull(server, tmp_path)
+    assert_tells_what_to_do(str(caught.value))
+    assert not server.gets
+
+
+def test_an_error_of_the_storage(server, tmp_path):
+    server.script = ["404"]
+    with pytest.raises(PullError, match="answered 404"):
+        pull(server, tmp_path)
+    server.script = ["503"] * 9
+    with pytest.raises(PullError, match="answered 503"):
+        pull(server, tmp_path)
+    assert len(server.gets) == 1 + 5
+
+
+def test_no_connection(tmp_path):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        with pytest.raises(PullError, match=f"the connection to {endpoint} failed") as caught:
+            hub.pull(FILE, tmp_path, endpoint=endpoint + "/")
+    assert_tells_what_to_do(str(caught.value))
+
+
+@pytest.mark.parametrize("endpoint", ["nonsense", "ftp://127.0.0.1", "http://[::1"])
+def test_no_url(tmp_path, endpoint):
+    with pytest.raises(PullError, match="failed"):
+        hub.pull(FILE, tmp_path, endpoint=endpoint)
+
+
+def test_a_server_that_falls_silent(server, tmp_path):
+    server.script = ["stall 10", *["stall 0"] * 5]
+    with pytest.raises(PullError, match="timed out"):
+        pull(server, tmp_path, timeout_s=0.05)
+    assert pull(server, tmp_path).path.read_bytes() == DATA
+    assert server.gets[-1][1] == "bytes=10-"
+
+
+def test_offline_mode(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(PullError, match="HF_HUB_OFFLINE") as caught:
+        pull(server, tmp_path)
+    assert_tells_what_to_do(str(caught.value))
+
+
+def test_a_folder_that_cannot_be_made(server, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="WARPGUARD_STORE"):
+        pull(server, tmp_path / "file" / "downloads")
+
+
+def test_a_full_disk_keeps_what_has_come(server, tmp_path, monkeypatch):
+    class Full:
+        """A file on a disk with room for 50 000 bytes more."""
+
+        def __init__(self, file):
+            self.file = file
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+        def write(self, chunk):
+            if self.file.tell() + len(chunk) > 50_000:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return self.file.write(chunk)
+
+    fetch = hub._fetch
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            hub, "_fetch", lambda url, part, *rest, **kw: fetch(url, Full(part), *rest, **kw)
+        )
+        server.script = ["cut 40000"]
+        with pytest.raises(StoreError, match=r"No space left on device.*Make room"):
+            pull(server, tmp_path)
+    kept = (tmp_path / f"{SHA256}.part").stat().st_size
+    assert kept >= 40_000
+    assert pull(server, tmp_path).path.read_bytes() == DATA
+    assert server.gets[-1][1] == f"bytes={kept}-"
+
+
+def test_the_environments_endpoint(server, tmp_path):
+    code = (
+        "import json, sys; from pathlib import Path; from models import hub\n"
+        "file = hub.HubFile(*json.loads(sys.argv[1]))\n"
+        "print(hub.pull(file, Path(sys.argv[2])).commit)"
+    )
+    arguments = [json.dumps([FILE.model, FILE.repository, FILE.name, SHA256]), str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=ROOT,
+        env={**os.environ, "HF_ENDPOINT": server.endpoint},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == COMMIT + "\n"
+    assert done.stderr == ""
