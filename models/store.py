@@ -111,7 +111,7 @@ class Store:
             if actual != manifest.sha256:
                 raise ChecksumError(
                     f"The file {path} is damaged: its SHA-256 should be {manifest.sha256} and is "
-                    f"{actual}. Delete {self._manifest_path(name)}, and install the model again "
+                    f"{actual}. Run `warpguard models remove {name}`, and install the model again "
                     f"with `warpguard models pull {name}`, or `warpguard models add` if it is "
                     "your own."
                 )
