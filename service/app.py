@@ -7,16 +7,19 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from models import Classifier, ModelError
 from service import __version__
+from service.disconnect import CancelOnDisconnect
 from service.errors import ServiceError
 from service.metrics import Metrics
+from service.repository import router as repository
 from service.routes import router
 from service.schemas import ErrorAnswer, ErrorDetail
 from service.settings import Settings
@@ -42,11 +45,11 @@ def create_app(
         load: gives the model; called in a thread once the server listens.
         on_failure: called when the model cannot be loaded; the error is then in ``app.state``.
     """
-    state = State(settings)
+    state = State(settings, load)
 
     async def load_or_fail() -> None:
         try:
-            await state.load(load)
+            await state.load()
         except Exception as error:  # noqa: BLE001  # serve() raises it again
             if not isinstance(error, ModelError):
                 _log.exception("The model cannot be loaded")
@@ -70,11 +73,15 @@ def create_app(
     )
     app.state.warpguard = state
     app.include_router(router)
+    if settings.allow_load:
+        app.include_router(repository)
     app.add_exception_handler(ServiceError, _on_service_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(ClientDisconnect, _on_disconnect)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(_Observe, metrics=state.metrics)
+    app.add_middleware(CancelOnDisconnect)
     return app
 
 
@@ -126,3 +133,9 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
     assert isinstance(error, HTTPException)  # noqa: S101  # as registered
     code = _CODES.get(error.status_code, "error")
     return _error(request, error.status_code, code, str(error.detail))
+
+
+async def _on_disconnect(request: Request, error: Exception) -> Response:
+    """Nobody reads this; the status is for the metrics, and is nginx's for the same thing."""
+    del request, error
+    return Response(status_code=499)

@@ -1,14 +1,15 @@
-"""Micro-batching across requests: what arrives together is inferred together.
+"""Micro-batching across requests: rows that wait together are inferred together.
 
-One thread runs the model, so the event loop never waits for it, and a batch is made of what is
-queued when that thread comes free.
+Each lane is a thread that runs the model, so the event loop never waits for it. A lane that comes
+free takes what is queued, whoever sent it.
 """
 
 import asyncio
 import logging
+import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -29,8 +30,8 @@ class Inferred:
 
     Attributes:
         scores: ``(n, classes)`` float32, in the order of the rows.
-        queue_ms: from the call to the start of the batch.
-        infer_ms: how long the batch ran.
+        queue_ms: from the call to the start of the first row's batch.
+        infer_ms: from then to the end of the last row's batch.
     """
 
     scores: Tensor
@@ -38,18 +39,25 @@ class Inferred:
     infer_ms: float
 
 
+@dataclass(frozen=True)
+class _Scored:
+    scores: Tensor
+    started: float
+    ended: float
+
+
 @dataclass(frozen=True, eq=False)
 class _Waiting:
-    rows: Tensor
+    row: Tensor
     since: float
-    done: asyncio.Future[Inferred]
+    scored: asyncio.Future[_Scored]
 
 
 class Batcher:
-    """Collects rows of concurrent callers into batches; each caller gets its own rows' scores.
+    """Collects the rows of concurrent callers into batches; each caller gets its own rows' scores.
 
-    How much may wait is bounded where requests are admitted. A caller that is cancelled takes its
-    rows out of the queue.
+    How much may wait is bounded where requests are admitted. The rows of a caller that is cancelled
+    are not inferred any more.
     """
 
     def __init__(
@@ -57,69 +65,78 @@ class Batcher:
         run: Callable[[Tensor], Tensor],
         *,
         max_rows: int,
+        lanes: int = 1,
         window_s: float = 0.0,
         on_batch: Callable[[int], None] = lambda _: None,
     ) -> None:
         """Set up a batcher; :meth:`start` starts it.
 
         Args:
-            run: the model: ``(n, …)`` rows to ``(n, classes)`` scores. Called in a thread, one call
-                at a time.
-            max_rows: the most rows of a batch; one caller's rows stay together even above it.
+            run: the model: ``(n, …)`` rows to ``(n, classes)`` scores. Called in threads, ``lanes``
+                calls at a time.
+            max_rows: the most rows of a batch.
+            lanes: how many batches run side by side.
             window_s: how long a batch waits for more rows, counted from its first row's arrival.
             on_batch: told the rows of each batch.
         """
         self._run = run
         self._max_rows = max_rows
+        self._lanes = lanes
         self._window_s = window_s
         self._on_batch = on_batch
         self._queue: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
-        self._thread = ThreadPoolExecutor(
-            1, thread_name_prefix="infer", initializer=yield_to_the_event_loop
+        self._threads = ThreadPoolExecutor(
+            lanes, thread_name_prefix="infer", initializer=yield_to_the_event_loop
         )
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._running: set[int] = set()
 
     def start(self) -> None:
-        """Start collecting, on the running event loop."""
-        self._task = asyncio.create_task(self._serve())
+        """Start the lanes, on the running event loop."""
+        self._tasks = [asyncio.create_task(self._serve()) for _ in range(self._lanes)]
 
     async def stop(self) -> None:
         """Stop: who still waits gets a :class:`NotReadyError`."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        while self._queue:
-            waiting = self._queue.popleft()
-            if not waiting.done.done():
-                waiting.done.set_exception(NotReadyError("The server is stopping."))
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        _refuse(self._queue, NotReadyError("The server is stopping."))
+        self._queue.clear()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a lane is in the model at this moment."""
+        return bool(self._running)
 
     @property
     def queued_rows(self) -> int:
         """The rows that wait for a batch."""
-        return sum(len(waiting.rows) for waiting in self._queue)
+        return sum(not waiting.scored.done() for waiting in self._queue)
 
-    async def infer(self, rows: Tensor) -> Inferred:
-        """Infer ``(n, …)`` rows, n ≥ 1, in one batch.
+    async def infer(self, rows: Sequence[Tensor]) -> Inferred:
+        """Infer one or more rows of the same shape.
 
         Raises:
-            InferenceError: the model failed on the batch.
+            InferenceError: the model failed on a batch with one of them.
             NotReadyError: the batcher was stopped.
         """
-        done: asyncio.Future[Inferred] = asyncio.get_running_loop().create_future()
-        waiting = _Waiting(rows, time.perf_counter(), done)
-        self._queue.append(waiting)
+        loop = asyncio.get_running_loop()
+        since = time.perf_counter()
+        waiting = [_Waiting(row, since, loop.create_future()) for row in rows]
+        self._queue.extend(waiting)
         self._arrived.set()
-        try:
-            return await done
-        finally:
-            if waiting in self._queue:
-                self._queue.remove(waiting)
+        scored = await asyncio.gather(*(one.scored for one in waiting))
+        started = min(one.started for one in scored)
+        ended = max(one.ended for one in scored)
+        scores = np.stack([one.scores for one in scored])
+        return Inferred(scores, 1e3 * (started - since), 1e3 * (ended - started))
 
     async def _serve(self) -> None:
+        """One lane."""
         while True:
-            if not self._queue:
+            while not self._queue:
                 self._arrived.clear()
                 await self._arrived.wait()
             await self._fill()
@@ -129,10 +146,8 @@ class Batcher:
 
     async def _fill(self) -> None:
         """Wait until the window of the first waiting row is over, or a batch is full."""
-        if not self._queue:
-            return
         closes = self._queue[0].since + self._window_s
-        while self.queued_rows < self._max_rows:
+        while self._queue and len(self._queue) < self._max_rows:
             left = closes - time.perf_counter()
             if left <= 0:
                 return
@@ -144,37 +159,44 @@ class Batcher:
 
     def _take(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
-        rows = 0
-        while self._queue and (not batch or rows + len(self._queue[0].rows) <= self._max_rows):
+        while self._queue and len(batch) < self._max_rows:
             waiting = self._queue.popleft()
-            if not waiting.done.done():
+            if not waiting.scored.done():  # cancelled
                 batch.append(waiting)
-                rows += len(waiting.rows)
         return batch
 
     async def _infer(self, batch: list[_Waiting]) -> None:
-        rows = np.concatenate([waiting.rows for waiting in batch])
-        self._on_batch(len(rows))
-        started = time.perf_counter()
+        self._on_batch(len(batch))
+        loop = asyncio.get_running_loop()
         try:
-            loop = asyncio.get_running_loop()
-            scores = await loop.run_in_executor(self._thread, self._run, rows)
-            if len(scores) != len(rows):
-                raise ValueError(f"{len(rows)} rows in, {len(scores)} out")
+            scores, started, ended = await loop.run_in_executor(
+                self._threads, self._timed_run, [waiting.row for waiting in batch]
+            )
         except asyncio.CancelledError:
-            self._queue.extendleft(reversed(batch))  # stop() answers them
+            _refuse(batch, NotReadyError("The server is stopping."))
             raise
         except Exception:  # noqa: BLE001  # its callers are answered, whatever it raised
-            _log.exception("The model failed on a batch of %d", len(rows))
-            for waiting in batch:
-                if not waiting.done.done():
-                    waiting.done.set_exception(InferenceError("The model could not be run."))
+            _log.exception("The model failed on a batch of %d", len(batch))
+            _refuse(batch, InferenceError("The model could not be run."))
             return
-        infer_ms = 1e3 * (time.perf_counter() - started)
-        position = 0
-        for waiting in batch:
-            own = scores[position : position + len(waiting.rows)]
-            position += len(waiting.rows)
-            if not waiting.done.done():
-                queue_ms = 1e3 * (started - waiting.since)
-                waiting.done.set_result(Inferred(own, queue_ms, infer_ms))
+        for waiting, row_scores in zip(batch, scores, strict=True):
+            if not waiting.scored.done():
+                waiting.scored.set_result(_Scored(row_scores, started, ended))
+
+    def _timed_run(self, rows: list[Tensor]) -> tuple[Tensor, float, float]:
+        batch = rows[0][None] if len(rows) == 1 else np.stack(rows)
+        self._running.add(threading.get_ident())
+        started = time.perf_counter()
+        try:
+            scores = self._run(batch)
+        finally:
+            self._running.discard(threading.get_ident())
+        if len(scores) != len(rows):
+            raise ValueError(f"{len(rows)} rows in, {len(scores)} out")
+        return scores, started, time.perf_counter()
+
+
+def _refuse(rows: Sequence[_Waiting] | deque[_Waiting], error: Exception) -> None:
+    for waiting in rows:
+        if not waiting.scored.done():
+            waiting.scored.set_exception(error)

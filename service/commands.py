@@ -14,7 +14,17 @@ from rich.progress import Progress
 from rich.table import Table
 
 from defenses import OPERATIONS, Pipeline
-from models import CATALOG, Manifest, Store, add, install, manifest_of, pull, resolve
+from models import (
+    CATALOG,
+    Manifest,
+    Store,
+    add,
+    available_cpus,
+    install,
+    manifest_of,
+    pull,
+    resolve,
+)
 from models.catalog import PackagedFile
 from service import __version__
 from service.decode import decode, encode_png
@@ -35,7 +45,11 @@ def predict(options: argparse.Namespace) -> int:
         _err.print(f"warpguard: --draws is 1…{MAX_DRAWS}, --top-k is 1…1000")
         return 2
     settings = Settings(
-        model=options.model, defense=options.defense, store=options.store, max_batch=options.draws
+        model=options.model,
+        defense=options.defense,
+        store=options.store,
+        lanes=1,
+        threads=available_cpus(),
     )
     results = asyncio.run(_predict(settings, options))
     errors = sum(isinstance(result, str) for result in results)
@@ -74,7 +88,7 @@ async def _predict(settings: Settings, options: argparse.Namespace) -> list[Pred
     await predictor.start()
     results: list[Prediction | str] = []
     try:
-        pipeline = predictor.pipeline(None)
+        pipeline = Pipeline.parse(settings.defense)
         labels = predictor.classifier.manifest.label_names
         with Progress(console=_err, transient=True, disable=len(options.files) < 2) as progress:
             for file in progress.track(options.files, description="classifying"):

@@ -12,6 +12,8 @@
       │        BusyError 429, NotReadyError 503, InferenceError 503, DeadlineError 504
     answer
 
+Beside that path: UnknownModelNameError 404, and LoadError 503 where a model is loaded anew.
+
 Every one of them answers as ``{"error": {"code": …, "message": …}}``. Messages say what is wrong
 and what is allowed; none holds a stack trace or a path of this machine.
 """
@@ -118,6 +120,20 @@ class InferenceError(ServiceError):
 
     status = 503
     code = "inference_failed"
+
+
+class UnknownModelNameError(ServiceError):
+    """A model that is not the one served here."""
+
+    status = 404
+    code = "unknown_model"
+
+
+class LoadError(ServiceError):
+    """The model could not be loaded anew; the one before still serves. The log says why."""
+
+    status = 503
+    code = "load_failed"
 
 
 class DeadlineError(ServiceError):

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -13,16 +13,11 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from defenses import Pipeline
+from defenses import Image, Pipeline
 from models import Classifier, fit, probabilities, to_tensor
-from service.batcher import Batcher
+from service.batcher import Batcher, Tensor
 from service.decode import decode, encode_png
-from service.errors import (
-    BusyError,
-    DeadlineError,
-    TooManyImagesError,
-    UnknownDefenseError,
-)
+from service.errors import DeadlineError
 from service.metrics import Metrics
 from service.priority import yield_to_the_event_loop
 from service.settings import Settings
@@ -39,21 +34,25 @@ class Outcome:
 
     Attributes:
         probabilities: ``(classes,)`` float32, the mean over the draws.
+        scores: ``(classes,)`` float32, the mean over the draws of what the graph gave.
         agreement: the share of the draws, in [0, 1], whose most probable class is the mean's.
+        defended: for each draw the image that was classified, of the model's input size and of the
+            dtype that came in.
         stages_ms: milliseconds by stage, see :data:`service.metrics.STAGES`.
     """
 
     probabilities: NDArray[np.float32]
+    scores: NDArray[np.float32]
     agreement: float
+    defended: Sequence[Image]
     stages_ms: dict[str, float]
 
 
 class Predictor:
-    """Classifies images behind a defence; one for each served model."""
+    """Classifies images behind a defence; one for each model that is loaded."""
 
     def __init__(self, classifier: Classifier, settings: Settings, metrics: Metrics) -> None:
         self.classifier = classifier
-        self.pipelines = settings.pipelines
         self._settings = settings
         self._metrics = metrics
         self._workers = ThreadPoolExecutor(
@@ -62,12 +61,10 @@ class Predictor:
         self._batcher = Batcher(
             classifier.run,
             max_rows=settings.max_batch,
+            lanes=settings.lanes,
             window_s=settings.batch_window_ms / 1e3,
             on_batch=metrics.batch_images.observe,
         )
-        self._in_flight = 0
-        metrics.queued.set_function(lambda: self._batcher.queued_rows)
-        metrics.in_flight.set_function(lambda: self._in_flight)
 
     async def start(self) -> None:
         """Warm up every batch size, then take images."""
@@ -80,49 +77,32 @@ class Predictor:
         await self._batcher.stop()
         self._workers.shutdown(wait=False, cancel_futures=True)
 
-    def pipeline(self, name: str | None) -> Pipeline:
-        """The defence that a request asked for, or the default one.
+    @property
+    def queued_images(self) -> int:
+        """The images that wait for a batch, each draw counting as one."""
+        return self._batcher.queued_rows
 
-        Raises:
-            UnknownDefenseError: the operator does not allow it.
-        """
-        if name is None:
-            return self.pipelines[self._settings.defense]
-        # In a query string an unescaped + is a space.
-        pipeline = self.pipelines.get("+".join(name.split()))
-        if pipeline is None:
-            allowed = ", ".join(self.pipelines)
-            raise UnknownDefenseError(f"There is no such defence here. There are: {allowed}.")
-        return pipeline
+    @property
+    def is_inferring(self) -> bool:
+        """Whether the model runs at this moment."""
+        return self._batcher.is_running
 
-    @contextmanager
-    def admit(self, images: int) -> Iterator[None]:
-        """Hold a place for some images, each draw counting as one, while they are at work.
-
-        Raises:
-            TooManyImagesError: more than this server ever takes at once.
-            BusyError: more than it can take now.
-        """
-        most = self._settings.max_in_flight
-        if images > most:
-            raise TooManyImagesError(
-                f"These are {images} images, each draw counting as one; send {most} at most."
-            )
-        if self._in_flight + images > most:
-            raise BusyError(f"{self._in_flight} of {most} images are at work; try again.")
-        self._in_flight += images
-        try:
-            yield
-        finally:
-            self._in_flight -= images
-
-    async def predict(self, body: bytes, pipeline: Pipeline, *, draws: int = 1) -> Outcome:
-        """Classify one image file: the whole way of the data.
+    async def predict(
+        self,
+        source: bytes | Image,
+        pipeline: Pipeline,
+        *,
+        draws: int = 1,
+        timeout_ms: float | None = None,
+    ) -> Outcome:
+        """Classify one image: the whole way of the data.
 
         Args:
-            body: the bytes of an image file.
+            source: the bytes of an image file, or ``(H, W, 3)`` RGB pixels, ``uint8`` in [0, 255]
+                or ``float32`` in [0, 1].
             pipeline: the defence.
             draws: how many independent draws are averaged.
+            timeout_ms: a deadline shorter than the server's own.
 
         Raises:
             ServiceError: see :mod:`service.errors`.
@@ -130,20 +110,17 @@ class Predictor:
         stages = _Stages()
         manifest = self.classifier.manifest
 
-        def prepare() -> NDArray[np.float32]:
+        def prepare() -> tuple[list[Image], list[Tensor]]:
             with stages.measure("decode"):
-                photograph = decode(
-                    body, max_pixels=self._settings.max_pixels, enough_px=self._enough_px()
-                )
-                image = fit(photograph, manifest)
+                image = fit(self._decode(source), manifest)
             with stages.measure("defend"):
                 defended = [pipeline(image, _SYSTEM_RANDOM) for _ in range(draws)]
             with stages.measure("preprocess"):
-                return np.stack([to_tensor(each, manifest) for each in defended])
+                return defended, [to_tensor(each, manifest) for each in defended]
 
-        async with self._deadline():
-            tensor = await self._in_worker(prepare)
-            inferred = await self._batcher.infer(tensor)
+        async with self._deadline(timeout_ms):
+            defended, tensors = await self._in_worker(prepare)
+            inferred = await self._batcher.infer(tensors)
 
         stages.add(queue=inferred.queue_ms, infer=inferred.infer_ms)
         by_draw = probabilities(inferred.scores, manifest)
@@ -152,7 +129,8 @@ class Predictor:
         self._metrics.images.labels(str(pipeline)).inc(draws)
         if draws > 1:
             self._metrics.agreement.observe(agreement)
-        return Outcome(mean, agreement, stages.finish(self._metrics))
+        scores = inferred.scores.mean(axis=0)
+        return Outcome(mean, scores, agreement, defended, stages.finish(self._metrics))
 
     async def defend(self, body: bytes, pipeline: Pipeline) -> bytes:
         """Defend one image file at its own size.
@@ -168,23 +146,26 @@ class Predictor:
             image = decode(body, max_pixels=self._settings.max_pixels)
             return encode_png(pipeline(image, _SYSTEM_RANDOM))
 
-        async with self._deadline():
+        async with self._deadline(None):
             png = await self._in_worker(run)
         self._metrics.images.labels(str(pipeline)).inc()
         return png
 
-    def _enough_px(self) -> int:
-        """The side that fit() can still reduce from, whatever it crops."""
+    def _decode(self, source: bytes | Image) -> Image:
+        if not isinstance(source, bytes):
+            return source
         frame, resize = self.classifier.manifest.input, self.classifier.manifest.resize
         kept = resize.crop_fraction if resize.mode == "crop" else 1.0
-        return math.ceil(max(frame.height_px, frame.width_px) / kept)
+        # The side that fit() can still reduce from, whatever it crops.
+        enough_px = math.ceil(max(frame.height_px, frame.width_px) / kept)
+        return decode(source, max_pixels=self._settings.max_pixels, enough_px=enough_px)
 
     async def _in_worker(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._workers, work)
 
     @asynccontextmanager
-    async def _deadline(self) -> AsyncIterator[None]:
-        deadline_ms = self._settings.deadline_ms
+    async def _deadline(self, timeout_ms: float | None) -> AsyncIterator[None]:
+        deadline_ms = min(self._settings.deadline_ms, timeout_ms or math.inf)
         try:
             async with asyncio.timeout(deadline_ms / 1e3):
                 yield

@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from defenses import Pipeline
 from service.decode import FORMATS
-from service.errors import InvalidParameterError, ServiceError
+from service.errors import InvalidParameterError, NotReadyError, ServiceError
 from service.schemas import (
     DefenseEntry,
     DefensesAnswer,
@@ -86,40 +86,49 @@ async def predict(
         Query(ge=1, le=MAX_DRAWS, description="Independent draws, their probabilities averaged."),
     ] = 1,
     top_k: Annotated[int, Query(ge=1, le=1000, description="How many classes to name.")] = 5,
+    timeout_ms: Annotated[
+        float | None, Query(gt=0, description="A deadline shorter than the server's own.")
+    ] = None,
 ) -> PredictAnswer | PredictFilesAnswer:
     """The body is an image file, or a form with files in the field ``files``.
 
     A form is answered file by file: a bad file is that file's error and leaves the others alone.
     """
     state = _state(request)
-    predictor = state.predictor
-    pipeline = predictor.pipeline(defense)
-    labels = predictor.classifier.manifest.label_names
-    context = {
-        "model": predictor.classifier.manifest.name,
-        "defense": str(pipeline),
-        "draws": draws,
-        "request_id": request.state.request_id,
-    }
-    if not is_form(request):
-        body = await request.body()
-        with predictor.admit(draws):
-            outcome = await predictor.predict(body, pipeline, draws=draws)
-        return PredictAnswer(**context, **dict(Prediction.of(outcome, labels, top_k)))
+    pipeline = state.pipeline(defense)
+    form = is_form(request)
+    if form:
+        uploads = await read_form(request, state.settings.max_images)
+    else:
+        uploads = [Upload("", await request.body())]
 
-    async def answer(upload: Upload) -> FileAnswer:
-        try:
-            outcome = await predictor.predict(upload.body, pipeline, draws=draws)
-        except ServiceError as error:
-            state.metrics.refusals.labels(error.code).inc()
-            detail = ErrorDetail(code=error.code, message=error.message)
-            return FileAnswer(file=upload.name, error=detail)
-        return FileAnswer(file=upload.name, prediction=Prediction.of(outcome, labels, top_k))
+    with state.admit(draws * len(uploads)) as predictor:
+        manifest = predictor.classifier.manifest
 
-    uploads = await read_form(request, state.settings.max_images)
-    with predictor.admit(draws * len(uploads)):
-        results = await asyncio.gather(*map(answer, uploads))
-    return PredictFilesAnswer(**context, results=results)
+        async def answer(upload: Upload) -> Prediction:
+            outcome = await predictor.predict(
+                upload.body, pipeline, draws=draws, timeout_ms=timeout_ms
+            )
+            return Prediction.of(outcome, manifest.label_names, top_k)
+
+        async def answer_file(upload: Upload) -> FileAnswer:
+            try:
+                return FileAnswer(file=upload.name, prediction=await answer(upload))
+            except ServiceError as error:
+                state.metrics.refusals.labels(error.code).inc()
+                detail = ErrorDetail(code=error.code, message=error.message)
+                return FileAnswer(file=upload.name, error=detail)
+
+        context = {
+            "model": manifest.name,
+            "defense": str(pipeline),
+            "draws": draws,
+            "request_id": request.state.request_id,
+        }
+        if not form:
+            return PredictAnswer(**context, **dict(await answer(uploads[0])))
+        results = await asyncio.gather(*map(answer_file, uploads))
+        return PredictFilesAnswer(**context, results=results)
 
 
 @router.post(
@@ -135,8 +144,7 @@ async def predict(
 async def defend(request: Request, defense: Defense = None) -> Response:
     """The body is an image file, or a form with one; the answer is a PNG of the same size."""
     state = _state(request)
-    predictor = state.predictor
-    pipeline = predictor.pipeline(defense)
+    pipeline = state.pipeline(defense)
     if is_form(request):
         uploads = await read_form(request, state.settings.max_images)
         if len(uploads) != 1:
@@ -144,7 +152,7 @@ async def defend(request: Request, defense: Defense = None) -> Response:
         body = uploads[0].body
     else:
         body = await request.body()
-    with predictor.admit(1):
+    with state.admit(1) as predictor:
         png = await predictor.defend(body, pipeline)
     return Response(png, media_type="image/png", headers={"x-warpguard-defense": str(pipeline)})
 
@@ -193,7 +201,10 @@ async def healthz() -> HealthAnswer:
 @router.get("/readyz", summary="Whether the model is loaded and warm", responses=_errors(503))
 async def readyz(request: Request) -> HealthAnswer:
     """503 until the model has run every batch size once."""
-    _state(request).predictor  # noqa: B018  # raises NotReadyError
+    state = _state(request)
+    if state.draining:
+        raise NotReadyError("The server is stopping.")
+    state.predictor  # noqa: B018  # raises NotReadyError
     return HealthAnswer(status="ready")
 
 

@@ -2,9 +2,9 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from defenses import Pipeline
@@ -38,11 +38,19 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
         "auto", description="Where to run the model; auto takes CUDA where it works, else the CPU."
     )
-    threads: int = Field(
+    lanes: int = Field(
         default_factory=available_cpus,
         ge=1,
         le=1024,
-        description="Threads of one inference; by default the CPUs this process may use.",
+        description="Inferences that run side by side; by default as many as there are CPUs. Give "
+        "a GPU 1 or 2.",
+    )
+    threads: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        description="Threads of one inference. Fewer lanes with more threads each answer a lone "
+        "request sooner, and fewer requests in all.",
     )
     workers: int = Field(
         default_factory=available_cpus,
@@ -54,7 +62,13 @@ class Settings(BaseSettings):
     allow_defense: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Further defences that a request may name; may be given several times."
     )
-    max_batch: int = Field(8, ge=1, le=256, description="Most images of one inference.")
+    max_batch: int = Field(
+        1,
+        ge=1,
+        le=256,
+        description="Most images of one inference. On a CPU a batch takes as long as its images "
+        "one by one; give a GPU 8 or more.",
+    )
     batch_window_ms: float = Field(
         0.0,
         ge=0,
@@ -78,6 +92,23 @@ class Settings(BaseSettings):
     max_pixels: int = Field(
         25_000_000, ge=64, le=10**9, description="Largest image, by the size its header declares."
     )
+    drain_seconds: float = Field(
+        30.0,
+        ge=0,
+        le=3600,
+        description="Longest time from SIGTERM to the exit; what was accepted is answered in it.",
+    )
+    drain_delay_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=600,
+        description="Time after SIGTERM in which the server is not ready but still accepts: as "
+        "long as a load balancer needs to notice.",
+    )
+    allow_load: bool = Field(
+        False,
+        description="Let POST /v2/repository/models/NAME/load load the model anew, as SIGHUP does.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="How much to log."
     )
@@ -93,6 +124,12 @@ class Settings(BaseSettings):
         if isinstance(value, str):  # commas also stand between a defence's parameters
             return tuple(part for part in re.split(r"[,\s]+(?![^(]*\))", value) if part)
         return value
+
+    @model_validator(mode="after")
+    def _drained_in_time(self) -> Self:
+        if self.drain_delay_seconds > self.drain_seconds:
+            raise ValueError("drain_delay_seconds is a part of drain_seconds, and cannot be longer")
+        return self
 
     @field_validator("allow_defense")
     @classmethod

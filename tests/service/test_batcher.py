@@ -49,9 +49,10 @@ def run(model, scenario, **options):
 @given(
     callers=st.lists(st.tuples(st.integers(1, 7), st.floats(0, 0.01)), min_size=1, max_size=30),
     max_rows=st.integers(1, 9),
+    lanes=st.integers(1, 3),
     window_s=st.sampled_from([0.0, 0.002]),
 )
-def test_each_caller_gets_its_own_rows(callers, max_rows, window_s):
+def test_each_caller_gets_its_own_rows(callers, max_rows, lanes, window_s):
     model = Model(0.0005)
 
     async def scenario(batcher):
@@ -65,10 +66,10 @@ def test_each_caller_gets_its_own_rows(callers, max_rows, window_s):
 
         await asyncio.gather(*(call(i, *caller) for i, caller in enumerate(callers)))
 
-    run(model, scenario, max_rows=max_rows, window_s=window_s)
+    run(model, scenario, max_rows=max_rows, lanes=lanes, window_s=window_s)
     assert sum(model.batches) == sum(count for count, _ in callers)
-    assert max(model.batches) <= max(max_rows, *(count for count, _ in callers), 0)
-    assert model.most_running == 1
+    assert max(model.batches) <= max_rows
+    assert model.most_running <= lanes
 
 
 def test_what_arrives_while_the_model_runs_is_the_next_batch():
@@ -113,14 +114,26 @@ def test_a_full_batch_does_not_wait_for_its_window():
     assert run(model, scenario, window_s=5.0) < 1.0
 
 
-def test_rows_of_one_caller_stay_together_even_above_the_maximum():
+def test_rows_above_the_maximum_are_several_batches():
     model = Model()
 
     async def scenario(batcher):
         return await batcher.infer(rows(*range(9)))
 
-    assert len(run(model, scenario).scores) == 9
-    assert model.batches == [9]
+    np.testing.assert_array_equal(run(model, scenario).scores, 2 * rows(*range(9)))
+    assert model.batches == [4, 4, 1]
+
+
+def test_lanes_run_side_by_side():
+    model = Model(0.05)
+
+    async def scenario(batcher):
+        return await batcher.infer(rows(*range(6)))
+
+    inferred = run(model, scenario, max_rows=1, lanes=3)
+    assert model.batches == [1] * 6
+    assert model.most_running == 3
+    assert 90 < inferred.infer_ms < 140
 
 
 @pytest.mark.parametrize("fault", ["raises", "answers too few rows"])

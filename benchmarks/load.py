@@ -1,0 +1,85 @@
+"""A load of closed-loop HTTP clients: each sends its next request when the last one is answered.
+
+Run as a program in a process of its own, so that it costs the server no more than its CPU time:
+``python -m benchmarks.load PORT PATH BODY CLIENTS REQUESTS [RATE]`` prints JSON.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+
+async def run(
+    port: int, path: str, body: bytes, clients: int, requests: int, rate: float | None = None
+) -> dict[str, object]:
+    """Send requests over connections that stay open.
+
+    Args:
+        port: of a server on this machine.
+        path: what to POST to.
+        body: what to POST.
+        clients: how many connections.
+        requests: how many requests in all.
+        rate: requests a second, all clients together; None sends as fast as answers come. A
+            request's time counts from when it was due, so that waiting for a connection counts too.
+
+    Returns:
+        ``seconds``, ``statuses`` and the ``times_ms`` of the answers with status 200.
+    """
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {len(body)}\r\n"
+        "Content-Type: image/jpeg\r\n\r\n"
+    ).encode()
+    message = head + body
+    times_ms: list[float] = []
+    statuses: Counter[int] = Counter()
+    left = requests
+    begin = time.perf_counter()
+
+    async def client() -> None:
+        nonlocal left
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        while left > 0:
+            number = requests - left
+            left -= 1
+            due = time.perf_counter()
+            if rate is not None:
+                due = begin + number / rate
+                await asyncio.sleep(due - time.perf_counter())
+            writer.write(message)
+            status, length = 0, 0
+            while (line := await reader.readline()) not in (b"\r\n", b""):
+                if not status:
+                    status = int(line.split()[1])
+                elif line[:15].lower() == b"content-length:":
+                    length = int(line[15:])
+            await reader.readexactly(length)
+            statuses[status] += 1
+            if status == 200:
+                times_ms.append(1e3 * (time.perf_counter() - due))
+        writer.close()
+
+    await asyncio.gather(*(client() for _ in range(clients)))
+    return {
+        "seconds": time.perf_counter() - begin,
+        "statuses": dict(statuses),
+        "times_ms": times_ms,
+    }
+
+
+if __name__ == "__main__":
+    port, path, file, clients, requests, *rate = sys.argv[1:]
+    result = asyncio.run(
+        run(
+            int(port),
+            path,
+            Path(file).read_bytes(),
+            int(clients),
+            int(requests),
+            float(rate[0]) if rate else None,
+        )
+    )
+    print(json.dumps(result))
