@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+RIVALS := litserve bentoml mosec
 PIP := $(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: help demo test lint serve bench constraints clean
+.PHONY: help demo test lint serve bench bench-serve constraints clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -27,12 +28,23 @@ serve: $(VENV)/.serve ## start the service on http://127.0.0.1:8080
 bench: $(VENV)/.test ## measure speed: the defences, Inception V3 beside them, health under load
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+bench-serve: $(VENV)/.test $(RIVALS:%=.venv-%/.ready) ## load the service, and other serving frameworks beside it
+	@$(BIN)/python -m benchmarks serving $(ARGS)
+
+# A rival has an environment of its own for what it needs, and sees ours for the model.
+.venv-%/.ready: $(VENV)/.test
+	$(PYTHON) -m venv .venv-$*
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	  > $$(.venv-$*/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/warpguard.pth
+	.venv-$*/bin/pip install --disable-pip-version-check --quiet --requirement benchmarks/rivals/$*.txt
+	@touch $@
+
 constraints: $(VENV)/.test $(VENV)/.lint ## pin the versions that are installed now
 	@{ echo "# The versions that warpguard is tested with. Made by: make constraints"; \
 	   $(BIN)/pip freeze --all --exclude-editable | sed '/^pip==/d; s/+cpu$$//'; } > constraints.txt
 
 clean: ## remove the environment and all caches of the tools
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(RIVALS:%=.venv-%) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "warpguard needs Python 3.11 or newer: make PYTHON=python3.12 ...")'

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import accuracy, defenses, health, overhead
+from benchmarks import accuracy, defenses, health, overhead, serving
 from benchmarks.timing import Result
 
 SPEED: dict[str, Callable[[], list[Result]]] = {
@@ -28,7 +28,7 @@ def main() -> int:
         "names",
         nargs="*",
         metavar="NAME",
-        help=f"{', '.join(SPEED)}, accuracy (default: all speed)",
+        help=f"{', '.join(SPEED)}; or serving, accuracy (default: the first three)",
     )
     parser.add_argument("--data", type=Path, help="accuracy: a folder with labels.csv and images")
     parser.add_argument("--limit", type=int, help="accuracy: only the first images")
@@ -41,6 +41,8 @@ def main() -> int:
             if options.data is None:
                 parser.error("accuracy needs --data DIR")
             results = accuracy.measure(options.data, options.limit)
+        elif name == "serving":
+            results = serving.measure()
         elif name in SPEED:
             # A process of its own, so that one benchmark's core and threads do not bind the next.
             with multiprocessing.get_context("spawn").Pool(1) as pool:

@@ -32,14 +32,14 @@ def measure(folder: Path, limit: int | None) -> list[Result]:
     percent: dict[str, float] = {}
     total = len(RUNS) * len(photographs)
     with (
-        serving("--allow-defense", "none fd+rand") as port,
+        serving("--allow-defense", "none fd+rand") as server,
         Progress(console=Console(stderr=True), transient=True) as progress,
     ):
         task = progress.add_task("classifying", total=total)
         for query, _ in RUNS:
 
             def right(photograph: tuple[bytes, int], query: str = query) -> bool:
-                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+                connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
                 answer = json.loads(ask(connection, f"/v1/predict?{query}", photograph[0]))
                 connection.close()
                 progress.advance(task)

@@ -53,14 +53,16 @@ def flood(port: int, until: float, statuses: "multiprocessing.Queue[dict[int, in
 def measure() -> list[Result]:
     """Flood a server with more clients than it admits, and ask for its health meanwhile."""
     times_ms: list[float] = []
-    with serving("--max-in-flight", str(MAX_IN_FLIGHT)) as port:
+    with serving("--max-in-flight", str(MAX_IN_FLIGHT)) as server:
         statuses: multiprocessing.Queue[dict[int, int]] = multiprocessing.Queue()
-        load = multiprocessing.Process(target=flood, args=(port, time.time() + SECONDS, statuses))
+        load = multiprocessing.Process(
+            target=flood, args=(server.port, time.time() + SECONDS, statuses)
+        )
         load.start()
         time.sleep(1.0)
         while load.is_alive() and len(times_ms) < 10 * SECONDS:
             started = time.perf_counter()
-            ask(http.client.HTTPConnection("127.0.0.1", port, timeout=60), "/healthz")
+            ask(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60), "/healthz")
             times_ms.append(1e3 * (time.perf_counter() - started))
             time.sleep(0.08)
         counts = statuses.get(timeout=60)

@@ -1,7 +1,7 @@
 """A load of closed-loop HTTP clients: each sends its next request when the last one is answered.
 
 Run as a program in a process of its own, so that it costs the server no more than its CPU time:
-``python -m benchmarks.load PORT PATH BODY CLIENTS REQUESTS [RATE]`` prints JSON.
+``python -m benchmarks.load PORT PATH BODY TYPE CLIENTS REQUESTS [RATE]`` prints JSON.
 """
 
 import asyncio
@@ -13,7 +13,13 @@ from pathlib import Path
 
 
 async def run(
-    port: int, path: str, body: bytes, clients: int, requests: int, rate: float | None = None
+    port: int,
+    path: str,
+    body: bytes,
+    content_type: str,
+    clients: int,
+    requests: int,
+    rate: float | None = None,
 ) -> dict[str, object]:
     """Send requests over connections that stay open.
 
@@ -21,6 +27,7 @@ async def run(
         port: of a server on this machine.
         path: what to POST to.
         body: what to POST.
+        content_type: of the body.
         clients: how many connections.
         requests: how many requests in all.
         rate: requests a second, all clients together; None sends as fast as answers come. A
@@ -31,7 +38,7 @@ async def run(
     """
     head = (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {len(body)}\r\n"
-        "Content-Type: image/jpeg\r\n\r\n"
+        f"Content-Type: {content_type}\r\n\r\n"
     ).encode()
     message = head + body
     times_ms: list[float] = []
@@ -71,12 +78,13 @@ async def run(
 
 
 if __name__ == "__main__":
-    port, path, file, clients, requests, *rate = sys.argv[1:]
+    port, path, file, content_type, clients, requests, *rate = sys.argv[1:]
     result = asyncio.run(
         run(
             int(port),
             path,
             Path(file).read_bytes(),
+            content_type,
             int(clients),
             int(requests),
             float(rate[0]) if rate else None,

@@ -7,28 +7,42 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 START_LIMIT_S = 180.0
 
 
+@dataclass(frozen=True)
+class Server:
+    """A running service: where it listens, and its process."""
+
+    port: int
+    pid: int
+
+
 @contextmanager
-def serving(*options: str) -> Iterator[int]:
-    """Start ``warpguard serve`` with some options; gives its port once it is ready."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+def serving(*options: str) -> Iterator[Server]:
+    """Start ``warpguard serve`` with some options, and give it once it is ready."""
+    port = free_port()
     command = [sys.executable, "-m", "service", "serve", "--port", str(port), *options]
-    server = subprocess.Popen([*command, "--log-level", "error"])
+    process = subprocess.Popen([*command, "--log-level", "error"])
     try:
         give_up = time.monotonic() + START_LIMIT_S
         while _status(port, "/readyz") != 200:
-            if server.poll() is not None or time.monotonic() > give_up:
-                raise RuntimeError(f"the service did not become ready: exit {server.poll()}")
-            time.sleep(0.1)
-        yield port
+            if process.poll() is not None or time.monotonic() > give_up:
+                raise RuntimeError(f"the service did not become ready: exit {process.poll()}")
+            time.sleep(0.05)
+        yield Server(port, process.pid)
     finally:
-        server.terminate()
-        server.wait(60)
+        process.terminate()
+        process.wait(60)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def ask(connection: http.client.HTTPConnection, path: str, body: bytes | None = None) -> bytes:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from random import Random
 from typing import Any, ClassVar, Self
 
@@ -74,6 +75,10 @@ class Pipeline(Operation[PipelineDraw]):
 
     def __str__(self) -> str:
         """The specification that :meth:`parse` reads back."""
+        return self._specification
+
+    @cached_property
+    def _specification(self) -> str:
         return "+".join(map(str, self.operations)) or "none"
 
     @property
