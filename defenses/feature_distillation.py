@@ -55,7 +55,7 @@ class FeatureDistillation(Operation[FeatureDistillationDraw]):
         corner_step: the step in the low-frequency corner, likewise.
         corner_size: that corner's side in coefficients, 0…8.
         phase: the grid's phase in px, 0…7, or "random" for a fresh one of 64 each time.
-        passes: how often it is applied, 1…4 (``fd*2`` in a specification).
+        passes: how often it is applied, 1…4; ``fd*2`` is short for ``fd(passes=2)``.
     """
 
     name: ClassVar[str] = "fd"
@@ -108,7 +108,7 @@ class FeatureDistillation(Operation[FeatureDistillationDraw]):
             image = self._distil(image, phase)
         return image
 
-    def vjp(self, grad: Gradient, params: FeatureDistillationDraw) -> Gradient:
+    def _vjp(self, grad: Gradient, params: FeatureDistillationDraw) -> Gradient:
         """Straight-through: the identity, as rounding has no useful derivative (Athalye 2018)."""
         del params
         return grad.copy()

@@ -96,7 +96,7 @@ class RandomGridDistortion(Operation[GridDistortionDraw]):
     def _apply(self, image: Image, params: GridDistortionDraw) -> Image:
         return gather(image, params.rows, params.columns)
 
-    def vjp(self, grad: Gradient, params: GridDistortionDraw) -> Gradient:
+    def _vjp(self, grad: Gradient, params: GridDistortionDraw) -> Gradient:
         """Exact: scatter-add along the two index maps."""
         height, width = params.shape
         return scatter_add(scatter_add(grad, params.columns, width, 1), params.rows, height, 0)

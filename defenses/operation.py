@@ -101,11 +101,7 @@ class Operation(ABC, Generic[DrawT]):
         Raises:
             ImageError: the array is not such an image, or not of the draw's size.
         """
-        if not isinstance(image, np.ndarray) or image.dtype not in (np.uint8, np.float32):
-            got = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
-            raise ImageError(f"An image is an array of uint8 or float32, this is {got}.")
-        if image.ndim != 3 or image.shape[2] != 3:
-            raise ImageError(f"An image has the shape (H, W, 3), this one has {image.shape}.")
+        _check(image)
         if image.shape[:2] != params.shape:
             raise ImageError(f"The draw is for images of {params.shape}, not {image.shape[:2]}.")
         return self._apply(image, params)
@@ -114,7 +110,6 @@ class Operation(ABC, Generic[DrawT]):
     def _apply(self, image: Image, params: DrawT) -> Image:
         """Defend a checked image."""
 
-    @abstractmethod
     def vjp(self, grad: Gradient, params: DrawT) -> Gradient:
         """The vector-Jacobian product: a gradient by the output becomes one by the input.
 
@@ -123,8 +118,20 @@ class Operation(ABC, Generic[DrawT]):
             params: the draw that the image was defended with.
 
         Returns:
-            The derivative by the image, of the same shape and dtype.
+            A new array: the derivative by the image, of the same shape and dtype.
+
+        Raises:
+            ImageError: the gradient is not floating point, or not of the draw's size.
         """
+        if not np.issubdtype(grad.dtype, np.floating) or grad.ndim != 3:
+            raise ImageError(f"A gradient is (H, W, C) floating point, not {grad.dtype}.")
+        if grad.shape[:2] != params.shape:
+            raise ImageError(f"The draw is for images of {params.shape}, not {grad.shape[:2]}.")
+        return self._vjp(grad, params)
+
+    @abstractmethod
+    def _vjp(self, grad: Gradient, params: DrawT) -> Gradient:
+        """The product of a checked gradient."""
 
     def __call__(self, image: Image, rng: Random) -> Image:
         """Defend an image with a fresh draw.
@@ -132,11 +139,20 @@ class Operation(ABC, Generic[DrawT]):
         Raises:
             ImageError: as in :meth:`apply`.
         """
+        _check(image)
         return self.apply(image, self.sample(rng, image.shape))
 
     def __str__(self) -> str:
         """The specification that :meth:`Pipeline.parse` reads back: fields at default left out."""
         return self.name + specification_arguments(self)
+
+
+def _check(image: object) -> None:
+    if not isinstance(image, np.ndarray) or image.dtype not in (np.uint8, np.float32):
+        got = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
+        raise ImageError(f"An image is an array of uint8 or float32, this is {got}.")
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise ImageError(f"An image has the shape (H, W, 3), this one has {image.shape}.")
 
 
 def image_size(shape: tuple[int, ...]) -> tuple[int, int]:

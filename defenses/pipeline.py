@@ -97,7 +97,7 @@ class Pipeline(Operation[PipelineDraw]):
             defended = operation.apply(defended, draw)
         return image.copy() if defended is image else defended
 
-    def vjp(self, grad: Gradient, params: PipelineDraw) -> Gradient:
+    def _vjp(self, grad: Gradient, params: PipelineDraw) -> Gradient:
         """The chain rule: each operation's own product, the last one first."""
         upstream = grad
         for operation, draw in zip(reversed(self.operations), reversed(params.draws), strict=True):
@@ -106,10 +106,12 @@ class Pipeline(Operation[PipelineDraw]):
 
 
 def _operation(name: str, arguments: str | None, factor: str | None) -> Operation[Any]:
+    if name == "none":
+        raise DefenseError("none stands alone, and is no part of another defence.")
     kind = OPERATIONS.get(name)
     if kind is None:
         raise DefenseError(f"There is no defence {name!r}, only {', '.join(OPERATIONS)}, none.")
-    allowed = [field.name for field in fields(kind) if field.name != "passes"]
+    allowed = [field.name for field in fields(kind)]
     given: dict[str, Any] = {}
     for argument in arguments.split(",") if arguments else []:
         key, equals, value = argument.partition("=")
@@ -122,6 +124,8 @@ def _operation(name: str, arguments: str | None, factor: str | None) -> Operatio
     if factor is not None:
         if kind is not FeatureDistillation:
             raise DefenseError(f"Only fd takes a factor; write {name}+{name} to repeat {name}.")
+        if "passes" in given:
+            raise DefenseError("fd: passes is given twice, as a parameter and as a factor.")
         given["passes"] = int(factor)
     return kind(**given)
 

@@ -99,7 +99,7 @@ class RandomResizePad(Operation[ResizePadDraw]):
         resized = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_LINEAR)
         return resized.astype(image.dtype, copy=False)
 
-    def vjp(self, grad: Gradient, params: ResizePadDraw) -> Gradient:
+    def _vjp(self, grad: Gradient, params: ResizePadDraw) -> Gradient:
         """Exact (for ``float32``): the transpose of resize, pad and resize, axis by axis."""
         for axis in (0, 1):
             size = params.shape[axis]

@@ -107,6 +107,21 @@ def test_what_is_not_such_an_image_is_refused(specification, image, said):
         operation.apply(image, params)
 
 
+def test_what_has_no_shape_is_refused_before_anything_is_drawn():
+    with pytest.raises(ImageError, match="list"):
+        Pipeline.parse("rdg")([[0]], Random(0))
+
+
+@pytest.mark.parametrize("specification", SPECIFICATIONS)
+@pytest.mark.parametrize(
+    "grad", [np.ones((16, 17, 3)), np.ones((16, 16, 3), np.int64), np.ones((16, 16))]
+)
+def test_a_gradient_of_another_kind_is_refused(specification, grad):
+    operation = Pipeline.parse(specification)
+    with pytest.raises(ImageError):
+        operation.vjp(grad, operation.sample(Random(0), (16, 16)))
+
+
 @pytest.mark.parametrize("specification", SPECIFICATIONS)
 def test_a_side_below_eight_pixels_is_refused(specification):
     with pytest.raises(ImageError, match="at least 8 x 8"):
