@@ -192,8 +192,11 @@ def pull(
 def _entry(store: Store, name: str) -> Entry:
     if name in CATALOG:
         return CATALOG[name]
-    names = ", ".join(("auto", *CATALOG, *(n for n in store.names() if n not in CATALOG)))
-    raise UnknownModelError(f"There is no model {name!r} to be had. There are: {names}.")
+    own = ", ".join(own for own in store.names() if own not in CATALOG)
+    raise UnknownModelError(
+        f"There is no model {name!r} in the catalogue, which has: {', '.join(CATALOG)}."
+        + (f" Your own in the store are: {own}." if own else "")
+    )
 
 
 def _pinned(store: Store, entry: Entry, *, force: bool) -> Entry:

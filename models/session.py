@@ -3,9 +3,13 @@
 import contextlib
 import ctypes
 import logging
+import os
 import sys
 from collections.abc import Iterable
 from typing import Any, Literal
+
+# ONNX Runtime reports to its makers unless it is told not to before it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import numpy as np
 import onnxruntime
