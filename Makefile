@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RIVALS := litserve bentoml mosec
 PIP := $(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: help demo test lint serve bench bench-serve constraints clean
+.PHONY: help demo test lint serve bench bench-serve fuzz constraints clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -14,8 +14,15 @@ help: ## show this list
 demo: $(VENV)/.demo ## classify twenty photographs through the defence over HTTP
 	@$(BIN)/python scripts/demo.py
 
-test: $(VENV)/.test ## run all tests
+test: $(VENV)/.test .venv-clients/.ready ## run all tests
 	@$(BIN)/python -m pytest $(ARGS)
+
+# The stock clients need other versions of our dependencies, and are processes of their own anyway.
+CLIENTS := tests/service/oip/clients/requirements.txt
+.venv-clients/.ready: $(CLIENTS)
+	$(PYTHON) -m venv .venv-clients
+	.venv-clients/bin/pip install --disable-pip-version-check --quiet --requirement $(CLIENTS)
+	@touch $@
 
 lint: $(VENV)/.test $(VENV)/.lint ## ruff and mypy
 	@$(BIN)/ruff check .
@@ -39,12 +46,15 @@ bench-serve: $(VENV)/.test $(RIVALS:%=.venv-%/.ready) ## load the service, and o
 	.venv-$*/bin/pip install --disable-pip-version-check --quiet --requirement benchmarks/rivals/$*.txt
 	@touch $@
 
+fuzz: $(VENV)/.test $(VENV)/.fuzz ## try malformed bodies by the hundred thousand
+	@$(BIN)/python -m fuzz $(ARGS)
+
 constraints: $(VENV)/.test $(VENV)/.lint ## pin the versions that are installed now
 	@{ echo "# The versions that warpguard is tested with. Made by: make constraints"; \
 	   $(BIN)/pip freeze --all --exclude-editable | sed '/^pip==/d; s/+cpu$$//'; } > constraints.txt
 
 clean: ## remove the environment and all caches of the tools
-	rm -rf $(VENV) $(RIVALS:%=.venv-%) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-clients $(RIVALS:%=.venv-%) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "warpguard needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
