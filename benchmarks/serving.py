@@ -7,12 +7,13 @@ what the cores could do if nothing but decoding, defending and inferring cost ti
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -179,7 +180,11 @@ def _rival(name: str, python: Path) -> Iterator[tuple[int, str, str]]:
     }
     command, path, content_type = commands[name]
     process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # its workers are ended with it
     )
     try:
         give_up = time.monotonic() + 90
@@ -190,11 +195,11 @@ def _rival(name: str, python: Path) -> Iterator[tuple[int, str, str]]:
         time.sleep(5.0)  # its workers load the model after the port is open
         yield port, path, content_type
     finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        os.killpg(process.pid, signal.SIGTERM)
+        time.sleep(2.0)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(20)
 
 
 def _answers(port: int) -> bool:
