@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from service import keys
 from service.errors import BusyError, TooManyImagesError
 
 
@@ -20,6 +21,7 @@ class Admission:
         Raises:
             TooManyImagesError: more than are ever taken at once.
             BusyError: more than can be taken now.
+            RateLimitedError: more than the request's key may ask for now.
         """
         if images > self._most:
             raise TooManyImagesError(
@@ -27,6 +29,9 @@ class Admission:
             )
         if self.in_flight + images > self._most:
             raise BusyError(f"{self.in_flight} of {self._most} images are at work; try again.")
+        key = keys.current.get()
+        if key is not None and key.bucket is not None:
+            key.bucket.take(images)
         self.in_flight += images
         try:
             yield

@@ -2,34 +2,45 @@
 
 import asyncio
 import logging
-import re
-import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from defenses import DefenseError
 from models import Classifier, ModelError
 from service import __version__
 from service.disconnect import CancelOnDisconnect
 from service.errors import ServiceError
-from service.metrics import Metrics
+from service.keys import require_key
+from service.observe import REQUEST_ID_HEADER, Observe
+from service.oip.compression import Compression
+from service.oip.routes import router as oip
+from service.refusal import refusal
 from service.repository import router as repository
-from service.routes import router
-from service.schemas import ErrorAnswer, ErrorDetail
+from service.routes import defending, local, operations, router
 from service.settings import Settings
-from service.state import State
-from service.upload import BodyLimit
-
-REQUEST_ID_HEADER = "x-request-id"
+from service.state import ServerState, State
+from service.transformer.state import TransformerState
+from service.transformer.v1 import router as transformer_v1
+from service.transformer.v2 import router as transformer_v2
+from service.upload import BodyBudget, BodyLimit
 
 _log = logging.getLogger(__name__)
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_TELEMETRY: TelemetryConfig = {
+    # Spans go to the provider that is set when traces are on: see service.otlp. FastAPI's own
+    # metrics, and its logs with exceptions' texts, go nowhere.
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+    "exclude": lambda scope: scope.get("method") != "POST",
+}
 _CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed"}
 
 
@@ -45,13 +56,21 @@ def create_app(
         load: gives the model; called in a thread once the server listens.
         on_failure: called when the model cannot be loaded; the error is then in ``app.state``.
     """
-    state = State(settings, load)
+    state: ServerState
+    routers: tuple[APIRouter, ...]
+    if settings.predictor_host is None:
+        state, routers = State(settings, load), (local, oip)
+        if settings.shows_defended:
+            routers += (defending,)
+    else:
+        state = TransformerState(settings)
+        routers = (transformer_v2,) if settings.predictor_protocol == "v2" else (transformer_v1,)
 
     async def load_or_fail() -> None:
         try:
             await state.load()
         except Exception as error:  # noqa: BLE001  # serve() raises it again
-            if not isinstance(error, ModelError):
+            if not isinstance(error, ModelError | ServiceError | DefenseError):
                 _log.exception("The model cannot be loaded")
             state.failure = error
             on_failure()
@@ -70,57 +89,56 @@ def create_app(
         summary="Image classification behind a randomized, non-differentiable defence.",
         lifespan=lifespan,
         redoc_url=None,
+        telemetry=_TELEMETRY,
     )
-    app.state.warpguard = state
-    app.include_router(router)
-    if settings.allow_load:
+    if settings.admin_port is None:
+        app.include_router(operations)
+        if settings.allow_load:
+            routers += (repository,)
+    needed = [] if state.keys is None else [Depends(require_key)]
+    for each in (router, *routers):
+        app.include_router(each, dependencies=needed)
+    return _finished(app, state)
+
+
+def create_admin_app(state: ServerState) -> FastAPI:
+    """Make the application of the port that is for operators alone."""
+    app = FastAPI(openapi_url=None, telemetry=_TELEMETRY)
+    app.include_router(operations)
+    if state.settings.allow_load:
         app.include_router(repository)
+    return _finished(app, state)
+
+
+def _finished(app: FastAPI, state: ServerState) -> FastAPI:
+    """The application with what surrounds every request."""
+    settings = state.settings
+    app.state.warpguard = state
     app.add_exception_handler(ServiceError, _on_service_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(ClientDisconnect, _on_disconnect)
+    app.add_exception_handler(Exception, _on_bug)
+    buffered = max(settings.max_buffered_bytes, settings.max_body_bytes)
+    app.add_middleware(BodyBudget, max_bytes=buffered)
+    app.add_middleware(Compression, max_bytes=settings.max_body_bytes)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
-    app.add_middleware(_Observe, metrics=state.metrics)
     app.add_middleware(CancelOnDisconnect)
+    app.add_middleware(Observe, metrics=state.metrics)
     return app
 
 
-class _Observe:
-    """ASGI middleware: a request id on every answer, and a count of it."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app = app
-        self._metrics = metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        given = dict(scope["headers"]).get(REQUEST_ID_HEADER.encode(), b"").decode("latin-1")
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        scope.setdefault("state", {})["request_id"] = request_id
-
-        async def observed(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                header = (REQUEST_ID_HEADER.encode(), request_id.encode())
-                message["headers"] = [*message.get("headers", ()), header]
-                route = getattr(scope.get("route"), "path", "unmatched")
-                self._metrics.requests.labels(route, str(message["status"])).inc()
-            await send(message)
-
-        await self._app(scope, receive, observed)
-
-
-def _error(request: Request, status: int, code: str, message: str) -> JSONResponse:
+def _error(
+    request: Request, status: int, code: str, message: str, retry_after_s: int = 1
+) -> JSONResponse:
     request.app.state.warpguard.metrics.refusals.labels(code).inc()
-    body = ErrorAnswer(error=ErrorDetail(code=code, message=message))
-    headers = {"retry-after": "1"} if status in (429, 503) else None
-    return JSONResponse(body.model_dump(), status, headers)
+    request.state.error_code = code
+    return refusal(request.url.path, status, code, message, retry_after_s=retry_after_s)
 
 
 async def _on_service_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ServiceError)  # noqa: S101  # as registered
-    return _error(request, error.status, error.code, error.message)
+    return _error(request, error.status, error.code, error.message, error.retry_after_s)
 
 
 async def _on_validation_error(request: Request, error: Exception) -> JSONResponse:
@@ -132,7 +150,17 @@ async def _on_validation_error(request: Request, error: Exception) -> JSONRespon
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101  # as registered
     code = _CODES.get(error.status_code, "error")
-    return _error(request, error.status_code, code, str(error.detail))
+    answer = _error(request, error.status_code, code, str(error.detail))
+    answer.headers.update(error.headers or {})  # Allow, where the method is not
+    return answer
+
+
+async def _on_bug(request: Request, error: Exception) -> JSONResponse:
+    """Starlette sends this outside of every middleware, and uvicorn logs the error."""
+    del error
+    answer = _error(request, 500, "internal_error", "The server failed; its log says why.")
+    answer.headers[REQUEST_ID_HEADER] = request.state.request_id
+    return answer
 
 
 async def _on_disconnect(request: Request, error: Exception) -> Response:

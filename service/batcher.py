@@ -6,7 +6,6 @@ free takes what is queued, whoever sent it.
 
 import asyncio
 import logging
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -90,7 +89,6 @@ class Batcher:
             lanes, thread_name_prefix="infer", initializer=yield_to_the_event_loop
         )
         self._tasks: list[asyncio.Task[None]] = []
-        self._running: set[int] = set()
 
     def start(self) -> None:
         """Start the lanes, on the running event loop."""
@@ -104,11 +102,6 @@ class Batcher:
         _refuse(self._queue, NotReadyError("The server is stopping."))
         self._queue.clear()
         self._threads.shutdown(wait=False, cancel_futures=True)
-
-    @property
-    def is_running(self) -> bool:
-        """Whether a lane is in the model at this moment."""
-        return bool(self._running)
 
     @property
     def queued_rows(self) -> int:
@@ -185,12 +178,8 @@ class Batcher:
 
     def _timed_run(self, rows: list[Tensor]) -> tuple[Tensor, float, float]:
         batch = rows[0][None] if len(rows) == 1 else np.stack(rows)
-        self._running.add(threading.get_ident())
         started = time.perf_counter()
-        try:
-            scores = self._run(batch)
-        finally:
-            self._running.discard(threading.get_ident())
+        scores = self._run(batch)
         if len(scores) != len(rows):
             raise ValueError(f"{len(rows)} rows in, {len(scores)} out")
         return scores, started, time.perf_counter()

@@ -1,4 +1,4 @@
-"""The command line: ``warpguard serve | predict | defend | defenses | models | version``.
+"""The command line: ``warpguard serve | predict | defend | defenses | models | keys | version``.
 
 Exit codes: 0, all is well; 1, something failed, said on standard error; 2, the command is wrong.
 """
@@ -14,7 +14,7 @@ from pydantic_settings import CliSettingsSource
 from defenses import DefenseError
 from models import ModelError
 from service import __version__, commands
-from service.errors import ServiceError
+from service.errors import ServiceError, SetupError
 from service.serve import serve
 from service.settings import Settings, flag
 
@@ -24,7 +24,7 @@ OK, FAILED, USAGE = 0, 1, 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     parser, serve_settings = _parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(_as_kserve_writes(sys.argv[1:] if arguments is None else arguments))
     try:
         if options.command == "serve":
             settings = Settings(_cli_settings_source=serve_settings(parsed_args=options))
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DefenseError as error:
         print(f"warpguard: {error}", file=sys.stderr)  # noqa: T201
         return USAGE
-    except (ModelError, ServiceError, OSError) as error:
+    except (ModelError, ServiceError, SetupError, OSError) as error:
         print(f"warpguard: {error}", file=sys.stderr)  # noqa: T201
         return FAILED
     except KeyboardInterrupt:
@@ -74,7 +74,8 @@ def _parser() -> tuple[argparse.ArgumentParser, CliSettingsSource[Settings]]:
         "serve",
         "Serve protected predictions over HTTP.",
         "warpguard serve --port 8080 --defense fd+rdg --allow-defense fd+rand\n\n"
-        "Each option is also an environment variable: --max-batch is WARPGUARD_MAX_BATCH.",
+        "Each option is also an environment variable: --max-batch is WARPGUARD_MAX_BATCH.\n"
+        "As KServe writes them, --model_name is --model-name, and --http_port is --port.",
     )
     serve_settings: CliSettingsSource[Settings] = CliSettingsSource(Settings, root_parser=serving)
     _tidy(serving)
@@ -144,12 +145,35 @@ def _parser() -> tuple[argparse.ArgumentParser, CliSettingsSource[Settings]]:
     )
     remove.add_argument("name", metavar="NAME")
     remove.set_defaults(run=commands.models_remove)
+    keys = command("keys", "The API keys of a server.", "warpguard keys new shop")
+    key_actions = keys.add_subparsers(dest="action", required=True, metavar="ACTION")
+    new = command(
+        "new",
+        "Make an API key: it is shown once, and its line for the file of --api-keys.",
+        "warpguard keys new shop --file keys.txt --rate 20 --burst 100",
+        key_actions,
+    )
+    new.add_argument("name", metavar="NAME", help="what to call it")
+    new.add_argument(
+        "--file", metavar="FILE", help="add the line to this file, and show only the key"
+    )
+    new.add_argument("--rate", metavar="N", help="images a second, each draw counting as one")
+    new.add_argument("--burst", metavar="N", help="images at once (default: as the rate)")
+    new.set_defaults(run=commands.keys_new)
     for with_store in (listing, show, pull, add, remove, predict):
         with_store.add_argument("--store", metavar="DIR", help="the model store's folder")
 
     version = command("version", "Show the version.", "warpguard version")
     version.set_defaults(run=commands.version)
     return parser, serve_settings
+
+
+def _as_kserve_writes(arguments: Sequence[str]) -> list[str]:
+    """The arguments, where flags may have underscores; KServe's name of the port is known too."""
+    named = [
+        re.sub(r"^--[^=]*", lambda flag: flag[0].replace("_", "-"), each) for each in arguments
+    ]
+    return [re.sub(r"^--http-port(?==|$)", "--port", each) for each in named]
 
 
 def _model(parser: argparse.ArgumentParser) -> None:

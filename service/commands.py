@@ -9,7 +9,9 @@ from pathlib import Path
 from random import SystemRandom
 from typing import Any
 
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
@@ -26,7 +28,7 @@ from models import (
     resolve,
 )
 from models.catalog import PackagedFile
-from service import __version__
+from service import __version__, key_file
 from service.decode import decode, encode_png
 from service.errors import ServiceError
 from service.metrics import Metrics
@@ -39,12 +41,29 @@ _out = Console()
 _err = Console(stderr=True)
 
 
+class _Given(Settings):
+    """Settings for this process alone: what the environment says of a server is not meant."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what is given in the call."""
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
+
+
 def predict(options: argparse.Namespace) -> int:
     """Classify files in this process; 1 when one of them could not be."""
     if not 1 <= options.draws <= MAX_DRAWS or not 1 <= options.top_k <= 1000:
         _err.print(f"warpguard: --draws is 1…{MAX_DRAWS}, --top-k is 1…1000")
         return 2
-    settings = Settings(
+    settings = _Given(
         model=options.model,
         defense=options.defense,
         store=options.store,
@@ -68,13 +87,13 @@ def predict(options: argparse.Namespace) -> int:
         table.add_column(column, justify="left" if column in ("file", "class") else "right")
     for file, result in zip(options.files, results, strict=True):
         if isinstance(result, str):
-            table.add_row(file, f"[red]{result}[/]", "", "", "")
+            table.add_row(escape(file), f"[red]{escape(result)}[/]", "", "", "")
             continue
         for position, one in enumerate(result.predictions):
             first = position == 0
             table.add_row(
-                file if first else "",
-                one.label,
+                escape(file) if first else "",
+                escape(one.label),
                 f"{one.probability:.3f}",
                 f"{result.agreement:.0%}" if first else "",
                 f"{result.timings_ms.total:.0f}" if first else "",
@@ -227,6 +246,17 @@ def models_remove(options: argparse.Namespace) -> int:
     """Take a model out of the store."""
     Store(_folder(options)).remove(options.name)
     _out.print(f"{options.name} is no longer in the store", highlight=False)
+    return 0
+
+
+def keys_new(options: argparse.Namespace) -> int:
+    """Make an API key; print it, and its line unless that is added to a file."""
+    given = {"rate": options.rate, "burst": options.burst}
+    words = [f"{name}={value}" for name, value in given.items() if value is not None]
+    key, line = key_file.new(options.name, " ".join(words))
+    if options.file is not None:
+        key_file.append(Path(options.file), line)
+    sys.stdout.write(f"{key}\n" if options.file is not None else f"{key}\n{line}\n")
     return 0
 
 

@@ -14,11 +14,12 @@ from PIL import Image, ImageOps
 
 from defenses import Image as RgbImage
 from defenses.operation import MIN_SIDE_PX
+from service.bombs import check_pixels, check_scans
 from service.errors import (
     BadImageError,
     BadRequestError,
     ImageTooSmallError,
-    TooManyPixelsError,
+    ServiceError,
     UnsupportedMediaError,
 )
 
@@ -36,6 +37,7 @@ _SIGNATURES: dict[str, Callable[[bytes], bool]] = {
     "TIFF": lambda head: head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
     "GIF": lambda head: head.startswith((b"GIF87a", b"GIF89a")),
 }
+_BAND_PIXELS = 1 << 20
 FORMATS = tuple(_SIGNATURES)
 """The formats that are read; of an animation, the first frame."""
 
@@ -62,7 +64,8 @@ def decode(
         BadRequestError: the body is empty.
         UnsupportedMediaError: not a file of one of :data:`FORMATS`, or of a pixel type that has no
             8-bit equivalent.
-        TooManyPixelsError: the header declares more than ``max_pixels``; nothing was decoded.
+        TooManyPixelsError: the header declares more than ``max_pixels``, or a side of more than
+            65,535; nothing was decoded.
         ImageTooSmallError: a side shorter than ``min_side_px``.
         BadImageError: cut short or corrupted.
     """
@@ -73,12 +76,16 @@ def decode(
         raise UnsupportedMediaError(f"This is no image file of these kinds: {', '.join(FORMATS)}.")
     try:
         with Image.open(BytesIO(body), formats=[kind]) as image:
-            _check_size(image, max_pixels, min_side_px)
+            check_pixels(image, max_pixels)
+            _check_sides(image, min_side_px)
+            if kind == "JPEG":
+                check_scans(body)
             if enough_px is not None:
                 image.draft(None, (enough_px, enough_px))
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
-    except (TooManyPixelsError, ImageTooSmallError, UnsupportedMediaError):
+            ImageOps.exif_transpose(image, in_place=True)
+            return _to_rgb(image)
+    except ServiceError:
         raise
     except Exception as error:  # a broken file makes Pillow raise almost anything
         raise BadImageError(f"This {kind} file is cut short or corrupted.") from error
@@ -90,12 +97,8 @@ def encode_png(image: RgbImage) -> bytes:
     return encoded.tobytes()
 
 
-def _check_size(image: Image.Image, max_pixels: int, min_side_px: int) -> None:
+def _check_sides(image: Image.Image, min_side_px: int) -> None:
     width, height = image.size
-    if width * height > max_pixels:
-        raise TooManyPixelsError(
-            f"The image has {width} x {height} pixels; this server takes {max_pixels} at most."
-        )
     if min(width, height) < min_side_px:
         raise ImageTooSmallError(
             f"The image has {width} x {height} pixels; each side needs {min_side_px} at least."
@@ -103,6 +106,19 @@ def _check_size(image: Image.Image, max_pixels: int, min_side_px: int) -> None:
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """The pixels, made band by band: all at once, a large image needs its memory three times."""
+    width, height = image.size
+    rows = max(1, _BAND_PIXELS // width)
+    if height <= rows:
+        return _band_to_rgb(image)
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        pixels[top:bottom] = _band_to_rgb(image.crop((0, top, width, bottom)))
+    return pixels
+
+
+def _band_to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode == "F":
         raise UnsupportedMediaError("Floating-point pixels have no fixed range: send 8 or 16 bits.")
     if image.mode.startswith("I"):

@@ -1,8 +1,11 @@
-"""A client that has gone away gets no work done for it."""
+"""A client that has gone away, or that the server leaves, gets no work done for it."""
 
 import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import NotReadyError
+from service.refusal import refusal
 
 
 class CancelOnDisconnect:
@@ -46,9 +49,13 @@ class CancelOnDisconnect:
             if not answered:
                 work.cancel()  # nothing happens if it is done
             await asyncio.wait({work})
-        except asyncio.CancelledError:
+        except asyncio.CancelledError:  # the server ends, and waits no longer
             work.cancel()
-            raise
+            if not answered:
+                error = NotReadyError("The server is stopping.")
+                answer = refusal(scope["path"], error.status, error.code, error.message)
+                await answer(scope, receive, send)
+            return
         finally:
             watching.cancel()
         if not work.cancelled():

@@ -1,6 +1,18 @@
 """The Prometheus metrics. Labels are route templates and fixed words: no client can grow them."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from collections.abc import Iterable
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+)
+
+from service.errors import ServiceError
 
 STAGES = ("receive", "decode", "defend", "preprocess", "queue", "infer", "total")
 
@@ -8,6 +20,9 @@ _SECONDS = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 )  # fmt: skip
 _SHARES = (0.25, 0.5, 0.625, 0.75, 0.875, 1.0)
+
+# One more series for each counter and histogram, which nobody asks for.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Metrics:
@@ -57,8 +72,16 @@ class Metrics:
             "Images at work, each draw counting as one.",
             registry=self.registry,
         )
+        self.in_flight_limit = Gauge(
+            "warpguard_in_flight_limit_images",
+            "The most images at work at once; over it, requests are answered 429.",
+            registry=self.registry,
+        )
         self.queued = Gauge(
             "warpguard_queued_images", "Images that wait for a batch.", registry=self.registry
+        )
+        self.connections = Gauge(
+            "warpguard_connections", "Open connections.", registry=self.registry
         )
         self.ready = Gauge(
             "warpguard_ready", "1 once the model is loaded and warm.", registry=self.registry
@@ -67,8 +90,18 @@ class Metrics:
             "warpguard_model", "The served model and its provider.", registry=self.registry
         )
         Info("warpguard_build", "The version.", registry=self.registry).info({"version": version})
-        for stage in STAGES:  # a series exists from the start, so that rates do
+        ProcessCollector(registry=self.registry)
+        # A series exists from the start: of one that begins with its first event, no rate tells it.
+        for stage in STAGES:
             self._stages.labels(stage)
+        for error in ServiceError.__subclasses__():
+            self.refusals.labels(error.code)
+
+    def expect(self, defenses: Iterable[str], in_flight_limit: int) -> None:
+        """Tell what this server allows."""
+        for name in defenses:
+            self.images.labels(name)
+        self.in_flight_limit.set(in_flight_limit)
 
     def stage(self, name: str, seconds: float) -> None:
         """Count one image's time in a stage of :data:`STAGES`."""

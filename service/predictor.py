@@ -1,14 +1,9 @@
 """The spine: decode → defend → preprocess → batch → infer → answer."""
 
-import asyncio
 import math
-import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import SystemRandom
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +12,10 @@ from defenses import Image, Pipeline
 from models import Classifier, fit, probabilities, to_tensor
 from service.batcher import Batcher, Tensor
 from service.decode import decode, encode_png
-from service.errors import DeadlineError
 from service.metrics import Metrics
-from service.priority import yield_to_the_event_loop
 from service.settings import Settings
-
-T = TypeVar("T")
+from service.stages import Stages
+from service.workers import Workers, deadline
 
 _SYSTEM_RANDOM = SystemRandom()
 """The operating system's generator. Each draw takes fresh numbers from it; it has no seed."""
@@ -55,9 +48,7 @@ class Predictor:
         self.classifier = classifier
         self._settings = settings
         self._metrics = metrics
-        self._workers = ThreadPoolExecutor(
-            settings.workers, thread_name_prefix="defend", initializer=yield_to_the_event_loop
-        )
+        self._workers = Workers(settings.workers)
         self._batcher = Batcher(
             classifier.run,
             max_rows=settings.max_batch,
@@ -67,25 +58,30 @@ class Predictor:
         )
 
     async def start(self) -> None:
-        """Warm up every batch size, then take images."""
-        sizes = range(1, self._settings.max_batch + 1)
-        await asyncio.to_thread(self.classifier.warm_up, sizes)
+        """Check the defences against the model's input, warm the model up, then take images.
+
+        Raises:
+            DefenseError: a defence that images of the model's input size cannot have.
+        """
+        frame = self.classifier.manifest.input
+        for pipeline in self._settings.pipelines.values():
+            pipeline.sample(_SYSTEM_RANDOM, (frame.height_px, frame.width_px))
+        most = self._settings.max_batch
+        # Powers of two, and the largest: all sizes would take the square of the largest's time.
+        sizes = sorted({most, *(2**i for i in range(most.bit_length()))})
+        # Not in the event loop's own threads: it would wait for them when it ends.
+        await self._workers.run(lambda: self.classifier.warm_up(sizes))
         self._batcher.start()
 
     async def stop(self) -> None:
         """Take no more images; who still waits is told so."""
         await self._batcher.stop()
-        self._workers.shutdown(wait=False, cancel_futures=True)
+        self._workers.stop()
 
     @property
     def queued_images(self) -> int:
         """The images that wait for a batch, each draw counting as one."""
         return self._batcher.queued_rows
-
-    @property
-    def is_inferring(self) -> bool:
-        """Whether the model runs at this moment."""
-        return self._batcher.is_running
 
     async def predict(
         self,
@@ -107,7 +103,7 @@ class Predictor:
         Raises:
             ServiceError: see :mod:`service.errors`.
         """
-        stages = _Stages()
+        stages = Stages(self._metrics)
         manifest = self.classifier.manifest
 
         def prepare() -> tuple[list[Image], list[Tensor]]:
@@ -118,19 +114,20 @@ class Predictor:
             with stages.measure("preprocess"):
                 return defended, [to_tensor(each, manifest) for each in defended]
 
-        async with self._deadline(timeout_ms):
-            defended, tensors = await self._in_worker(prepare)
-            inferred = await self._batcher.infer(tensors)
+        with stages:
+            async with deadline(self._settings.deadline_ms, timeout_ms):
+                defended, tensors = await self._workers.defend(prepare)
+                inferred = await self._batcher.infer(tensors)
+            stages.add(queue=inferred.queue_ms, infer=inferred.infer_ms)
 
-        stages.add(queue=inferred.queue_ms, infer=inferred.infer_ms)
         by_draw = probabilities(inferred.scores, manifest)
         mean = by_draw.mean(axis=0)
         agreement = float(np.mean(by_draw.argmax(axis=1) == mean.argmax()))
         self._metrics.images.labels(str(pipeline)).inc(draws)
-        if draws > 1:
+        if draws > 1 and self._settings.response_detail == "full":  # metrics may be read by anyone
             self._metrics.agreement.observe(agreement)
         scores = inferred.scores.mean(axis=0)
-        return Outcome(mean, scores, agreement, defended, stages.finish(self._metrics))
+        return Outcome(mean, scores, agreement, defended, stages.finish())
 
     async def defend(self, body: bytes, pipeline: Pipeline) -> bytes:
         """Defend one image file at its own size.
@@ -141,13 +138,19 @@ class Predictor:
         Raises:
             ServiceError: see :mod:`service.errors`.
         """
+        stages = Stages(self._metrics)
 
         def run() -> bytes:
-            image = decode(body, max_pixels=self._settings.max_pixels)
-            return encode_png(pipeline(image, _SYSTEM_RANDOM))
+            with stages.measure("decode"):
+                image = decode(body, max_pixels=self._settings.max_pixels)
+            with stages.measure("defend"):
+                defended = pipeline(image, _SYSTEM_RANDOM)
+            return encode_png(defended)
 
-        async with self._deadline(None):
-            png = await self._in_worker(run)
+        with stages:
+            async with deadline(self._settings.deadline_ms, None):
+                png = await self._workers.defend(run)
+        stages.finish()
         self._metrics.images.labels(str(pipeline)).inc()
         return png
 
@@ -159,38 +162,3 @@ class Predictor:
         # The side that fit() can still reduce from, whatever it crops.
         enough_px = math.ceil(max(frame.height_px, frame.width_px) / kept)
         return decode(source, max_pixels=self._settings.max_pixels, enough_px=enough_px)
-
-    async def _in_worker(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._workers, work)
-
-    @asynccontextmanager
-    async def _deadline(self, timeout_ms: float | None) -> AsyncIterator[None]:
-        deadline_ms = min(self._settings.deadline_ms, timeout_ms or math.inf)
-        try:
-            async with asyncio.timeout(deadline_ms / 1e3):
-                yield
-        except TimeoutError:
-            raise DeadlineError(f"No answer within {deadline_ms:g} ms; try again later.") from None
-
-
-class _Stages:
-    """One image's milliseconds by stage."""
-
-    def __init__(self) -> None:
-        self._since = time.perf_counter()
-        self._ms: dict[str, float] = {}
-
-    @contextmanager
-    def measure(self, stage: str) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        self._ms[stage] = 1e3 * (time.perf_counter() - started)
-
-    def add(self, **stages_ms: float) -> None:
-        self._ms.update(stages_ms)
-
-    def finish(self, metrics: Metrics) -> dict[str, float]:
-        self._ms["total"] = 1e3 * (time.perf_counter() - self._since)
-        for stage, ms in self._ms.items():
-            metrics.stage(stage, ms / 1e3)
-        return self._ms

@@ -6,10 +6,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
 
 from defenses import Pipeline
 from service.decode import FORMATS
-from service.errors import InvalidParameterError, NotReadyError, ServiceError
+from service.detail import told
+from service.errors import InvalidParameterError, ServiceError
 from service.schemas import (
     DefenseEntry,
     DefensesAnswer,
@@ -23,12 +25,21 @@ from service.schemas import (
     PredictAnswer,
     PredictFilesAnswer,
     Prediction,
+    PredictTopAnswer,
+    TopClass,
 )
 from service.settings import MAX_DRAWS
 from service.state import State
 from service.upload import FORM_FIELD, Upload, is_form, read_form
 
 router = APIRouter()
+"""What every server has."""
+operations = APIRouter()
+"""What is for operators, and their machines."""
+local = APIRouter()
+"""What a server has that runs its model itself."""
+defending = APIRouter()
+"""What it has besides, unless it is set to tell less."""
 
 _IMAGE = {"schema": {"type": "string", "format": "binary"}}
 _ONE_IMAGE: dict[str, Any] = {f"image/{kind.lower()}": _IMAGE for kind in FORMATS}
@@ -46,11 +57,14 @@ _FORM = {
 def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     meanings = {
         400: "The request or the image cannot be read.",
+        401: "An API key is needed, where the server has keys.",
+        408: "The request did not arrive in time.",
         413: "Too many bytes, pixels or images.",
         415: "Not an image of a known format.",
         422: "A parameter is missing or out of range, or the image is too small.",
-        429: "As many images are at work as the server takes; see Retry-After.",
-        503: "The model is not loaded, or could not be run.",
+        429: "More images than the server takes now, or the key allows; see Retry-After.",
+        431: "The request's head is too large.",
+        503: "The model is not loaded, or could not be run, or there are too many connections.",
         504: "No answer within the deadline.",
     }
     return {code: {"model": ErrorAnswer, "description": meanings[code]} for code in statuses}
@@ -71,11 +85,11 @@ def _state(request: Request) -> State:
     return state
 
 
-@router.post(
+@local.post(
     "/v1/predict",
     summary="Classify an image, or a form of images, behind the defence",
-    response_model=PredictAnswer | PredictFilesAnswer,
-    responses=_errors(400, 413, 415, 422, 429, 503, 504),
+    response_model=PredictAnswer | PredictTopAnswer | PredictFilesAnswer,
+    responses=_errors(400, 401, 408, 413, 415, 422, 429, 431, 503, 504),
     openapi_extra={"requestBody": {"required": True, "content": _ONE_IMAGE | _FORM}},
 )
 async def predict(
@@ -87,9 +101,9 @@ async def predict(
     ] = 1,
     top_k: Annotated[int, Query(ge=1, le=1000, description="How many classes to name.")] = 5,
     timeout_ms: Annotated[
-        float | None, Query(gt=0, description="A deadline shorter than the server's own.")
+        float | None, Query(ge=1, description="A deadline shorter than the server's own.")
     ] = None,
-) -> PredictAnswer | PredictFilesAnswer:
+) -> Response:
     """The body is an image file, or a form with files in the field ``files``.
 
     A form is answered file by file: a bad file is that file's error and leaves the others alone.
@@ -105,11 +119,12 @@ async def predict(
     with state.admit(draws * len(uploads)) as predictor:
         manifest = predictor.classifier.manifest
 
-        async def answer(upload: Upload) -> Prediction:
+        async def answer(upload: Upload) -> Prediction | TopClass:
             outcome = await predictor.predict(
                 upload.body, pipeline, draws=draws, timeout_ms=timeout_ms
             )
-            return Prediction.of(outcome, manifest.label_names, top_k)
+            detail = state.settings.response_detail
+            return told(outcome, manifest.label_names, top_k=top_k, detail=detail)
 
         async def answer_file(upload: Upload) -> FileAnswer:
             try:
@@ -126,18 +141,25 @@ async def predict(
             "request_id": request.state.request_id,
         }
         if not form:
-            return PredictAnswer(**context, **dict(await answer(uploads[0])))
+            only = await answer(uploads[0])
+            kind = PredictAnswer if isinstance(only, Prediction) else PredictTopAnswer
+            return _json(kind(**context, **dict(only)))
         results = await asyncio.gather(*map(answer_file, uploads))
-        return PredictFilesAnswer(**context, results=results)
+        return _json(PredictFilesAnswer(**context, results=results))
 
 
-@router.post(
+def _json(answer: BaseModel) -> Response:
+    """The answer as it is: FastAPI would validate it once more."""
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
+@defending.post(
     "/v1/defend",
     summary="Defend an image, for another classifier",
     response_class=Response,
     responses={
         200: {"content": {"image/png": _IMAGE}, "description": "The defended image."},
-        **_errors(400, 413, 415, 422, 429, 503, 504),
+        **_errors(400, 401, 408, 413, 415, 422, 429, 431, 503, 504),
     },
     openapi_extra={"requestBody": {"required": True, "content": _ONE_IMAGE | _FORM}},
 )
@@ -157,7 +179,7 @@ async def defend(request: Request, defense: Defense = None) -> Response:
     return Response(png, media_type="image/png", headers={"x-warpguard-defense": str(pipeline)})
 
 
-@router.get("/v1/models", summary="The served model", responses=_errors(503))
+@local.get("/v1/models", summary="The served model", responses=_errors(503))
 async def models(request: Request) -> ModelsAnswer:
     """Which model is served, and where it really runs."""
     classifier = _state(request).predictor.classifier
@@ -192,23 +214,20 @@ def _describe(name: str, pipeline: Pipeline) -> DefenseEntry:
     return DefenseEntry(name=name, random=pipeline.random, operations=operations)
 
 
-@router.get("/healthz", summary="Whether the process answers")
+@operations.get("/healthz", summary="Whether the process answers")
 async def healthz() -> HealthAnswer:
     """Always ok, also while the model is being loaded."""
     return HealthAnswer(status="ok")
 
 
-@router.get("/readyz", summary="Whether the model is loaded and warm", responses=_errors(503))
+@operations.get("/readyz", summary="Whether the model is loaded and warm", responses=_errors(503))
 async def readyz(request: Request) -> HealthAnswer:
     """503 until the model has run every batch size once."""
-    state = _state(request)
-    if state.draining:
-        raise NotReadyError("The server is stopping.")
-    state.predictor  # noqa: B018  # raises NotReadyError
+    await _state(request).check_ready()
     return HealthAnswer(status="ready")
 
 
-@router.get(
+@operations.get(
     "/metrics",
     summary="Metrics for Prometheus",
     response_class=Response,

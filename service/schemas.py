@@ -26,11 +26,16 @@ class ErrorAnswer(_Schema):
     error: ErrorDetail
 
 
-class ClassProbability(_Schema):
-    """One class of the answer."""
+class ClassLabel(_Schema):
+    """The class of an answer that tells no more."""
 
     index: int = Field(description="The class's index in the model's output, from 0.")
     label: str
+
+
+class ClassProbability(ClassLabel):
+    """One class of the answer."""
+
     probability: float = Field(description="In [0, 1]; the mean over the draws.")
 
 
@@ -69,6 +74,14 @@ class Prediction(_Schema):
         )
 
 
+class TopClass(_Schema):
+    """The classification of one image, where the server is set to tell less."""
+
+    predictions: list[ClassProbability | ClassLabel] = Field(
+        description="The most probable class.", max_length=1
+    )
+
+
 class _Context(_Schema):
     model: str
     defense: str
@@ -80,11 +93,15 @@ class PredictAnswer(Prediction, _Context):
     """The answer to one image."""
 
 
+class PredictTopAnswer(TopClass, _Context):
+    """The answer to one image, where the server is set to tell less."""
+
+
 class FileAnswer(_Schema):
     """The answer to one file of a form: a prediction, or this file's own error."""
 
     file: str = Field(description="The file's name in the form.")
-    prediction: Prediction | None = None
+    prediction: Prediction | TopClass | None = None
     error: ErrorDetail | None = None
 
 

@@ -1,26 +1,24 @@
 """``warpguard serve``: the application in uvicorn."""
 
-import asyncio
 import logging
-import math
 import os
-import signal
-import socket
-import sys
 import threading
-from types import FrameType
+import time
 
 import cv2
-import uvicorn
-from fastapi import FastAPI
 
-from models import Classifier, Store, ensure, resolve
+from defenses import DefenseError
+from models import Classifier, ModelError, Store, ensure, resolve
+from service import logs, traces
 from service.app import create_app
+from service.errors import ServiceError, SetupError
+from service.files import allow_connections
 from service.memory import keep_freed_memory
+from service.server import Server
 from service.settings import Settings
-from service.state import State
 
 _log = logging.getLogger(__name__)
+_THREADS_END_S = 0.5
 
 
 def load_classifier(settings: Settings) -> Classifier:
@@ -35,85 +33,52 @@ def load_classifier(settings: Settings) -> Classifier:
 
 
 def serve(settings: Settings) -> int:
-    """Serve until a signal; return the exit code.
+    """Serve until a signal; return the exit code. What goes wrong is in the log."""
+    logs.configure(settings.log_format, settings.log_level)
+    code = 1
+    try:
+        with traces.sent_to(settings.otel_endpoint):
+            code = _serve(settings)
+    except (
+        ModelError,
+        DefenseError,
+        ServiceError,
+        OSError,
+        SetupError,
+        traces.TracesError,
+    ) as error:
+        _log.critical("%s", error)
+    _leave_threads(code)
+    return code
 
-    Raises:
-        ModelError: there is no model of that name.
-    """
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    resolve(Store(settings.store), settings.model)  # a wrong name is told before the port is taken
+
+def _serve(settings: Settings) -> int:
+    if settings.predictor_host is None:  # a wrong name is told before the port is taken
+        resolve(Store(settings.store), settings.model)
     keep_freed_memory()
+    allow_connections(settings.max_connections)
     cv2.setNumThreads(1)  # images are worked on side by side, each in a thread of its own
 
     app = create_app(
         settings, lambda: load_classifier(settings), on_failure=lambda: server.stop_at_once()
     )
-    server = _Server(app, settings)
+    server = Server(app, settings)
     try:
         server.run()
     except SystemExit:  # uvicorn's own, when the port is taken; it has logged why
         return 1
     if server.state.failure is not None:
         raise server.state.failure
-    if server.state.is_inferring:
-        # Python would wait for the threads that run the model, and one of them may never end.
-        _log.error("The model still runs %g s after the signal; leaving it", settings.drain_seconds)
-        logging.shutdown()
-        os._exit(0)
     return 0 if server.started else 1
 
 
-class _Server(uvicorn.Server):
-    """uvicorn, which is not ready from the first signal on, and then stops; and which reloads."""
-
-    def __init__(self, app: FastAPI, settings: Settings) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                host=settings.host,
-                port=settings.port,
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=math.ceil(
-                    settings.drain_seconds - settings.drain_delay_seconds
-                ),
-            )
-        )
-        self.state: State = app.state.warpguard
-        self._delay_s = settings.drain_delay_seconds
-        self._reloading: set[asyncio.Task[None]] = set()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and from now on load the model anew on SIGHUP."""
-        await super().startup(sockets)
-        if hasattr(signal, "SIGHUP"):
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._on_sighup)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop after the delay; at once at a second signal."""
-        del sig, frame
-        if self.state.draining or not self._delay_s:
-            self.stop_at_once()
-        else:
-            threading.Timer(self._delay_s, self.stop_at_once).start()
-        self.state.drain()
-
-    def stop_at_once(self) -> None:
-        """Accept nothing more, answer what was accepted, and return from run()."""
-        self.should_exit = True
-
-    def _on_sighup(self) -> None:
-        async def reload() -> None:
-            try:
-                await self.state.load()
-            except Exception:  # noqa: BLE001  # whatever is wrong with the new one
-                _log.exception("The model was not loaded anew; the one before goes on")
-
-        task = asyncio.ensure_future(reload())
-        self._reloading.add(task)
-        task.add_done_callback(self._reloading.discard)
+def _leave_threads(code: int) -> None:
+    """End with this exit code if there are threads that do not: Python would wait for them."""
+    give_up = time.monotonic() + _THREADS_END_S
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join(max(0.0, give_up - time.monotonic()))
+            if thread.is_alive():
+                _log.error("A thread still works: %s; leaving it", thread.name)
+                logging.shutdown()
+                os._exit(code)

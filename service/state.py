@@ -4,15 +4,17 @@ import asyncio
 import gc
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from defenses import Pipeline
-from models import Classifier
+from models import Classifier, ModelError
 from service import __version__
 from service.admission import Admission
-from service.errors import NotReadyError, UnknownDefenseError
+from service.errors import NotReadyError, ServiceError, UnknownDefenseError
+from service.keys import Keys
 from service.metrics import Metrics
 from service.predictor import Predictor
 from service.priority import yield_to_the_event_loop
@@ -21,26 +23,95 @@ from service.settings import Settings
 _log = logging.getLogger(__name__)
 
 
-class State:
+class ServerState(ABC):
     """One server's state; lost without harm when the process ends.
 
     Attributes:
-        failure: why the first model could not be loaded, where it could not.
+        failure: why the server cannot serve at all, where that is so.
         draining: whether the server is about to stop; it is not ready then.
     """
 
-    def __init__(self, settings: Settings, load: Callable[[], Classifier]) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.metrics = Metrics(__version__)
         self.admission = Admission(settings.max_in_flight)
+        self.keys = Keys(settings.api_keys, settings.key_rate) if settings.api_keys else None
         self.failure: BaseException | None = None
         self.draining = False
+        self._pipelines = settings.pipelines
+        self.metrics.expect(self._pipelines, settings.max_in_flight)
+        self.metrics.ready.set_function(lambda: self.is_ready)
+        self.metrics.in_flight.set_function(lambda: self.admission.in_flight)
+
+    @abstractmethod
+    async def load(self) -> None:
+        """Get ready; or, once ready, load anew what is served, which goes on meanwhile."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of everything."""
+
+    @property
+    @abstractmethod
+    def model_name(self) -> str:
+        """The name of what is served.
+
+        Raises:
+            NotReadyError: that is not known yet.
+        """
+
+    @property
+    @abstractmethod
+    def is_ready(self) -> bool:
+        """Whether it could serve when it was last asked."""
+
+    @abstractmethod
+    async def check_ready(self) -> None:
+        """Return if requests can be served.
+
+        Raises:
+            NotReadyError: they cannot be, or the server is about to stop.
+        """
+
+    async def reload(self) -> bool:
+        """Load anew; False if what was served before goes on, and then the log says why."""
+        if self.keys is not None:
+            self.keys.reload()
+        try:
+            await self.load()
+        except Exception as error:  # noqa: BLE001  # whatever is wrong with the new one
+            told = None if isinstance(error, ModelError | ServiceError) else error
+            _log.error(
+                "The model was not loaded anew; the old one goes on. %s", error, exc_info=told
+            )
+            return False
+        return True
+
+    def pipeline(self, name: str | None) -> Pipeline:
+        """The defence that a request asked for, or the default one.
+
+        Raises:
+            UnknownDefenseError: the operator does not allow it.
+        """
+        if name is None:
+            return self._pipelines[self.settings.defense]
+        # In a query string an unescaped + is a space.
+        pipeline = self._pipelines.get("+".join(name.split()))
+        if pipeline is None:
+            allowed = ", ".join(self._pipelines)
+            raise UnknownDefenseError(f"There is no such defence here. There are: {allowed}.")
+        return pipeline
+
+
+class State(ServerState):
+    """The state of a server that runs its model itself."""
+
+    def __init__(self, settings: Settings, load: Callable[[], Classifier]) -> None:
+        super().__init__(settings)
         self._load = load
         self._loading = asyncio.Lock()
-        self._pipelines = settings.pipelines
         self._predictor: Predictor | None = None
         self._users: dict[Predictor, int] = {}
-        self.metrics.in_flight.set_function(lambda: self.admission.in_flight)
         self.metrics.queued.set_function(
             lambda: sum(predictor.queued_images for predictor in self._users)
         )
@@ -57,24 +128,20 @@ class State:
         return self._predictor
 
     @property
-    def is_inferring(self) -> bool:
-        """Whether a model runs at this moment."""
-        return any(predictor.is_inferring for predictor in self._users)
+    def model_name(self) -> str:
+        """That of the predictor's model; see :class:`ServerState`."""
+        return self.predictor.classifier.manifest.name
 
-    def pipeline(self, name: str | None) -> Pipeline:
-        """The defence that a request asked for, or the default one.
+    @property
+    def is_ready(self) -> bool:
+        """Whether a model serves, and the server is not about to stop."""
+        return self._predictor is not None and not self.draining
 
-        Raises:
-            UnknownDefenseError: the operator does not allow it.
-        """
-        if name is None:
-            return self._pipelines[self.settings.defense]
-        # In a query string an unescaped + is a space.
-        pipeline = self._pipelines.get("+".join(name.split()))
-        if pipeline is None:
-            allowed = ", ".join(self._pipelines)
-            raise UnknownDefenseError(f"There is no such defence here. There are: {allowed}.")
-        return pipeline
+    async def check_ready(self) -> None:
+        """Return if the model is loaded and warm; see :class:`ServerState`."""
+        if self.draining:
+            raise NotReadyError("The server is stopping.")
+        self.predictor  # noqa: B018  # raises NotReadyError
 
     @contextmanager
     def admit(self, images: int) -> Iterator[Predictor]:
@@ -105,15 +172,17 @@ class State:
         async with self._loading:
             started = time.perf_counter()
             loop = asyncio.get_running_loop()
-            with ThreadPoolExecutor(1, initializer=yield_to_the_event_loop) as loader:
+            loader = ThreadPoolExecutor(1, initializer=yield_to_the_event_loop)
+            try:
                 classifier = await loop.run_in_executor(loader, self._load)
+            finally:
+                loader.shutdown(wait=False)  # cancelled, this does not wait for the thread
             predictor = Predictor(classifier, self.settings, self.metrics)
             await predictor.start()
             before, self._predictor = self._predictor, predictor
             self._users[predictor] = 0
             name = classifier.manifest.name
             self.metrics.model.info({"name": name, "provider": classifier.provider})
-            self.metrics.ready.set(1)
             _log.info(
                 "Serving %s on %s behind %s; ready after %.1f s",
                 name,
@@ -133,14 +202,9 @@ class State:
         del self._users[predictor]
         await predictor.stop()
 
-    def drain(self) -> None:
-        """Be not ready from now on; what comes in is still answered."""
-        self.draining = True
-        self.metrics.ready.set(0)
-
     async def close(self) -> None:
         """Stop every predictor."""
-        self.drain()
+        self.draining = True
         self._predictor = None
-        for predictor in self._users:
+        for predictor in tuple(self._users):
             await predictor.stop()

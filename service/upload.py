@@ -1,15 +1,26 @@
 """Reading a request's images: one as the body itself, or many as files of a form."""
 
+import sys
 from dataclasses import dataclass
 
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartParser
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import BodyTooLargeError, InvalidParameterError, TooManyImagesError
+from service.errors import (
+    BodyTooLargeError,
+    BusyError,
+    InvalidParameterError,
+    TooManyImagesError,
+)
 
 FORM_FIELD = "files"
+
+# Starlette would write files of more than 1 MB to the disk, and a container may have none that can
+# be written. BodyBudget bounds what is held in memory.
+MultiPartParser.spool_max_size = sys.maxsize
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,34 @@ async def read_form(request: Request, max_images: int) -> list[Upload]:
         return [Upload(file.filename or "", await file.read()) for file in files]
     finally:
         await form.close()
+
+
+class BodyBudget:
+    """ASGI middleware that bounds the bytes of all the bodies that are held at once."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+        self._held = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, holding its body's bytes until it is answered."""
+        held = 0
+
+        async def counted() -> Message:
+            nonlocal held
+            message = await receive()
+            size = len(message.get("body", b""))
+            held += size
+            self._held += size
+            if self._held > self._max_bytes:
+                raise BusyError("The bodies of all requests are too large together; try again.")
+            return message
+
+        try:
+            await self._app(scope, counted, send)
+        finally:
+            self._held -= held
 
 
 class BodyLimit:

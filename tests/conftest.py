@@ -38,23 +38,36 @@ def status(port, path):
         connection.close()
 
 
+class Service(subprocess.Popen):
+    """A process whose standard error goes to a file: a full pipe would stop it in mid-request."""
+
+    def __init__(self, arguments, log, **options):
+        self.log = log
+        with log.open("w") as stream:
+            super().__init__(arguments, stderr=stream, text=True, **options)
+
+    def communicate(self, timeout=None):
+        self.wait(timeout)
+        return None, self.log.read_text()
+
+
 @pytest.fixture(scope="session")
-def serve():
+def serve(tmp_path_factory):
     """Start ``warpguard serve`` in a process of its own; gives (process, port)."""
     processes = []
+    logs = tmp_path_factory.mktemp("logs")
 
     def start(*options, environment=None, ready=True):
         port = free_port()
-        process = subprocess.Popen(
+        process = Service(
             [sys.executable, "-m", "service", "serve", "--port", str(port), *options],
+            logs / f"{len(processes)}.log",
             env=os.environ | (environment or {}),
-            stderr=subprocess.PIPE,
-            text=True,
         )
         processes.append(process)
         give_up = time.monotonic() + 120
         while ready and status(port, "/readyz") != 200:
-            assert process.poll() is None, process.stderr.read()
+            assert process.poll() is None, process.log.read_text()
             assert time.monotonic() < give_up
             time.sleep(0.05)
         return process, port

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from models import Manifest
+from service.metrics import Metrics
 from service.settings import Settings, environment_variable, flag
 
 ROOT = Path(__file__).parents[1]
@@ -38,9 +39,15 @@ def workplace(tmp_path_factory, server):
     return folder
 
 
+def port_of(server):
+    """The address of the examples, and that of the server."""
+    return "127.0.0.1:8080", server.removeprefix("http://")
+
+
 def shell(script, folder, server):
     """Run an example as a reader would, but for the port and for make's long work."""
-    script = script.replace("127.0.0.1:8080", server.removeprefix("http://"))
+    script = script.replace(*port_of(server))
+    script = script.replace(".venv/lib", f"{Path(sys.prefix) / 'lib'}")
     script = re.sub(r"^make ", f"make -n -C {ROOT} ", script, flags=re.MULTILINE)
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(
@@ -63,11 +70,14 @@ def test_commands_run(script, workplace, server):
 
 
 @pytest.mark.parametrize("program", blocks("python"))
-def test_programs_run(program, tmp_path):
+def test_programs_run(program, workplace, server):
+    """Those of the stock clients run in the environment of these, which has none of ours."""
+    of_a_client = re.search(r"^from (tritonclient|kserve)\b", program, re.MULTILINE)
+    python = ROOT / ".venv-clients" / "bin" / "python" if of_a_client else sys.executable
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        [python, "-W", "error", "-c", program.replace(*port_of(server))],
+        cwd=workplace,
+        env=os.environ | ({} if of_a_client else {"PYTHONPATH": str(ROOT)}),
         capture_output=True,
         text=True,
         check=False,
@@ -112,6 +122,24 @@ def test_every_setting_is_documented():
         )
     assert [row for row in rows if row not in page] == []
     assert page.count("\n| `--") == len(rows), "docs/settings.md names a setting that is none"
+
+
+def test_every_metric_is_documented():
+    page = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    suffixes = {"counter": "_total", "info": "_info"}
+    exported = {
+        family.name + suffixes.get(family.type, "")
+        for family in Metrics("0").registry.collect()
+        if not family.name.startswith("process_")
+    }
+    assert set(re.findall(r"^\| `(warpguard_\w+)` \|", page, re.MULTILINE)) == exported
+
+
+def test_every_alert_is_documented():
+    page = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    rules = (ROOT / "docker" / "prometheus" / "rules" / "warpguard.yml").read_text("utf-8")
+    alerts = re.findall(r"alert: (\w+)\n.*?severity: (\w+)\n", rules, re.DOTALL)
+    assert re.findall(r"^\| `(Warpguard\w+)` \| (\w+) \|", page, re.MULTILINE) == alerts
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -28,6 +28,9 @@ def test_the_wheel_has_the_three_packages(tmp_path):
         "models",
         "service",
     }
+    for package in ("defenses", "models", "service"):
+        modules = {str(path.relative_to(ROOT)) for path in (ROOT / package).rglob("*.py")}
+        assert modules <= set(names)
     assert "models/imagenet1k_labels.txt" in names
     assert {f"{package}/py.typed" for package in ("defenses", "models", "service")} <= set(names)
 

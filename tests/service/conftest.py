@@ -1,6 +1,15 @@
 """A classifier whose answers are known: the mean colour of a 32x32 image is its logits."""
 
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -9,7 +18,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 from starlette.testclient import TestClient
 
-from models import Classifier, GraphInput, Manifest, Resize, Scaling
+from models import Classifier, GraphInput, Manifest, Resize, Scaling, Store
 from service.app import create_app
 from service.settings import Settings
 
@@ -86,3 +95,123 @@ def start(load_colours):
 @pytest.fixture
 def client(start):
     return start()
+
+
+@pytest.fixture(scope="session")
+def colour_store(tmp_path_factory):
+    """A store with nothing but that model, so that a server with it starts at once."""
+    root = tmp_path_factory.mktemp("colours")
+    Store(root).put(colour_manifest(), colour_graph())
+    return root
+
+
+class Process:
+    """A server in a process of its own; its log is in a file, so that no pipe can be full."""
+
+    def __init__(self, arguments, log, environment):
+        self.port = int(arguments[arguments.index("--port") + 1])
+        self._log = log
+        with log.open("w") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, *arguments], env=os.environ | environment, stderr=file
+            )
+
+    @property
+    def log(self):
+        return self._log.read_text("utf-8")
+
+    @property
+    def proc(self):
+        return Path("/proc") / str(self.process.pid)
+
+    def connect(self, port=None):
+        connection = socket.create_connection(("127.0.0.1", port or self.port), timeout=20)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+    def ask(self, path, body=None, headers=None, port=None):
+        """One request on a connection of its own; gives the answer with its content read."""
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=20)
+        try:
+            method = "GET" if body is None else "POST"
+            connection.request(method, path, body, headers or {})
+            answer = connection.getresponse()
+            answer.content = answer.read()
+            return answer
+        finally:
+            connection.close()
+
+    def metric(self, name):
+        """The value of a series, its labels included in the name; 0 where there is none."""
+        for line in self.ask("/metrics").content.decode().splitlines():
+            if line.startswith(f"{name} "):
+                return float(line.rpartition(" ")[2])
+        return 0.0
+
+    def wait_until(self, condition, seconds=20):
+        give_up = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < give_up, self.log[-3000:]
+            time.sleep(0.01)
+
+    def is_ready(self):
+        assert self.process.poll() is None, self.log
+        try:
+            return self.ask("/readyz").status == 200
+        except OSError:
+            return False
+
+    def signal(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+
+    def exit_code(self, seconds=30):
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            pytest.fail(f"It has not ended within {seconds} s.\n{self.log}")
+
+
+@contextmanager
+def spawning(folder, store):
+    started = []
+
+    def start(*options, fault="none", ready=True, **environment):
+        faulty = Path(__file__).with_name("faulty.py")
+        arguments = [str(faulty), fault, "serve", "--port", str(free_port())]
+        if "--store" not in options:
+            arguments += ["--store", str(store), "--model", "colours"]
+        log = folder / f"server-{len(started)}.log"
+        one = Process([*arguments, *options], log, environment)
+        started.append(one)
+        if ready:
+            one.wait_until(one.is_ready)
+        return one
+
+    try:
+        yield start
+    finally:
+        for one in started:
+            if one.process.poll() is None:
+                one.process.kill()
+            one.process.wait()
+
+
+@pytest.fixture
+def spawn(tmp_path, colour_store):
+    """Start ``warpguard serve``, with a fault of faulty.py or none; it ends with the test."""
+    with spawning(tmp_path, colour_store) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def spawn_for_all(tmp_path_factory, colour_store):
+    """The same for the tests of a module."""
+    with spawning(tmp_path_factory.mktemp("logs"), colour_store) as start:
+        yield start
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

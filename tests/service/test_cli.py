@@ -47,6 +47,7 @@ def test_version():
         ["models", "pull"],
         ["models", "add"],
         ["models", "remove"],
+        ["keys", "new"],
     ],
 )
 def test_every_command_s_help_has_an_example(command):
@@ -119,7 +120,8 @@ def test_a_model_of_one_s_own(tmp_path):
     (tmp_path / "mine.json").write_text(json.dumps({**manifest, "name": "mine"}))
     add = ("models", "add", "mine", "--onnx", graph, "--manifest", tmp_path / "mine.json")
     warpguard(*add, "--store", store)
-    output = warpguard("predict", DALMATIAN, "--model", "mine", "--store", store, "--json").stdout
+    predict = ("predict", DALMATIAN, "--defense", "none", "--json")
+    output = warpguard(*predict, "--model", "mine", "--store", store).stdout
     assert json.loads(output)[0]["predictions"][0]["index"] == 251
     warpguard("models", "remove", "mine", "--store", store)
     assert "no model 'mine'" in warpguard("models", "show", "mine", "--store", store, code=1).stderr
@@ -147,6 +149,18 @@ def test_a_model_of_one_s_own(tmp_path):
         (["serve", "--defense", "fd+"], 2, "not a defence"),
         (["serve", "--allow-defense", "none,jpeg"], 2, "only fd, rdg, rand"),
         (["serve", "--device", "tpu"], 2, "cuda"),
+        (["serve", "--max_batch=0"], 2, "--max-batch"),
+        (["serve", "--http_port", "x"], 2, "--port"),
+        (["serve", "--http-port=-1"], 2, "--port"),
+        (["serve", "--predictor_host", "localhost"], 2, "--model-name"),
+        (["serve", "--predictor_host=http://x", "--model_name=m"], 2, "HOST:PORT"),
+        (["serve", "--predictor_host=x", "--predictor_protocol=grpc"], 2, "v1"),
+        (["serve", "--predictor_use_ssl=true"], 2, "--predictor-use-ssl"),
+        (
+            ["serve", "--predictor_host=x", "--model_name=m", "--predictor_manifest=missing.json"],
+            1,
+            "missing.json",
+        ),
         (["juggle"], 2, "juggle"),
     ],
 )

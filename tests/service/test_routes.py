@@ -146,6 +146,7 @@ def test_no_parameter_fixes_the_draw(client, make_photograph):
         for methods in schema["paths"].values()
         for operation in methods.values()
         for parameter in operation.get("parameters", [])
+        if parameter["in"] != "path"
     }
     assert names == {"defense", "draws", "top_k", "timeout_ms"}
     body = make_photograph(noise=40)
@@ -202,9 +203,26 @@ def test_a_body_without_a_declared_length_is_limited_too(start):
     assert (answer.status_code, code(answer)) == (413, "body_too_large")
 
 
+def test_an_image_too_small_for_a_defence_s_parameters(start, make_photograph):
+    client = start(allow_defense="rdg(cell=20)")
+    answer = client.post("/v1/defend?defense=rdg(cell=20)", content=make_photograph(size=(16, 16)))
+    assert (answer.status_code, code(answer)) == (422, "invalid_parameter")
+    assert "cell is 20 px" in answer.json()["error"]["message"]
+
+
+def test_a_defence_that_the_model_s_input_is_too_small_for_is_no_start(start):
+    app = start(wait=False, defense="rdg(cell=33)").app
+    give_up = time.monotonic() + 10
+    while (failure := app.state.warpguard.failure) is None and time.monotonic() < give_up:
+        time.sleep(0.01)
+    assert "cell is 33 px" in str(failure)
+
+
 def test_unknown_paths_and_methods_have_the_same_form(client):
     assert code(client.get("/v1/nothing")) == "not_found"
-    assert code(client.get(PREDICT)) == "method_not_allowed"
+    wrong = client.get(PREDICT)
+    assert code(wrong) == "method_not_allowed"
+    assert wrong.headers["allow"] == "POST"
 
 
 def test_a_request_id_is_kept_when_it_is_a_decent_one(client):
@@ -352,7 +370,7 @@ def test_every_error_is_in_the_schema(client):
         assert (
             documented
             == {error.status for error in errors} - {404}
-            == {400, 413, 415, 422, 429, 503, 504}
+            == {400, 401, 408, 413, 415, 422, 429, 431, 503, 504}
         )
         for status in documented:
             content = responses[str(status)]["content"]["application/json"]["schema"]

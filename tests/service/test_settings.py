@@ -38,6 +38,12 @@ def test_the_default_defence_comes_first_and_once():
         {"deadline_ms": 0},
         {"device": "tpu"},
         {"max_pixels": -1},
+        {"predictor_host": "http://localhost:80"},
+        {"predictor_host": "localhost/path"},
+        {"predictor_host": ""},
+        {"predictor_host": "localhost:65536"},
+        {"predictor_host": "::1"},
+        {"model_name": "a/b"},
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name(wrong):
@@ -45,3 +51,10 @@ def test_a_value_out_of_range_is_refused_by_name(wrong):
     with pytest.raises(ValidationError) as caught:
         Settings(**wrong)
     assert [error["loc"][0] for error in caught.value.errors()] == [name]
+
+
+@pytest.mark.parametrize("host", ["localhost", "a-b.c_d:9000", "10.0.0.1:80", "[::1]:8080"])
+def test_where_a_predictor_can_be(host):
+    assert Settings(predictor_host=host, model_name="m").predictor_host == host
+    with pytest.raises(ValidationError, match="--model-name"):
+        Settings(predictor_host=host)

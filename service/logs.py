@@ -1,0 +1,100 @@
+"""What the service says on standard error: text for people, or one JSON object a line.
+
+Every line of a request carries the request's id, whichever logger it comes from.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Mapping
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from opentelemetry import trace
+
+LogFormat = Literal["auto", "text", "json"]
+
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+"""The id of the request that is being answered, where one is."""
+
+_FIELDS = "fields"
+_OWN = ("defenses", "models", "service")
+
+
+def configure(log_format: LogFormat, level: str) -> None:
+    """Send every logger of this process, and its warnings and its end, through one formatter.
+
+    Args:
+        log_format: auto is text on a terminal and json otherwise.
+        level: the least severe level that is logged.
+    """
+    if log_format == "auto":
+        log_format = "text" if sys.stderr.isatty() else "json"
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    # Debug is for what this project says: others tell every chunk of an image file there.
+    own = getattr(logging, level.upper())
+    logging.basicConfig(level=max(own, logging.INFO), handlers=[handler])
+    for name in _OWN:
+        logging.getLogger(name).setLevel(own)
+    logging.captureWarnings(capture=True)
+    if log_format == "json":
+        sys.excepthook = _log_uncaught
+
+
+def fields(more: Mapping[str, Any]) -> dict[str, Any]:
+    """The argument ``extra`` of a log call whose JSON object has some more fields."""
+    return {_FIELDS: more}
+
+
+class JsonFormatter(logging.Formatter):
+    """A record as one line of JSON: RFC 3339 time, level, logger, message, and what else it has."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line; ASCII, so that nothing in it can be taken for the end of one."""
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        entry: dict[str, Any] = {
+            "time": time.replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        entry |= _context()
+        more = getattr(record, _FIELDS, None)
+        if isinstance(more, Mapping):
+            entry = {**more, **entry}
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            entry["stack"] = record.stack_info
+        return json.dumps(entry, default=str)
+
+
+class TextFormatter(logging.Formatter):
+    """A record as a line for people; a message cannot begin another one."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's name
+        """The first line; an exception's own lines follow it."""
+        line = super().formatMessage(record)
+        line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+        known = request_id.get()
+        return line if known is None else f"{line} [{known}]"
+
+
+def _context() -> dict[str, str]:
+    """What is known of the request that is being answered."""
+    found: dict[str, str] = {}
+    if (known := request_id.get()) is not None:
+        found["request_id"] = known
+    span = trace.get_current_span().get_span_context()
+    if span.is_valid:
+        found["trace_id"] = trace.format_trace_id(span.trace_id)
+    return found
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
+    logging.getLogger(__name__).critical("Uncaught", exc_info=(kind, error, traceback))

@@ -1,0 +1,189 @@
+"""From an input tensor to images: encoded files, or pixels in one of two layouts.
+
+https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_rest.md
+"""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defenses import Image
+from defenses.operation import MIN_SIDE_PX
+from service.errors import (
+    BadRequestError,
+    ImageTooSmallError,
+    InvalidParameterError,
+    TooManyImagesError,
+    TooManyPixelsError,
+)
+from service.oip.schema import Input
+
+_DTYPES: dict[str, np.dtype[Any]] = {"UINT8": np.dtype("<u1"), "FP32": np.dtype("<f4")}
+_SHAPES = "[N, H, W, 3], [N, 3, H, W], [H, W, 3] or [3, H, W]"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may hold.
+
+    Attributes:
+        images: the most images.
+        pixels: the most pixels of one image.
+    """
+
+    images: int
+    pixels: int
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of a request.
+
+    Attributes:
+        sources: for each its file's bytes, or a view of ``(H, W, 3)`` RGB pixels: uint8 in [0, 255]
+            or float32 in [0, 1].
+        channels_first: whether the client's layout was NCHW.
+    """
+
+    sources: Sequence[bytes | Image]
+    channels_first: bool = False
+
+
+def read(tensor: Input, raw: memoryview | None, limits: Limits) -> Images:
+    """Read the images of an input.
+
+    Args:
+        tensor: what the request's JSON says of it.
+        raw: its bytes, where they are not in the JSON.
+        limits: what is refused.
+
+    Raises:
+        BadRequestError: encoded files that do not add up to the tensor's size.
+        InvalidParameterError: a shape, a size or a value that is not allowed.
+        ImageTooSmallError, TooManyImagesError, TooManyPixelsError: over a limit.
+    """
+    if tensor.datatype == "BYTES":
+        return Images(_files(tensor, raw, limits))
+    shape = tensor.shape if len(tensor.shape) == 4 else [1, *tensor.shape]
+    if len(shape) != 4 or 3 not in (shape[3], shape[1]):
+        raise InvalidParameterError(f"The shape of pixels is {_SHAPES}; not {tensor.shape}.")
+    channels_first = shape[3] != 3  # with a 3 at both ends the image is too small either way
+    count, height, width = shape[0], *(shape[2:] if channels_first else shape[1:3])
+    _check_count(count, limits)
+    _check_size(width, height, limits)
+    if raw is None:
+        pixels = _from_json(tensor)
+    else:
+        dtype = _DTYPES[tensor.datatype]
+        size = prod(shape) * dtype.itemsize
+        if len(raw) != size:
+            raise InvalidParameterError(
+                f"{tensor.datatype} of shape {tensor.shape} has {size} bytes; this has {len(raw)}."
+            )
+        pixels = np.frombuffer(raw, dtype)
+    if tensor.datatype == "FP32":
+        _check_range(pixels)
+    images = pixels.reshape(shape)
+    return Images(list(images.transpose(0, 2, 3, 1) if channels_first else images), channels_first)
+
+
+def _files(tensor: Input, raw: memoryview | None, limits: Limits) -> list[bytes]:
+    count = tensor.shape[0]
+    if prod(tensor.shape) != count:
+        raise InvalidParameterError(
+            f"The shape of BYTES, an image file each, is [N] or [N, 1]; not {tensor.shape}."
+        )
+    _check_count(count, limits)
+    if raw is None:
+        raise InvalidParameterError(
+            "BYTES in JSON are text, and no image file is: send the files as binary data, with the "
+            "input parameter binary_data_size and the header Inference-Header-Content-Length."
+        )
+    files = []
+    position = 0
+    for number in range(1, count + 1):
+        if len(raw) - position < 4:
+            raise BadRequestError(f"The binary data ends before element {number} of {count}.")
+        (size,) = struct.unpack_from("<I", raw, position)
+        position += 4
+        if len(raw) - position < size:
+            raise BadRequestError(
+                f"Element {number} of {count} is said to have {size} bytes, and only "
+                f"{len(raw) - position} are left."
+            )
+        files.append(bytes(raw[position : position + size]))
+        position += size
+    if position != len(raw):
+        raise BadRequestError(
+            f"{len(raw) - position} bytes are left after the last of {count} elements."
+        )
+    return files
+
+
+def _check_count(count: int, limits: Limits) -> None:
+    if count > limits.images:
+        raise TooManyImagesError(f"These are {count} images; send {limits.images} at most.")
+
+
+def _check_size(width: int, height: int, limits: Limits) -> None:
+    if width * height > limits.pixels:
+        raise TooManyPixelsError(
+            f"The images have {width} x {height} pixels; this server takes {limits.pixels} at most."
+        )
+    if min(width, height) < MIN_SIDE_PX:
+        raise ImageTooSmallError(
+            f"The images have {width} x {height} pixels; each side needs {MIN_SIDE_PX} at least."
+        )
+
+
+def _from_json(tensor: Input) -> NDArray[Any]:
+    values = _flatten(tensor.data, tensor.shape)
+    if len(values) != prod(tensor.shape):
+        raise InvalidParameterError(
+            f"The shape {tensor.shape} has {prod(tensor.shape)} values; data has {len(values)}."
+        )
+    types = set(map(type, values))
+    try:
+        if tensor.datatype == "UINT8" and types == {int}:
+            return np.frombuffer(bytes(values), np.uint8)
+        if tensor.datatype == "FP32" and types <= {int, float}:
+            wide = np.array(values, np.float64)
+            _check_range(wide)
+            return wide.astype(np.float32)
+    except (ValueError, OverflowError):  # an integer too large for a byte, or for a float
+        pass
+    allowed = {"UINT8": "integers in [0, 255]", "FP32": "numbers in [0, 1]"}[tensor.datatype]
+    raise InvalidParameterError(f"The data of {tensor.datatype} are {allowed}, and nothing else.")
+
+
+def _flatten(data: Any, shape: list[int]) -> list[Any]:
+    """The values in row-major order; lists may be nested as the shape says, or not at all."""
+    if not isinstance(data, list):
+        raise InvalidParameterError("inputs[0].data should be a list, or the data binary.")
+    if not data or not isinstance(data[0], list):
+        return data
+    level = data
+    try:
+        for size in shape[1:]:
+            if set(map(len, level)) != {size}:
+                raise ValueError
+            level = list(chain.from_iterable(level))
+    except (TypeError, ValueError):  # a number among the lists, or a list of another length
+        raise InvalidParameterError(
+            f"The data should be nested as the shape {shape}, or flat."
+        ) from None
+    return level
+
+
+def _check_range(pixels: NDArray[Any]) -> None:
+    low, high = pixels.min(), pixels.max()
+    if not (low >= 0 and high <= 1):  # a NaN is neither
+        raise InvalidParameterError(
+            f"The values of FP32 pixels are numbers in [0, 1]; these range from {low} to {high}."
+        )

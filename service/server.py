@@ -1,0 +1,129 @@
+"""uvicorn with limits, TLS and a second port; it drains at a signal, and reloads at SIGHUP."""
+
+import asyncio
+import logging
+import math
+import signal
+import socket
+import sys
+import time
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from service.app import create_admin_app
+from service.connection import Limits, limited
+from service.settings import Settings
+from service.state import ServerState
+from service.tls import Certificate
+
+_log = logging.getLogger(__name__)
+
+
+class Server(uvicorn.Server):
+    """One server: what becomes of it is in its ``state``."""
+
+    def __init__(self, app: FastAPI, settings: Settings) -> None:
+        """Set up a server.
+
+        Raises:
+            TlsError: the certificate cannot be used.
+        """
+        self.state: ServerState = app.state.warpguard
+        self._settings = settings
+        self._certificate = None
+        if settings.tls_cert is not None:
+            self._certificate = Certificate(
+                settings.tls_cert, settings.tls_key, settings.tls_client_ca
+            )
+        config = self._config(app, settings.host, settings.port, settings.max_connections)
+        if self._certificate is not None:
+            context = self._certificate.context()
+            config.ssl_context_factory = lambda *_: context
+        super().__init__(config)
+        self.state.metrics.connections.set_function(lambda: len(self.server_state.connections))
+        self._stop_at = math.inf
+        self._reloading: set[asyncio.Task[bool]] = set()
+
+    def _config(
+        self, app: FastAPI, host: str, port: int, connections: int | None
+    ) -> uvicorn.Config:
+        settings = self._settings
+        refusals = self.state.metrics.refusals
+        limits = Limits(
+            request_s=settings.request_timeout_seconds,
+            connections=connections,
+            on_refusal=lambda code: refusals.labels(code).inc(),
+            is_draining=lambda: self.state.draining,
+        )
+        return uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            http=limited(limits),
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type]  # floats work
+            timeout_graceful_shutdown=math.ceil(
+                settings.drain_seconds - settings.drain_delay_seconds
+            ),
+        )
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and from now on load everything anew on SIGHUP."""
+        await super().startup(sockets)
+        if self._settings.admin_port is not None:
+            await self._listen_for_operators(self._settings.admin_port)
+        if hasattr(signal, "SIGHUP"):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._on_sighup)
+
+    async def _listen_for_operators(self, port: int) -> None:
+        host = self._settings.admin_host or self._settings.host
+        config = self._config(create_admin_app(self.state), host, port, None)
+        config.load()
+        try:
+            listener = await asyncio.get_running_loop().create_server(
+                lambda: config.http_protocol_class(  # type: ignore[call-arg]  # one of uvicorn's
+                    config=config, server_state=self.server_state, app_state=self.lifespan.state
+                ),
+                host,
+                port,
+            )
+        except OSError as error:  # as uvicorn does it for the other port
+            _log.critical("%s", error)
+            await self.lifespan.shutdown()
+            sys.exit(1)
+        self.servers.append(listener)
+        port = listener.sockets[0].getsockname()[1]
+        _log.info("Health, metrics and loading are on http://%s:%d", host, port)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop after the delay, at a second signal at once, at a third without draining.
+
+        This can interrupt anything, also what holds a lock: it takes none.
+        """
+        del sig, frame
+        self.force_exit = self.should_exit
+        delay_s = 0.0 if self.state.draining else self._settings.drain_delay_seconds
+        self._stop_at = time.monotonic() + delay_s
+        self.state.draining = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second; True ends it."""
+        self.should_exit |= time.monotonic() >= self._stop_at
+        return await super().on_tick(counter)
+
+    def stop_at_once(self) -> None:
+        """Accept nothing more, answer what was accepted, and return from run()."""
+        self.should_exit = True
+
+    def _on_sighup(self) -> None:
+        if self._certificate is not None and self.config.ssl is not None:
+            self._certificate.renew(self.config.ssl)
+        task = asyncio.ensure_future(self.state.reload())
+        self._reloading.add(task)
+        task.add_done_callback(self._reloading.discard)

@@ -1,0 +1,71 @@
+"""HTTPS: the certificate, which can be renewed while it is used."""
+
+import logging
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.errors import SetupError
+
+_log = logging.getLogger(__name__)
+
+
+class TlsError(SetupError):
+    """The certificate, its key or the clients' authorities cannot be used."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What a server proves itself with, and asks of its clients. All files are PEM.
+
+    Attributes:
+        chain: the certificate, and those that vouch for it.
+        key: its private key; None where that is in the same file.
+        client_ca: authorities of which a client needs a certificate; None if it needs none.
+    """
+
+    chain: Path
+    key: Path | None
+    client_ca: Path | None
+
+    def context(self) -> ssl.SSLContext:
+        """What connections are made with; TLS 1.2 or newer.
+
+        Raises:
+            TlsError: a file cannot be used.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["http/1.1"])
+        self._load(context)
+        return context
+
+    def renew(self, context: ssl.SSLContext) -> None:
+        """Read the files again, for new connections; a broken one is logged, and the old go on."""
+        try:
+            self.context()  # half of a pair would spoil the one in use
+            self._load(context)
+        except TlsError as error:
+            _log.error("The old certificate goes on. %s", error)
+        else:
+            _log.info("The certificate was read again")
+
+    def _load(self, context: ssl.SSLContext) -> None:
+        try:
+            # A key that needs a password would be asked for on the terminal.
+            context.load_cert_chain(self.chain, self.key, password="")
+        except (OSError, ValueError) as error:
+            files = " and ".join(str(file) for file in (self.chain, self.key) if file)
+            raise TlsError(f"{files} cannot be used for TLS: {_told(error)}.") from None
+        if self.client_ca is not None:
+            try:
+                context.load_verify_locations(self.client_ca)
+            except (OSError, ValueError) as error:
+                raise TlsError(f"{self.client_ca} cannot be used: {_told(error)}.") from None
+            context.verify_mode = ssl.CERT_REQUIRED
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return error.reason or "this is no PEM, or needs a password"
+    return (isinstance(error, OSError) and error.strerror) or str(error)

@@ -1,0 +1,128 @@
+"""What an upstream classifier takes, and how defended images are brought into that form."""
+
+import math
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from defenses import Image
+from models import GraphInput, Manifest, ManifestError, Scaling, fit, to_tensor
+from service.decode import encode_png
+from service.errors import InvalidParameterError
+
+_PLAIN = Manifest(
+    name="upstream",
+    input=GraphInput(layout="NHWC"),
+    scaling=Scaling(mean=(0, 0, 0), std=(255, 255, 255)),
+)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The input of an upstream classifier: by default FP32 in [0, 1], NHWC, of any size.
+
+    Attributes:
+        manifest: its layout, its size, its scaling, and how an image of another size gets there.
+        datatype: UINT8, pixels in [0, 255]; FP32, scaled; or BYTES, image files: PNG.
+        fixed: whether images are brought to the manifest's size; if not, each keeps its own.
+        name: of the input; None keeps the client's.
+        column: whether the shape of BYTES is ``[N, 1]``.
+        binary: whether the upstream takes tensors as bytes, and not only as JSON.
+    """
+
+    manifest: Manifest = _PLAIN
+    datatype: str = "FP32"
+    fixed: bool = False
+    name: str | None = None
+    column: bool = False
+    binary: bool = False
+
+    @classmethod
+    def of_manifest(cls, manifest: Manifest, *, binary: bool = False) -> Self:
+        """The input that a manifest describes: FP32 of a fixed size."""
+        return cls(manifest, fixed=True, name=manifest.input.name, binary=binary)
+
+    @classmethod
+    def of_metadata(cls, metadata: Mapping[str, Any], *, binary: bool) -> Self:
+        """The input that a server of the Open Inference Protocol tells of its model.
+
+        UINT8 takes pixels as they are, FP32 takes them in [0, 1]: a server does not tell more.
+
+        Raises:
+            ManifestError: it is not one input that takes images.
+        """
+        try:
+            (tensor,) = metadata["inputs"]
+            name, datatype = str(tensor["name"]), str(tensor["datatype"])
+            shape = [int(side) for side in tensor["shape"]]
+        except (KeyError, TypeError, ValueError):
+            raise ManifestError(f"The upstream tells of no single input. {_DESCRIBE}") from None
+        if datatype == "BYTES" and shape and shape[1:] in ([], [1]):
+            return cls(datatype=datatype, name=name, column=shape[1:] == [1], binary=binary)
+        if datatype not in ("UINT8", "FP32") or len(shape) != 4 or 3 not in (shape[1], shape[3]):
+            raise ManifestError(f"The upstream takes {datatype} of shape {shape}. {_DESCRIBE}")
+        layout = "NHWC" if shape[3] == 3 else "NCHW"
+        height, width = shape[1:3] if layout == "NHWC" else shape[2:]
+        fixed = min(height, width) > 0
+        size = {"height_px": height, "width_px": width} if fixed else {}
+        try:
+            graph_input = GraphInput.model_validate({"layout": layout, **size})
+        except ValidationError:
+            raise ManifestError(f"The upstream takes images of {width} x {height} px.") from None
+        manifest = _PLAIN.model_copy(update={"input": graph_input})
+        return cls(manifest, datatype, fixed, name, binary=binary)
+
+    @property
+    def enough_px(self) -> int | None:
+        """The side that :meth:`fit` can still reduce from, whatever it crops; None for any."""
+        if not self.fixed:
+            return None
+        size, resize = self.manifest.input, self.manifest.resize
+        kept = resize.crop_fraction if resize.mode == "crop" else 1.0
+        return math.ceil(max(size.height_px, size.width_px) / kept)
+
+    def fit(self, image: Image) -> Image:
+        """Bring an ``(H, W, 3)`` image to the size; see :func:`models.fit`."""
+        return fit(image, self.manifest) if self.fixed else image
+
+    def rows(self, images: Sequence[Image]) -> list[NDArray[Any]]:
+        """The rows of the tensor, one for each ``(H, W, 3)`` image.
+
+        Returns:
+            Arrays of one shape: uint8 or float32 in the layout, or object for a file's bytes.
+
+        Raises:
+            InvalidParameterError: images that keep their sizes, and differ in them.
+        """
+        if self.datatype == "BYTES":
+            shape = (1,) if self.column else ()
+            files = [encode_png(_to_uint8(image)) for image in images]
+            if not self.binary:  # JSON holds text: base64, as KServe's and MLServer's examples do
+                files = [b64encode(file) for file in files]
+            return [np.array(file, object).reshape(shape) for file in files]
+        if len({image.shape for image in images}) > 1:
+            raise InvalidParameterError(
+                "The images of this request differ in size, and would be one tensor: send them one "
+                "by one."
+            )
+        if self.datatype == "FP32":
+            return [to_tensor(image, self.manifest) for image in images]
+        pixels = [_to_uint8(image) for image in images]
+        first = self.manifest.input.layout == "NCHW"
+        return [each.transpose(2, 0, 1) for each in pixels] if first else list(pixels)
+
+
+_DESCRIBE = (
+    "Images are UINT8 or FP32 of shape [N, H, W, 3] or [N, 3, H, W], or BYTES of shape [N]: "
+    "describe the input in a file, and name it with --predictor-manifest."
+)
+
+
+def _to_uint8(image: Image) -> NDArray[np.uint8]:
+    pixels = image if image.dtype == np.uint8 else np.rint(image * np.float32(255))
+    return pixels.astype(np.uint8, copy=False)

@@ -1,0 +1,54 @@
+"""The stock clients as processes of their own against a server that is one too."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent / "clients"
+PYTHON = Path(__file__).parents[3] / ".venv-clients" / "bin" / "python"
+CLIENTS = ("triton", "triton_aio", "kserve_rest")
+
+
+def checks():
+    for client in CLIENTS:
+        source = (HERE / f"{client}.py").read_text("utf-8")
+        for name in re.findall(r"^(?:async )?def (check_\w+)", source, re.MULTILINE):
+            yield pytest.param(client, name, id=f"{client}-{name.removeprefix('check_')}")
+
+
+@pytest.fixture(scope="module")
+def address(serve, colour_store):
+    options = ["--store", str(colour_store), "--model", "colours"]
+    _, port = serve(*options, "--defense", "none", "--allow-defense", "fd+rdg")
+    return f"127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="module")
+def run(address):
+    """What became of each of a client's checks."""
+    done = {}
+
+    def results(client):
+        if client not in done:
+            assert PYTHON.exists(), "the clients have their own environment: make test sets it up"
+            process = subprocess.run(
+                [PYTHON, "-W", "error", HERE / f"{client}.py", address],
+                capture_output=True,
+                text=True,
+                timeout=120,
+                check=False,
+            )
+            assert process.returncode == 0, process.stderr
+            done[client] = json.loads(process.stdout)
+        return done[client]
+
+    return results
+
+
+@pytest.mark.parametrize(("client", "check"), list(checks()))
+def test_client(run, client, check):
+    problem = run(client)[check]
+    assert problem is None, problem

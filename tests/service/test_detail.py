@@ -1,0 +1,160 @@
+"""How much an answer tells, in both APIs."""
+
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from service.settings import Settings
+
+PREDICT = "/v1/predict"
+MODEL = "/v2/models/colours"
+INFER = f"{MODEL}/infer"
+IMAGE_ALONE = {"inference-header-content-length": "0"}
+CONTEXT = {"model", "defense", "draws", "request_id"}
+
+
+def infer(client, body, *outputs, classes=0, binary=False):
+    """Ask over the Open Inference Protocol with the image as binary data."""
+    parameters = {"classification": classes} if classes else {}
+    tensor = {"name": "image", "datatype": "BYTES", "shape": [1]}
+    size = {"binary_data_size": 4 + len(body)}
+    request = {"inputs": [tensor | {"parameters": size}]}
+    if outputs:
+        request["outputs"] = [{"name": name, "parameters": parameters} for name in outputs]
+    if binary:
+        request["parameters"] = {"binary_data_output": True}
+    text = json.dumps(request).encode()
+    headers = {"inference-header-content-length": str(len(text))}
+    image = len(body).to_bytes(4, "little") + body
+    return client.post(INFER, content=text + image, headers=headers)
+
+
+def numbers(value):
+    """Every number of a JSON document."""
+    if isinstance(value, dict):
+        return [found for each in value.values() for found in numbers(each)]
+    if isinstance(value, list):
+        return [found for each in value for found in numbers(each)]
+    return [] if isinstance(value, str | bool | None) else [value]
+
+
+@pytest.mark.parametrize("query", ["", "?top_k=3&draws=4", "?defense=rand&top_k=1"])
+def test_label_tells_the_most_probable_class_and_nothing_else(start, make_photograph, query):
+    client = start(response_detail="label")
+    answer = client.post(f"{PREDICT}{query}", content=make_photograph("green"))
+    body = answer.json()
+    assert set(body) == CONTEXT | {"predictions"}
+    assert body["predictions"] == [{"index": 1, "label": "green"}]
+    assert numbers(body) == [body["draws"], 1]
+
+
+def test_top1_tells_its_probability_too(start, make_photograph):
+    client = start(response_detail="top1")
+    body = client.post(f"{PREDICT}?top_k=3", content=make_photograph("green")).json()
+    assert set(body) == CONTEXT | {"predictions"}
+    (only,) = body["predictions"]
+    assert set(only) == {"index", "label", "probability"}
+    assert only["label"] == "green"
+    assert 0.95 < only["probability"] < 1
+
+
+@pytest.mark.parametrize(
+    ("detail", "told"),
+    [("label", {"index", "label"}), ("top1", {"index", "label", "probability"})],
+)
+def test_a_form_s_files_tell_no_more(start, make_photograph, detail, told):
+    client = start(response_detail=detail)
+    files = [("files", ("a.png", make_photograph("blue"))), ("files", ("b.txt", b"no image"))]
+    good, bad = client.post(PREDICT, files=files).json()["results"]
+    assert set(good["prediction"]) == {"predictions"}
+    assert set(good["prediction"]["predictions"][0]) == told
+    assert good["error"] is None
+    assert bad["error"]["code"] == "unsupported_media"
+
+
+@pytest.mark.parametrize(
+    ("detail", "names"),
+    [("label", ["label", "index"]), ("top1", ["label", "index", "probability"])],
+)
+def test_the_open_inference_protocol_has_other_outputs(start, make_photograph, detail, names):
+    client = start(response_detail=detail)
+    body = make_photograph("blue")
+    assert [output["name"] for output in client.get(MODEL).json()["outputs"]] == names
+    answer = infer(client, body, *names)
+    outputs = {output["name"]: output for output in answer.json()["outputs"]}
+    assert outputs["label"]["data"] == ["blue"]
+    assert (outputs["index"]["data"], outputs["index"]["datatype"]) == ([2], "INT64")
+    assert set(outputs) == set(names)
+    if detail == "top1":
+        assert 0.95 < outputs["probability"]["data"][0] < 1
+    (only,) = infer(client, body).json()["outputs"]
+    assert only == {"name": "label", "datatype": "BYTES", "shape": [1], "data": ["blue"]}
+
+
+@pytest.mark.parametrize("detail", ["label", "top1"])
+@pytest.mark.parametrize(
+    "output", ["probabilities", "logits", "agreement", "defended", "probability"]
+)
+def test_outputs_that_would_tell_more_are_refused_by_name(start, make_photograph, detail, output):
+    if (detail, output) == ("top1", "probability"):
+        return
+    client = start(response_detail=detail)
+    answer = infer(client, make_photograph(), output)
+    assert answer.status_code == 422
+    assert f"There is no output '{output}'; there are label, index" in answer.json()["error"]
+
+
+def test_classes_are_no_way_to_their_scores(start, make_photograph):
+    client = start(response_detail="label")
+    for output in ("label", "index"):
+        answer = infer(client, make_photograph(), output, classes=3)
+        assert answer.status_code == 422
+        assert "classification" in answer.json()["error"]
+
+
+def test_binary_outputs_are_the_same(start, make_photograph):
+    client = start(response_detail="label")
+    answer = infer(client, make_photograph("blue"), "label", "index", binary=True)
+    split = int(answer.headers["inference-header-content-length"])
+    assert answer.content[split:] == b"\4\0\0\0blue" + (2).to_bytes(8, "little")
+    alone = client.post(INFER, content=make_photograph("blue"), headers=IMAGE_ALONE)
+    assert alone.content.endswith(b"\4\0\0\0blue")
+
+
+@pytest.mark.parametrize("options", [{"response_detail": "label"}, {"response_detail": "top1"}])
+def test_less_than_the_full_detail_shows_no_defended_image(start, make_photograph, options):
+    client = start(defend_endpoint=True, **options)
+    answer = client.post("/v1/defend", content=make_photograph())
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+    assert "/v1/defend" not in client.get("/openapi.json").json()["paths"]
+
+
+def test_defended_images_can_be_hidden_alone(start, make_photograph):
+    client = start(defend_endpoint=False)
+    assert client.post("/v1/defend", content=make_photograph()).status_code == 404
+    assert "agreement" in client.post(PREDICT, content=make_photograph()).json()
+    answer = infer(client, make_photograph(), "defended")
+    assert answer.status_code == 422
+    assert "there are probabilities, logits, agreement" in answer.json()["error"]
+
+
+def test_metrics_do_not_tell_what_answers_do_not(start, make_photograph):
+    """Who can ask alone, and read the metrics before and after, would have the agreement."""
+    counts = {}
+    for detail in ("label", "full"):
+        client = start(response_detail=detail)
+        client.post(f"{PREDICT}?draws=4", content=make_photograph())
+        infer(client, make_photograph(), "label" if detail == "label" else "agreement")
+        (line,) = [
+            line
+            for line in client.get("/metrics").text.splitlines()
+            if line.startswith("warpguard_agreement_ratio_count")
+        ]
+        counts[detail] = float(line.split()[1])
+    assert counts == {"label": 0, "full": 1}
+
+
+def test_a_transformer_s_answers_are_not_its_own():
+    with pytest.raises(ValidationError, match="--response-detail"):
+        Settings(predictor_host="host", model_name="m", response_detail="label")

@@ -1,0 +1,414 @@
+import asyncio
+import json
+import os
+import stat
+import time
+
+import pytest
+from fastapi import APIRouter
+
+import service.oip.routes
+import service.repository
+import service.routes
+from service import key_file
+from service.app import create_app
+from service.errors import RateLimitedError
+from service.key_file import Entry, KeyFileError, append, digest_of, new, parse, read
+from service.keys import Keys
+from service.rate import Bucket
+from service.settings import Settings
+
+PREDICT = "/v1/predict"
+INFER = "/v2/models/colours/infer"
+IMAGE_ALONE = {"inference-header-content-length": "0"}
+
+
+def code(answer):
+    return answer.json()["error"]["code"]
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that a test moves."""
+
+    class Clock:
+        now = 1000.0
+
+        def __call__(self):
+            return self.now
+
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+    return clock
+
+
+@pytest.fixture
+def keys(tmp_path):
+    """A file with a key; gives the file and the key."""
+    key, line = new("shop")
+    path = tmp_path / "keys.txt"
+    append(path, line)
+    return path, key
+
+
+def test_a_new_key_is_long_and_random_and_only_its_digest_is_in_its_line():
+    first, second = new("shop"), new("shop")
+    assert first[0] != second[0]
+    for key, line in (first, second):
+        assert key.startswith(key_file.PREFIX)
+        assert len(key) == len(key_file.PREFIX) + 43  # 256 bits in base 64
+        assert key not in line
+        assert line == f"shop {digest_of(key)}"
+    assert new("shop", "rate=5 burst=0.5")[1].endswith(" rate=5 burst=0.5")
+
+
+@pytest.mark.parametrize("name", ["", "a b", "#", "ä", "x" * 65, "-x", "a\nb"])
+def test_a_name_that_is_none(name):
+    with pytest.raises(KeyFileError, match="is no name"):
+        new(name)
+
+
+A, B = "a" * 64, "b" * 64
+
+
+def test_a_file_has_comments_and_blank_lines():
+    text = f"# the shop's\n\nshop {A} rate=5 burst=20 # until May\n  app  {B}\n"
+    assert parse(text, "keys.txt") == (Entry("shop", A, 5, 20), Entry("app", B, None, None))
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("shop", "SHA-256"),
+        (f"shop {A[1:]}", "SHA-256"),
+        (f"shop {A.upper()}", "SHA-256"),
+        ("shop wg_the-key-itself", "SHA-256"),
+        (f"sh/op {A}", "name"),
+        (f"shop {A} rate", "above 0"),
+        (f"shop {A} rate=0", "above 0"),
+        (f"shop {A} rate=-1", "above 0"),
+        (f"shop {A} rate=nan", "above 0"),
+        (f"shop {A} rate=inf", "above 0"),
+        (f"shop {A} speed=1", "above 0"),
+        (f"other {B}", "there already"),
+        (f"first {A}", "there already"),
+    ],
+)
+def test_a_line_that_is_none_is_named_by_its_number_alone(line, problem):
+    with pytest.raises(KeyFileError) as caught:
+        parse(f"first {B}\n# comment\n{line}\n", "keys.txt")
+    assert str(caught.value).startswith("keys.txt, line 3: ")
+    assert problem in str(caught.value)
+    assert "wg_" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"# nothing\n", b"\xff\xfe\x00"])
+def test_a_file_without_keys_is_none(tmp_path, content):
+    (tmp_path / "keys.txt").write_bytes(content)
+    with pytest.raises(KeyFileError, match=r"keys\.txt"):
+        read(tmp_path / "keys.txt")
+    with pytest.raises(KeyFileError, match="No such file"):
+        read(tmp_path / "missing.txt")
+
+
+def test_appending_replaces_the_file_whole(tmp_path, monkeypatch):
+    path, link = tmp_path / "keys.txt", tmp_path / "link.txt"
+    link.symlink_to(path)
+    append(path, f"shop {A}")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.chmod(0o640)
+    path.write_text(path.read_text().rstrip("\n"))  # as an editor may leave it
+    before = path.stat().st_ino
+    append(link, f"app {B} rate=5")
+    assert [entry.name for entry in read(path)] == ["shop", "app"]
+    assert path.stat().st_ino != before
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert link.is_symlink()
+    with pytest.raises(KeyFileError, match="there already"):
+        append(path, f"shop {'c' * 64}")
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    text = path.read_text()
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(KeyFileError, match="No space left"):
+        append(path, f"more {'d' * 64}")
+    assert path.read_text() == text
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["keys.txt", "link.txt"]
+
+
+def test_a_bucket_fills_at_its_rate_and_no_further_than_its_burst(clock):
+    bucket = Bucket(rate=2, burst=6)
+    for _ in range(6):
+        bucket.take(1)
+    with pytest.raises(RateLimitedError, match="2 images a second; try again in 1 s") as caught:
+        bucket.take(1)
+    assert (caught.value.status, caught.value.retry_after_s) == (429, 1)
+    with pytest.raises(RateLimitedError, match="in 3 s"):
+        bucket.take(5)
+    clock.now += 2.5
+    bucket.take(5)
+    clock.now += 1000
+    bucket.take(6)
+    with pytest.raises(RateLimitedError):
+        bucket.check(1)
+
+
+def test_more_than_the_burst_is_let_in_by_a_full_bucket_and_paid_for_afterwards(clock):
+    bucket = Bucket(rate=2, burst=4)
+    bucket.take(16)
+    with pytest.raises(RateLimitedError) as caught:
+        bucket.take(1)
+    assert caught.value.retry_after_s == 7  # 12 images are owed, and one is asked for
+    clock.now += 6.6
+    bucket.take(1)
+
+
+def test_a_key_is_found_whatever_stands_before_it(tmp_path):
+    made = [new(name) for name in ("one", "two", "three")]
+    (tmp_path / "keys.txt").write_text("\n".join(line for _, line in made))
+    keys = Keys(tmp_path / "keys.txt", None)
+    assert [keys.find(key).entry.name for key, _ in made] == ["one", "two", "three"]
+    for wrong in ("", "wg_", made[0][0][:-1], made[0][0] + "x", made[0][1], "ä€", "\0"):
+        assert keys.find(wrong) is None
+
+
+def test_a_changed_file_is_read_again_and_a_broken_one_is_not(keys, clock, caplog):
+    path, key = keys
+    served = Keys(path, None)
+    other, line = new("other")
+    append(path, line)
+    assert served.find(other) is None  # it has looked a moment ago
+    clock.now += 1.1
+    assert served.find(other).entry.name == "other"
+
+    path.write_text("shop wg_in-the-place-of-its-digest")
+    clock.now += 1.1
+    assert served.find(key).entry.name == "shop"
+    assert served.find(other).entry.name == "other"
+    clock.now += 1.1
+    served.find(key)
+    assert caplog.text.count("stay as they are") == 1
+    assert "wg_" not in caplog.text
+
+    path.unlink()
+    clock.now += 1.1
+    assert served.find(key).entry.name == "shop"
+    path.write_text(line)
+    clock.now += 1.1
+    assert served.find(key) is None
+    assert served.find(other).entry.name == "other"
+
+
+def test_what_a_key_has_asked_for_is_not_forgotten_when_another_line_changes(keys, clock):
+    path, key = keys
+    served = Keys(path, 2.0)
+    served.find(key).bucket.take(2)
+    append(path, new("other")[1])
+    served.reload()
+    with pytest.raises(RateLimitedError):
+        served.find(key).bucket.take(1)
+
+
+@pytest.mark.parametrize("line_rate", ["", "rate=3", "rate=3 burst=9"])
+def test_the_rate_of_a_line_wins_over_the_server_s(tmp_path, line_rate, clock):
+    key, line = new("shop", line_rate)
+    (tmp_path / "keys.txt").write_text(line)
+    bucket = Keys(tmp_path / "keys.txt", 0.5).find(key).bucket
+    bucket.take(9 if "burst" in line_rate else 3 if line_rate else 1)
+    with pytest.raises(RateLimitedError, match="3 images" if line_rate else r"0\.5 images"):
+        bucket.take(1)
+    assert Keys(tmp_path / "keys.txt", None).find(key).bucket is None or line_rate
+
+
+@pytest.fixture
+def guarded(start, keys):
+    path, key = keys
+    return start(api_keys=path, allow_load=True), key
+
+
+@pytest.mark.parametrize("given", ["bearer", "Bearer", "x-api-key"])
+def test_who_has_a_key_gets_in(guarded, make_photograph, given):
+    client, key = guarded
+    headers = {"x-api-key": key} if given == "x-api-key" else {"authorization": f"{given} {key}"}
+    assert client.post(PREDICT, content=make_photograph(), headers=headers).status_code == 200
+    headers |= IMAGE_ALONE
+    assert client.post(INFER, content=make_photograph(), headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"authorization": "Bearer"},
+        {"authorization": "Bearer wg_wrong"},
+        {"authorization": "Basic {key}"},
+        {"authorization": "{key}"},
+        {"x-api-key": "Bearer {key}"},
+        {"authorization": "Bearer wg_wrong", "x-api-key": "{key}"},
+        {"cookie": "x-api-key={key}"},
+    ],
+)
+def test_who_has_none_does_not(guarded, make_photograph, headers):
+    client, key = guarded
+    headers = {name: value.format(key=key) for name, value in headers.items()}
+    for method, route in (
+        ("POST", PREDICT),
+        ("POST", "/v1/defend"),
+        ("GET", "/v1/models"),
+        ("GET", "/v1/defenses"),
+    ):
+        answer = client.request(method, route, content=make_photograph(), headers=headers)
+        assert (answer.status_code, code(answer)) == (401, "unauthorized")
+        assert answer.headers["www-authenticate"] == "Bearer"
+    for method, route in (
+        ("POST", INFER),
+        ("GET", "/v2"),
+        ("GET", "/v2/models/colours"),
+        ("POST", "/v2/repository/models/colours/load"),
+    ):
+        answer = client.request(method, route, headers=headers)
+        assert answer.status_code == 401
+        assert "API key is needed" in answer.json()["error"]
+        assert answer.headers["www-authenticate"] == "Bearer"
+    assert client.post(f"{PREDICT}?x-api-key={key}", content=b"x").status_code == 401
+
+
+def test_every_route_needs_a_key_but_those_of_health_and_documentation(guarded):
+    client, _ = guarded
+    open_routes = set()
+    for router in (service.routes, service.oip.routes, service.repository):
+        for found in (found for each in vars(router).values() for found in routes_of(each)):
+            path = found.path.format(model="colours", version="1", name="colours")
+            for method in found.methods:
+                status = client.request(method, path).status_code
+                assert status not in (404, 405), path
+                if status != 401:
+                    open_routes.add(found.path)
+    assert open_routes == {
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/v2/health/live",
+        "/v2/health/ready",
+        "/v2/models/{model}/ready",
+        "/v2/models/{model}/versions/{version}/ready",
+    }
+
+
+def routes_of(value):
+    return value.routes if isinstance(value, APIRouter) else []
+
+
+def test_a_key_has_its_rate_in_both_apis(start, tmp_path, make_photograph):
+    key, line = new("shop", "rate=0.01 burst=6")
+    other, other_line = new("other")
+    (tmp_path / "keys.txt").write_text(f"{line}\n{other_line}\n")
+    client = start(api_keys=tmp_path / "keys.txt")
+    body, own = make_photograph(), {"x-api-key": key}
+    assert client.post(f"{PREDICT}?draws=3", content=body, headers=own).status_code == 200
+    assert client.post(INFER, content=body, headers=own | IMAGE_ALONE).status_code == 200
+    form = {"files": ("a.png", body)}
+    assert client.post(f"{PREDICT}?draws=2", files=form, headers=own).status_code == 200
+    answer = client.post(PREDICT, content=body, headers=own)
+    assert (answer.status_code, code(answer)) == (429, "rate_limited")
+    assert 90 <= int(answer.headers["retry-after"]) <= 100
+    answer = client.post(INFER, content=body, headers=own | IMAGE_ALONE)
+    assert answer.status_code == 429
+    assert "0.01 images a second" in answer.json()["error"]
+    assert "retry-after" in answer.headers
+    for _ in range(10):
+        answer = client.post(PREDICT, content=body, headers={"x-api-key": other})
+        assert answer.status_code == 200
+    metrics = client.get("/metrics").text
+    assert 'warpguard_refusals_total{code="rate_limited"} 2.0' in metrics
+    assert "shop" not in metrics
+
+
+@pytest.mark.parametrize(("presented", "status"), [("exhausted", 429), ("wrong", 401)])
+def test_the_body_of_who_does_not_get_in_is_not_read(tmp_path, presented, status):
+    key, line = new("shop", "rate=0.01 burst=1")
+    (tmp_path / "keys.txt").write_text(line)
+    app = create_app(Settings(api_keys=tmp_path / "keys.txt"), load=lambda: None)
+    app.state.warpguard.keys.find(key).bucket.take(1)
+    sent = []
+
+    async def receive():
+        pytest.fail("the body is read")
+
+    async def send(message):
+        sent.append(message)
+
+    own = key if presented == "exhausted" else "wg_wrong"
+    headers = [(b"x-api-key", own.encode()), (b"content-length", b"1000")]
+    scope = {"type": "http", "method": "POST", "path": PREDICT, "headers": headers}
+    asyncio.run(app(scope | {"query_string": b"", "root_path": ""}, receive, send))
+    assert sent[0]["status"] == status
+
+
+def test_the_schema_tells_how_a_key_is_sent(guarded, client):
+    schema = guarded[0].get("/openapi.json").json()
+    assert set(schema["components"]["securitySchemes"]) == {"HTTPBearer", "APIKeyHeader"}
+    assert schema["paths"][PREDICT]["post"]["security"]
+    assert "securitySchemes" not in client.get("/openapi.json").json()["components"]
+
+
+def test_in_a_real_server_keys_come_and_go_and_none_is_logged(spawn, keys, make_photograph):
+    path, key = keys
+    server = spawn("--api-keys", str(path), "--log-level", "debug", "--log-format", "json")
+    body, own = make_photograph(), {"authorization": f"Bearer {key}"}
+    assert server.ask(PREDICT, body, own).status == 200
+    assert server.ask(PREDICT, body).status == 401
+    other, line = new("other")
+    append(path, line)
+    server.signal(1)  # SIGHUP
+    server.wait_until(lambda: server.ask(PREDICT, body, {"x-api-key": other}).status == 200)
+    path.write_text(line)
+    server.wait_until(lambda: server.ask(PREDICT, body, own).status == 401, 5)
+    path.write_text(f"other {other}")
+    while "stay as they are" not in server.log:
+        assert server.ask(PREDICT, body, {"x-api-key": other}).status == 200
+    for path in (f"/v1/{key}", f"/v1/predict?key={key}"):
+        server.ask(path, body, own)
+    with server.connect() as connection:
+        connection.sendall(f"GET /{key} HTTP/9\r\nauthorization: {key}\r\n\r\n".encode())
+        connection.recv(65536)
+    server.signal()
+    assert server.exit_code() == 0
+    assert other not in server.log
+    assert key not in server.log
+    names = [json.loads(entry).get("key") for entry in server.log.splitlines()]
+    assert {"shop", "other"} < set(names)
+
+
+def test_the_command_makes_keys_that_work(tmp_path):
+    from service.cli import main
+
+    path = tmp_path / "keys.txt"
+    assert main(["keys", "new", "shop", "--file", str(path), "--rate", "5"]) == 0
+    assert main(["keys", "new", "app", "--file", str(path)]) == 0
+    assert main(["keys", "new", "app", "--file", str(path)]) == 1
+    assert [(entry.name, entry.rate) for entry in read(path)] == [("shop", 5), ("app", None)]
+
+
+def test_the_command_shows_a_key_once(tmp_path, capsys):
+    from service.cli import main
+
+    main(["keys", "new", "shop"])
+    key, line = capsys.readouterr().out.splitlines()
+    assert line == f"shop {digest_of(key)}"
+    main(["keys", "new", "shop", "--file", str(tmp_path / "keys.txt")])
+    (key,) = capsys.readouterr().out.splitlines()
+    assert Keys(tmp_path / "keys.txt", None).find(key).entry.name == "shop"
+    assert main(["keys", "new", "shop", "--rate", "0"]) == 1
+    assert "above 0" in capsys.readouterr().err
+
+
+def test_a_server_does_not_start_with_a_broken_file(spawn, tmp_path):
+    (tmp_path / "keys.txt").write_text("shop wg_key")
+    server = spawn("--api-keys", str(tmp_path / "keys.txt"), ready=False)
+    assert server.exit_code() == 1
+    assert "line 1" in server.log
+    assert "Traceback" not in server.log
+    assert "wg_key" not in server.log

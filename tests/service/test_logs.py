@@ -1,0 +1,196 @@
+"""The log of real servers: one JSON object a line, or text; and nothing of a client's making."""
+
+import json
+import logging
+import os
+import pty
+import re
+import signal
+import socket
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from PIL import Image
+
+from service import logs
+from service.logs import JsonFormatter, TextFormatter
+
+FORGED = '{"level": "critical", "message": "forged"}'
+
+
+def send(port, *lines, body=b""):
+    """A request as bytes, for what no client library would send; gives all of the answer."""
+    head = [*lines, "Host: x", "Connection: close", f"Content-Length: {len(body)}"]
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall("\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body)
+        answer = b""
+        while piece := connection.recv(65536):
+            answer += piece
+    return answer.decode("latin-1")
+
+
+def photograph(folder):
+    file = folder / "photo.png"
+    Image.new("RGB", (64, 64), "red").save(file)
+    return file.read_bytes()
+
+
+def visit(port, body):
+    """Decent requests, bad ones, and attempts to write into the log."""
+    send(port, "POST /v1/predict HTTP/1.1", "X-Request-Id: the-good-one", body=body)
+    send(port, "POST /v1/predict?defense=QUERY-VALUE HTTP/1.1", "X-Request-Id: refused", body=body)
+    form = (
+        b'--x\r\nContent-Disposition: form-data; name="files"; filename="FILE-NAME"\r\n\r\n'
+        + body
+        + b"\r\n--x--\r\n"
+    )
+    content_type = "Content-Type: multipart/form-data; boundary=x"
+    send(port, "POST /v1/predict?draws=2 HTTP/1.1", content_type, body=form)
+    send(port, "POST /v1/predict?timeout_ms=1 HTTP/1.1", "X-Request-Id: late", body=body)
+    send(port, "GET /healthz HTTP/1.1", "X-Request-Id: probe")
+    for injection in (f"\n{FORGED}", f"\r{FORGED}", f"\x85{FORGED}", f" \n\t{FORGED}", "%0A"):
+        send(port, "POST /v1/predict HTTP/1.1", f"X-Request-Id: a{injection}", body=body)
+        send(port, f"POST /v1/predict{injection} HTTP/1.1", body=body)
+        send(port, "POST /v1/predict HTTP/1.1", f"User-Agent: a{injection}", body=body)
+    send(port, f"POST /%0A{FORGED.replace(' ', '')} HTTP/1.1", body=body)
+    send(port, "GET / HTTP/9.9\x00")
+
+
+@pytest.fixture(scope="module")
+def visited(serve, tmp_path_factory):
+    """The log of a server at its most talkative, visited and stopped, by its format."""
+    body = photograph(tmp_path_factory.mktemp("photographs"))
+    written = {}
+    for log_format in ("json", "text"):
+        process, port = serve("--log-format", log_format, "--log-level", "debug")
+        visit(port, body)
+        process.send_signal(signal.SIGTERM)
+        _, written[log_format] = process.communicate(timeout=60)
+        assert process.returncode == 0
+    return written
+
+
+def test_every_line_is_a_json_object(visited):
+    lines = visited["json"].splitlines()
+    entries = [json.loads(line) for line in lines]
+    assert len(entries) > 15
+    for entry in entries:
+        assert {"time", "level", "logger", "message"} <= set(entry)
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", entry["time"])
+        age = datetime.now(UTC) - datetime.fromisoformat(entry["time"])
+        assert timedelta() < age < timedelta(minutes=10)
+    loggers = {entry["logger"] for entry in entries}
+    assert {"uvicorn.error", "service.state", "service.access", "models.session"} <= loggers
+
+
+def test_a_request_is_found_by_its_id(visited):
+    entries = [json.loads(line) for line in visited["json"].splitlines()]
+    by_id = {entry["request_id"]: entry for entry in entries if "request_id" in entry}
+    good = by_id["the-good-one"]
+    assert (good["method"], good["route"], good["status"]) == ("POST", "/v1/predict", 200)
+    assert 0 < good["duration_ms"] < 60_000
+    assert good["level"] == "info"
+    assert (by_id["refused"]["level"], by_id["refused"]["status"]) == ("info", 422)
+    assert by_id["refused"]["error"] == "unknown_defense"
+    assert (by_id["late"]["level"], by_id["late"]["error"]) == ("warning", "deadline_exceeded")
+    assert (by_id["probe"]["level"], by_id["probe"]["route"]) == ("debug", "/healthz")
+
+
+def test_the_line_of_a_request_has_its_id_in_text_too(visited):
+    (line,) = [line for line in visited["text"].splitlines() if "[the-good-one]" in line]
+    assert re.match(r"\S+ \S+ INFO service\.access: POST /v1/predict 200 in [\d.]+ ms", line)
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_nothing_that_a_client_wrote_is_in_it(visited, log_format):
+    for written in ("forged", "QUERY-VALUE", "FILE-NAME", "User-Agent", "%0A"):
+        assert written not in visited[log_format]
+
+
+def test_every_line_of_text_is_the_server_s_own(visited):
+    for line in visited["text"].splitlines():
+        assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ [\w.]+: ", line), line
+
+
+def test_what_ends_a_server_is_a_line_too(serve):
+    process, _ = serve("--log-format", "json", "--model", "nonsense", ready=False)
+    _, written = process.communicate(timeout=60)
+    assert process.returncode == 1
+    (entry,) = map(json.loads, written.splitlines())
+    assert entry["level"] == "critical"
+    assert "nonsense" in entry["message"]
+
+
+def record(message, *arguments, **more):
+    made = logging.LogRecord("a.b", logging.ERROR, "file", 1, message, arguments, None)
+    vars(made).update(more)
+    return made
+
+
+LINE_ENDS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029\x1b[2J"
+
+
+def test_a_message_stays_on_its_line():
+    assert len(TextFormatter().format(record("a%sb", LINE_ENDS)).splitlines()) == 1
+    line = JsonFormatter().format(record("a%sb", LINE_ENDS))
+    assert len(line.splitlines()) == 1
+    assert json.loads(line)["message"] == f"a{LINE_ENDS}b"
+
+
+def test_an_exception_is_a_field():
+    try:
+        raise ValueError("first\nsecond")
+    except ValueError:
+        line = JsonFormatter().format(record("failed", exc_info=sys.exc_info()))
+    entry = json.loads(line)
+    assert entry["message"] == "failed"
+    assert entry["exception"].startswith("Traceback")
+    assert entry["exception"].endswith("ValueError: first\nsecond")
+    assert "\n" not in line
+
+
+def test_what_json_does_not_know_is_written_all_the_same():
+    extra = logs.fields({"where": object, "message": "the message stays"})
+    entry = json.loads(JsonFormatter().format(record("what happened", **extra)))
+    assert entry["where"] == str(object)
+    assert entry["message"] == "what happened"
+
+
+CONFIGURED = """
+import logging, sys, warnings
+from service import logs
+logs.configure({!r}, "info")
+warnings.warn("a warning")
+logging.getLogger("PIL").debug("a chunk")
+raise RuntimeError("the end")
+"""
+
+
+def configured(log_format, **options):
+    code = CONFIGURED.format(log_format)
+    return subprocess.run(
+        [sys.executable, "-c", code], text=True, check=False, timeout=60, **options
+    )
+
+
+def test_warnings_and_the_last_error_are_lines_where_nobody_watches():
+    done = configured("auto", capture_output=True)
+    warned, died = map(json.loads, done.stderr.splitlines())
+    assert (warned["logger"], warned["level"]) == ("py.warnings", "warning")
+    assert "a warning" in warned["message"]
+    assert died["level"] == "critical"
+    assert died["exception"].endswith("RuntimeError: the end")
+
+
+def test_a_terminal_gets_text():
+    ours, theirs = pty.openpty()
+    try:
+        configured("auto", stderr=theirs)
+        shown = os.read(ours, 65536).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert " WARNING py.warnings: " in shown
+    assert "{" not in shown

@@ -1,0 +1,158 @@
+"""Nothing about the draw can be set, seen or derived."""
+
+import ast
+import dataclasses
+import json
+import logging
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from defenses import Pipeline
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted(
+    path for folder in ("service", "defenses") for path in (ROOT / folder).rglob("*.py")
+)
+PREDICT = "/v1/predict"
+INFER = "/v2/models/colours/infer"
+
+ALLOWED = {
+    "service": {"random.SystemRandom"},
+    "defenses": {"random.Random"},  # the type of the generator that it is given
+    "service/key_file.py": {"secrets"},
+    "service/observe.py": {"uuid.uuid4"},  # ids of requests
+}
+"""What may be used as a source of random numbers, and where."""
+
+RANDOM_MODULES = ("random", "secrets", "uuid", "numpy.random", "os.urandom", "torch", "cv2.randu")
+
+
+def random_names(source):
+    """The names of random modules, or of what is in them, that a module's text uses."""
+    imported, found = {}, set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                imported[alias.asname or alias.name.partition(".")[0]] = alias.name
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                imported[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+    found.update(imported.values())
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute):
+            names = [node.attr]
+            while isinstance(node := node.value, ast.Attribute):
+                names.append(node.attr)
+            if isinstance(node, ast.Name) and node.id in imported:
+                found.add(".".join([imported[node.id], *reversed(names)]))
+    dotted = {name for name in found if name.startswith(RANDOM_MODULES)}
+    return {name for name in dotted if not any(other.startswith(f"{name}.") for other in dotted)}
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("from random import SystemRandom", {"random.SystemRandom"}),
+        ("import random as r\nr.seed(7)", {"random.seed"}),
+        ("import numpy as np\nnp.random.default_rng(7).integers(3)", {"numpy.random.default_rng"}),
+        ("from numpy.random import default_rng", {"numpy.random.default_rng"}),
+        ("from os import urandom", {"os.urandom"}),
+        ("import os\nos.urandom(3)", {"os.urandom"}),
+        ("import numpy as np\nnp.zeros(3)", set()),
+    ],
+)
+def test_random_sources_are_found(source, found):
+    assert random_names(source) == found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_operating_system_s_generator_is_the_only_source(path):
+    relative = str(path.relative_to(ROOT))
+    allowed = ALLOWED[relative.partition("/")[0]] | ALLOWED.get(relative, set())
+    used = random_names(path.read_text("utf-8"))
+    assert {name for name in used if not name.startswith(tuple(allowed))} == set()
+
+
+def series_of(draw):
+    """The series of numbers of a draw, as text: nothing else has one of them by chance."""
+    if dataclasses.is_dataclass(draw):
+        values = [getattr(draw, field.name) for field in dataclasses.fields(draw)]
+        return [series for value in values for series in series_of(value)]
+    if isinstance(draw, tuple):
+        return [series for value in draw for series in series_of(value)]
+    if isinstance(draw, np.ndarray):
+        return [" ".join(map(str, draw.ravel()))]
+    return []
+
+
+def leaked(series, text):
+    digits = re.sub(r"[^0-9]+", " ", text)
+    return [one for one in series if one in digits]
+
+
+@pytest.fixture
+def draws(monkeypatch):
+    """Every draw that is made, as it is made."""
+    made = []
+    sample = Pipeline.sample
+
+    def recorded(self, rng, shape):
+        made.append(sample(self, rng, shape))
+        return made[-1]
+
+    monkeypatch.setattr(Pipeline, "sample", recorded)
+    return made
+
+
+def test_no_number_of_a_draw_is_in_an_answer_a_metric_or_a_log(
+    start, make_photograph, draws, caplog
+):
+    caplog.set_level(logging.DEBUG)
+    client = start(allow_defense="rand")
+    body = make_photograph()
+    outputs = [{"name": name} for name in ("probabilities", "logits", "agreement")]
+    tensor = {"name": "x", "datatype": "UINT8", "shape": [32, 32, 3], "data": [7] * 3072}
+    answers = [
+        client.post(f"{PREDICT}?draws=4", content=body),
+        client.post(f"{PREDICT}?defense=rand&draws=4", content=body),
+        client.post(PREDICT, files=[("files", ("a", body)), ("files", ("b", b"junk"))]),
+        client.post(INFER, content=json.dumps({"inputs": [tensor], "outputs": outputs})),
+        client.post(f"{PREDICT}?timeout_ms=1", content=body),
+        client.post(f"{PREDICT}?draws=99", content=body),
+        client.get("/metrics"),
+        client.get("/v1/defenses"),
+    ]
+    defended = client.post("/v1/defend", content=body)
+    texts = [f"{answer.headers} {answer.text}" for answer in answers]
+    texts += [str(defended.headers), caplog.text]
+    texts += [str(vars(record)) for record in caplog.records]
+    series = [one for draw in draws for one in series_of(draw)]
+    assert len(draws) >= 11
+    assert len(series) >= 14  # two for each of fd+rdg; rand draws three numbers
+    assert leaked(series, "\n".join(texts)) == []
+    assert leaked(series, "\n".join([*texts, str(draws[0])]))
+
+
+@pytest.mark.parametrize("parameter", ["seed", "random_state", "draw", "params", "rng"])
+def test_no_parameter_of_the_open_inference_protocol_fixes_the_draw(
+    client, make_photograph, parameter
+):
+    pixels = np.random.default_rng(0).integers(0, 255, 3072).tolist()
+    tensor = {"name": "x", "datatype": "UINT8", "shape": [32, 32, 3], "data": pixels}
+    outputs = [{"name": "defended"}]
+    request = {"id": "7", "inputs": [tensor], "outputs": outputs, "parameters": {parameter: 7}}
+    answers = [client.post(INFER, json=request) for _ in range(2)]
+    assert {answer.status_code for answer in answers} <= {200, 422}
+    if answers[0].status_code == 200:
+        assert answers[0].json()["outputs"] != answers[1].json()["outputs"]
+
+
+def test_equal_images_of_one_request_are_drawn_for_each(client, make_photograph, draws):
+    body = make_photograph(size=(32, 32))
+    client.post(f"{PREDICT}?draws=4", files=[("files", ("a", body))] * 4)
+    made = [tuple(series_of(draw)) for draw in draws[-16:]]
+    assert all(len(series) == 2 for series in made)
+    assert len(set(made)) >= 13  # on 32 x 32 pixels one in fifty moves nothing

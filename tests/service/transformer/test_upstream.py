@@ -1,0 +1,129 @@
+"""An upstream that is away, slow, gone in the middle, or back."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from service.transformer import upstream
+
+INFER = "/v2/models/m/infer"
+IMAGE = np.zeros((1, 32, 32, 3), np.uint8)
+
+
+def hang_up(handler, _):
+    handler.close_connection = True
+    handler.connection.close()
+
+
+def half(handler, _):
+    """Half of an answer, and nothing more."""
+    handler.send_response(200)
+    handler.send_header("content-length", "100")
+    handler.end_headers()
+    handler.wfile.write(b"{")
+    hang_up(handler, _)
+
+
+@pytest.mark.parametrize("failure", [hang_up, half])
+def test_a_failed_connection_is_tried_again(front, stub, binary, failure):
+    failures = iter([failure, failure])
+
+    def do(handler, request):
+        next(failures, lambda handler, _: handler.answer(200, {"outputs": []}))(handler, request)
+
+    stub.do = do
+    answer = front().post(INFER, **binary(IMAGE))
+    assert (answer.status_code, answer.json()) == (200, {"outputs": []})
+    assert [request.body for request in stub.received] == 3 * [stub.received[0].body]
+
+
+@pytest.mark.parametrize("failure", [hang_up, half])
+def test_but_not_for_ever(front, stub, binary, failure):
+    stub.do = failure
+    answer = front().post(INFER, **binary(IMAGE))
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "1"
+    assert "cannot be reached" in answer.json()["error"]
+    assert len(stub.received) == 1 + len(upstream.RETRY_PAUSES_S)
+
+
+def test_an_answer_that_cannot_be_read_is_told(front, stub, binary):
+    def do(handler, _):
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n")
+        handler.wfile.write(b"content-length: 3\r\n\r\nabc")
+
+    stub.do = do
+    answer = front().post(INFER, **binary(IMAGE))
+    assert answer.status_code == 503
+    assert len(stub.received) == 1, "that was an answer, and is not asked for again"
+
+
+def test_an_upstream_that_went_away_and_came_back(front, stub, make_stub, binary):
+    """Its connections, open since before, are stale then."""
+    client = front()
+    with ThreadPoolExecutor(8) as pool:
+        ask = lambda _: client.post(INFER, **binary(IMAGE)).status_code  # noqa: E731
+        assert set(pool.map(ask, range(16))) == {200}
+        stub.stop()
+        assert client.get("/readyz").status_code == 503
+        assert client.get("/v2/health/ready").status_code == 503
+        assert client.get("/v2/models/m/ready").status_code == 503
+        assert client.get("/v2/models/m").status_code == 503
+        assert client.get("/v2/health/live").status_code == 200
+        assert client.get("/healthz").status_code == 200
+        assert "warpguard_ready 0.0" in client.get("/metrics").text
+        answer = client.post(INFER, **binary(IMAGE))
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        again = make_stub(stub.server_port)
+        assert set(pool.map(ask, range(16))) == {200}
+    assert client.get("/readyz").status_code == 200
+    assert client.get("/v2/models/m/ready").json() == {"name": "m", "ready": True}
+    assert len(again.received) == 16
+
+
+def test_not_ready_while_the_model_is_not(front, stub):
+    client = front()
+    stub.ready = 503
+    answer = client.get("/v2/health/ready")
+    assert answer.status_code == 503
+    assert answer.json() == {"error": "The classifier behind this server is not ready."}
+
+
+@pytest.mark.parametrize("whose", ["the server's", "the client's"])
+def test_a_slow_upstream_is_given_up_at_the_deadline(front, stub, binary, whose):
+    over = threading.Event()
+    stub.do = lambda *_: over.wait(10)
+    client = front(deadline_ms=300 if whose == "the server's" else 9000)
+    parameters = {"timeout": 300_000} if whose == "the client's" else {}
+    started = time.monotonic()
+    answer = client.post(INFER, **binary(IMAGE, parameters=parameters))
+    assert 0.3 <= time.monotonic() - started < 3
+    over.set()
+    assert answer.status_code == 504
+    assert "300 ms" in answer.json()["error"]
+    assert len(stub.received) == 1
+
+
+def test_images_at_work_are_bounded(front, stub, binary):
+    begun, over = threading.Semaphore(0), threading.Event()
+
+    def do(handler, _):
+        begun.release()
+        over.wait(10)
+        handler.answer(200, {})
+
+    stub.do = do
+    client = front(max_in_flight=3)
+    two, four = binary(np.repeat(IMAGE, 2, 0)), binary(np.repeat(IMAGE, 4, 0))
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(client.post, INFER, **two)
+        assert begun.acquire(timeout=10)
+        answer = client.post(INFER, **two)
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+        assert client.post(INFER, **four).status_code == 413
+        over.set()
+        assert first.result().status_code == 200
+    assert client.post(INFER, **two).status_code == 200
