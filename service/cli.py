@@ -191,11 +191,11 @@ def _json(parser: argparse.ArgumentParser) -> None:
 def _tidy(serving: argparse.ArgumentParser) -> None:
     """Say in the help what a value is, rather than how Python names its type and its default."""
     for action in serving._actions:
-        kind = str(action.metavar)
+        kind = re.sub(r"^\{(\w+),null\}$", r"\1", str(action.metavar))
         if kind == "int":
             action.metavar = "N"
         elif "Path" in kind:
-            action.metavar = "DIR"
+            action.metavar = "DIR" if action.dest.endswith("store") else "FILE"
         elif action.metavar and not kind.startswith("{"):
             action.metavar = action.dest.rpartition("_")[2].upper()
         if action.help:

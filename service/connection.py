@@ -94,8 +94,9 @@ class Connection(HttpToolsProtocol):
         """Parse some bytes."""
         if self._timer is None and (self.cycle is None or self.cycle.response_complete):
             self._start_timer(self.limits.request_s)
+        was_in_head = self._in_head
         super().data_received(data)
-        if self._in_head:
+        if was_in_head and self._in_head:  # what a head begins in may be the end of a body
             self._head_bytes += len(data)
             if self._head_bytes > MOST_HEAD_BYTES:
                 self._refuse(_HEAD_TOO_LARGE)

@@ -18,7 +18,7 @@ from service.server import Server
 from service.settings import Settings
 
 _log = logging.getLogger(__name__)
-_THREADS_END_S = 0.5
+_THREADS_END_S = 0.2
 
 
 def load_classifier(settings: Settings) -> Classifier:

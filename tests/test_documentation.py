@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -44,9 +45,15 @@ def port_of(server):
     return "127.0.0.1:8080", server.removeprefix("http://")
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 def shell(script, folder, server):
     """Run an example as a reader would, but for the port and for make's long work."""
-    script = script.replace(*port_of(server))
+    script = script.replace(*port_of(server)).replace("8081", str(free_port()))
     script = script.replace(".venv/lib", f"{Path(sys.prefix) / 'lib'}")
     script = re.sub(r"^make ", f"make -n -C {ROOT} ", script, flags=re.MULTILINE)
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}

@@ -66,7 +66,7 @@ def test_a_request_that_drips_in_is_cut(hasty, text):
         status, code, message = refused(connection)
         assert (status, code) == (408, "request_timeout")
         assert "1 s" in message
-        assert 0.9 < time.monotonic() - started < 2
+        assert 0.9 < time.monotonic() - started < 4
     assert hasty.metric('warpguard_refusals_total{code="request_timeout"}') >= 1
     assert hasty.metric("warpguard_in_flight_images") == 0
 
@@ -82,7 +82,7 @@ def test_an_idle_connection_is_closed_without_a_word(hasty, text, seconds):
         connection.sendall(text)
         answer = receive(connection)
         assert answer.count(b"HTTP/1.1") == text.count(b"GET")
-        assert seconds - 0.1 < time.monotonic() - started < seconds + 1
+        assert seconds - 0.1 < time.monotonic() - started < seconds + 3
 
 
 def test_a_pipelined_request_that_drips_in_is_cut(hasty):
@@ -94,7 +94,19 @@ def test_a_pipelined_request_that_drips_in_is_cut(hasty):
         answers = receive(connection)
     assert answers.startswith(b"HTTP/1.1 200")
     assert b"HTTP/1.1 408" in answers
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 4
+
+
+def test_a_head_that_begins_in_the_middle_of_a_body_s_last_bytes(hasty, make_photograph):
+    body = make_photograph(size=(120, 120), noise=60, kind="BMP")
+    assert len(body) > 40_000
+    first = HEAD.encode() + f"content-length: {len(body)}\r\n\r\n".encode() + body
+    with hasty.connect() as connection:
+        connection.sendall(first + b"GET /healthz HTTP/1.1\r\n")
+        time.sleep(0.1)
+        connection.sendall(b"host: x\r\nconnection: close\r\n\r\n")
+        answers = receive(connection)
+    assert answers.count(b"HTTP/1.1 200 OK") == 2
 
 
 def test_blank_lines_after_an_answer_do_not_hold_the_connection(hasty):
@@ -106,7 +118,7 @@ def test_blank_lines_after_an_answer_do_not_hold_the_connection(hasty):
         started = time.monotonic()
         connection.sendall(b"\r\n")
         assert receive(connection) == b""
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 4
 
 
 def test_a_body_that_is_not_waited_for_does_not_hold_the_connection(hasty):
@@ -117,7 +129,7 @@ def test_a_body_that_is_not_waited_for_does_not_hold_the_connection(hasty):
         threading.Thread(target=drip, args=(connection, b"x" * 100), daemon=True).start()
         answer = receive(connection)
         assert answer.startswith(b"HTTP/1.1 413")
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 4
 
 
 def ask_for_much(connection, server, body, times=1):
@@ -210,7 +222,7 @@ def test_a_thousand_connections_held_open_stop_nobody(spawn, make_photograph):
         started = time.monotonic()
         statuses = {server.ask(PREDICT, make_photograph()).status for _ in range(20)}
         assert statuses == {200}
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 4
         server.signal()
         assert server.exit_code(5) == 0
     finally:
@@ -236,7 +248,7 @@ def test_over_the_limit_of_connections_only_probes_are_answered(spawn, make_phot
     with server.connect() as silent:
         started = time.monotonic()
         assert receive(silent) == b""
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 4
     flood = [server.connect() for _ in range(80)]
     # Most are given some seconds to be told; those over a second limit are not.
     server.wait_until(lambda: sum(is_closed(connection) for connection in flood) >= 16, seconds=1)

@@ -67,7 +67,7 @@ def test_what_arrives_is_defended(front, stub, binary, as_file):
 
 
 def test_every_image_is_defended_with_a_draw_of_its_own(front, stub, binary):
-    client, pixels = front(defense="rdg"), noise(32, 32, 3)
+    client, pixels = front(defense="rdg(delta=1.0)"), noise(32, 32, 3)
     for _ in range(2):
         assert client.post(INFER, **binary(np.stack([pixels, pixels]))).status_code == 200
     images = [image for request in stub.received for image in request.tensor]
