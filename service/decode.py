@@ -3,6 +3,7 @@
 One library reads the header and the pixels, so that what was checked is what is decoded.
 """
 
+import logging
 from collections.abc import Callable
 from importlib import import_module
 from io import BytesIO
@@ -28,6 +29,7 @@ for plugin in ("Bmp", "Gif", "Jpeg", "Png", "Tiff", "WebP"):
 Image.preinit()
 # Pillow's own limit warns, and is far above ours, which is checked before any pixel is decoded.
 Image.MAX_IMAGE_PIXELS = None
+logging.getLogger("PIL").setLevel(logging.CRITICAL)  # a broken file is its sender's, not ours
 
 _SIGNATURES: dict[str, Callable[[bytes], bool]] = {
     "JPEG": lambda head: head.startswith(b"\xff\xd8\xff"),

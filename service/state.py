@@ -29,6 +29,7 @@ class ServerState(ABC):
     Attributes:
         failure: why the server cannot serve at all, where that is so.
         draining: whether the server is about to stop; it is not ready then.
+        reader: the thread that reads large requests.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -38,6 +39,10 @@ class ServerState(ABC):
         self.keys = Keys(settings.api_keys, settings.key_rate) if settings.api_keys else None
         self.failure: BaseException | None = None
         self.draining = False
+        # Reads the JSON of requests, one at a time: a large one needs fifteen times its size. Its
+        # priority is the event loop's: it holds the interpreter while it parses, and the loop would
+        # wait for a nicer thread that waits for a processor.
+        self.reader = ThreadPoolExecutor(1, "read")
         self._pipelines = settings.pipelines
         self.metrics.expect(self._pipelines, settings.max_in_flight)
         self.metrics.ready.set_function(lambda: self.is_ready)
@@ -206,5 +211,6 @@ class State(ServerState):
         """Stop every predictor."""
         self.draining = True
         self._predictor = None
+        self.reader.shutdown(wait=False, cancel_futures=True)
         for predictor in tuple(self._users):
             await predictor.stop()

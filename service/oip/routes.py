@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -30,13 +29,6 @@ _BODY = {
         },
     }
 }
-
-_READER = ThreadPoolExecutor(1, "read")
-"""Reads requests, one at a time: a large JSON needs fifteen times its size meanwhile.
-
-Its priority is the event loop's: it holds the interpreter while it parses, and the loop would wait
-for a nicer thread that waits for a processor.
-"""
 
 router = APIRouter(tags=["Open Inference Protocol v2"])
 
@@ -108,7 +100,7 @@ async def infer(request: Request, model: str) -> Response:
     body = await request.body()
     limits = Limits(state.settings.max_images, state.settings.max_pixels)
     inference = await asyncio.get_running_loop().run_in_executor(
-        _READER,
+        state.reader,
         lambda: decode(
             body,
             request.headers.get(HEADER_LENGTH),

@@ -110,6 +110,7 @@ class TransformerState(ServerState):
     async def close(self) -> None:
         """Close the connections."""
         self.draining = True
+        self.reader.shutdown(wait=False, cancel_futures=True)
         self.transformer.stop()
         await self.upstream.close()
 
