@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from defenses import Image, Pipeline
 from models import Manifest
 from service import __version__
-from service.errors import ServiceError, UnknownModelNameError
+from service.errors import UnknownModelNameError, told_of
 from service.oip import outputs
 from service.oip.codec import HEADER_LENGTH, Inference, decode, encode
 from service.oip.tensors import Limits
@@ -134,14 +134,10 @@ async def _predict(
     sources = inference.images.sources
 
     async def predict(number: int, source: bytes | Image) -> Outcome:
-        try:
+        with told_of(number, len(sources)):
             return await predictor.predict(
                 source, pipeline, draws=inference.draws, timeout_ms=inference.timeout_ms
             )
-        except ServiceError as error:
-            if len(sources) > 1:
-                error.message = f"Image {number} of {len(sources)}: {error.message}"
-            raise
 
     try:
         async with asyncio.TaskGroup() as group:
