@@ -133,7 +133,7 @@ def test_lanes_run_side_by_side():
     inferred = run(model, scenario, max_rows=1, lanes=3)
     assert model.batches == [1] * 6
     assert model.most_running == 3
-    assert 90 < inferred.infer_ms < 140
+    assert 90 < inferred.infer_ms < 200  # one after the other they take 300
 
 
 @pytest.mark.parametrize("fault", ["raises", "answers too few rows"])
