@@ -58,24 +58,26 @@ class Stub(ThreadingHTTPServer):
     Attributes:
         received: the requests for inference.
         do: what is done with one: a function of the handler and the request.
+        get: the status and the content for the path of a GET.
     """
 
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, port=0):
+    def __init__(self, port=0, get=None):
         super().__init__(("127.0.0.1", port), _Handler)
         self.ready = 200
         self.extensions = ["binary_tensor_data"]
         self.inputs = [{"name": "pixels", "datatype": "UINT8", "shape": [-1, 32, 32, 3]}]
         self.received = []
         self.connections = set()
+        self.get = get or self.usual
         self.do = lambda handler, _: handler.answer(200, {"outputs": []})
         self.host = f"127.0.0.1:{self.server_port}"
         self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 
-    def get(self, path):
+    def usual(self, path):
         if path.endswith("/ready") or path == "/v1/models/m":
             return self.ready, {"name": "m", "ready": self.ready == 200}
         if path == "/v2":
@@ -137,8 +139,8 @@ class _Handler(BaseHTTPRequestHandler):
 def make_stub():
     stubs = []
 
-    def make(port=0):
-        stubs.append(Stub(port))
+    def make(*arguments):
+        stubs.append(Stub(*arguments))
         return stubs[-1]
 
     yield make

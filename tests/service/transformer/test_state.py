@@ -45,11 +45,12 @@ def test_it_is_ready_once_the_upstream_is(run, make_stub, binary):
         assert server.ask(path).status == 503
     answer = post(server, binary(IMAGE))
     assert (answer.status, list(json.loads(answer.content))) == (503, ["error"])
-    stub = make_stub(port)
-    stub.ready = 404
-    server.wait_until(lambda: "it answers /v2/models/m/ready with status 404" in server.log)
+    asked = []
+    stub = make_stub(port, lambda path: asked.append(path) or (404, {}))
+    server.wait_until(lambda: len(asked) > 2)
+    assert "it answers /v2/models/m/ready with status 404" in server.log
     assert server.ask("/readyz").status == 503
-    stub.ready = 200
+    stub.get = stub.usual
     server.wait_until(server.is_ready)
     assert post(server, binary(IMAGE)).status == 200
     assert "Forwarding to m on " in server.log
@@ -143,8 +144,7 @@ def test_the_upstream_s_work_is_a_part_of_the_trace(run, stub, binary):
     ],
 )
 def test_an_upstream_of_another_protocol_is_told(front, stub, get, said):
-    usual = stub.get
-    stub.get = lambda path: usual(path) if path.endswith("/ready") else get
+    stub.get = lambda path: stub.usual(path) if path.endswith("/ready") else get
     assert said in str(failure(front(wait=False)))
 
 
@@ -154,8 +154,13 @@ def test_a_defence_that_does_not_fit_the_upstream_is_told(front, stub):
 
 
 def test_metadata_that_are_not_there_yet_are_waited_for(front, stub):
-    usual, troubles = stub.get, iter([(503, {}), (500, {})])
-    stub.get = lambda path: usual(path) if path.endswith("/ready") else next(troubles, usual(path))
+    troubles = iter([(503, {}), (500, {})])
+
+    def get(path):
+        answer = stub.usual(path)
+        return answer if path.endswith("/ready") else next(troubles, answer)
+
+    stub.get = get
     assert front().get("/readyz").status_code == 200
 
 

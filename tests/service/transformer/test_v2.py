@@ -281,7 +281,7 @@ def test_a_huge_answer(front, stub, binary):
 def test_metadata_are_the_upstream_s_own(front, stub):
     client = front()
     for path in ("/v2/models/m", "/v2/models/m/versions/1"):
-        assert client.get(path).json() == stub.get("/v2/models/m")[1]
+        assert client.get(path).json() == stub.usual("/v2/models/m")[1]
     stub.get = lambda _: (404, {"error": "unloaded"})
     answer = client.get("/v2/models/m")
     assert (answer.status_code, answer.json()) == (404, {"error": "unloaded"})
