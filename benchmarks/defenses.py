@@ -10,7 +10,6 @@ from scipy.fft import dctn, idctn
 
 from benchmarks.timing import Result, medians_ms, on_one_core
 from defenses import Pipeline
-from service.memory import keep_freed_memory
 
 SIDE_PX = 299
 SPECIFICATIONS = ("fd", "rdg", "rand", "fd+rdg", "fd+rand", "fd*3+rdg")
@@ -40,8 +39,6 @@ def block_by_block(image: NDArray[np.uint8]) -> NDArray[np.float64]:
 def measure() -> list[Result]:
     """Time every defence in both dtypes, and the loop."""
     on_one_core()
-    cv2.setNumThreads(1)
-    keep_freed_memory()
     rng = SystemRandom()
     image = photograph()
     as_float = image / np.float32(255)

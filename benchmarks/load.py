@@ -57,13 +57,7 @@ async def run(
                 due = begin + number / rate
                 await asyncio.sleep(due - time.perf_counter())
             writer.write(message)
-            status, length = 0, 0
-            while (line := await reader.readline()) not in (b"\r\n", b""):
-                if not status:
-                    status = int(line.split()[1])
-                elif line[:15].lower() == b"content-length:":
-                    length = int(line[15:])
-            await reader.readexactly(length)
+            status = await read_answer(reader)
             statuses[status] += 1
             if status == 200:
                 times_ms.append(1e3 * (time.perf_counter() - due))
@@ -75,6 +69,18 @@ async def run(
         "statuses": dict(statuses),
         "times_ms": times_ms,
     }
+
+
+async def read_answer(reader: asyncio.StreamReader) -> int:
+    """Read an answer to its end, and give its status."""
+    status, length = 0, 0
+    while (line := await reader.readline()) not in (b"\r\n", b""):
+        if not status:
+            status = int(line.split()[1])
+        elif line[:15].lower() == b"content-length:":
+            length = int(line[15:])
+    await reader.readexactly(length)
+    return status
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Random weights serve: the time does not depend on them.
 from random import SystemRandom
 from unittest.mock import patch
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,7 +15,6 @@ from defenses import Pipeline
 from models import Classifier, Manifest, Scaling, to_tensor
 from models.graph import GraphBuilder
 from models.inception_v3 import build_inception_v3
-from service.memory import keep_freed_memory
 
 SPECIFICATIONS = ("fd+rdg", "fd+rand")
 CLASSES = 1000
@@ -42,8 +40,6 @@ def random_inception_v3() -> Classifier:
 def measure() -> list[Result]:
     """Time the defences and the model in turns."""
     on_one_core()
-    cv2.setNumThreads(1)
-    keep_freed_memory()
     rng = SystemRandom()
     image = photograph()
     classifier = random_inception_v3()

@@ -5,7 +5,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
+
+from service.memory import keep_freed_memory
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,10 @@ class Result:
 
 
 def on_one_core() -> None:
-    """Keep this process on one of its cores."""
+    """Keep this process on one of its cores, and set it up as the service sets itself up."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    cv2.setNumThreads(1)
+    keep_freed_memory()
 
 
 def medians_ms(

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from random import Random
 
+from benchmarks.load import read_answer
 from fuzz.mutation import mutate
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -76,14 +77,7 @@ async def _post(
     fields = {"Host": "x", "Content-Length": str(len(body)), **headers}
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     writer.write(f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + body)
-    status, length = 0, 0
-    while (line := await reader.readline()) not in (b"\r\n", b""):
-        if not status:
-            status = int(line.split()[1])
-        elif line[:15].lower() == b"content-length:":
-            length = int(line[15:])
-    await reader.readexactly(length)
-    return status
+    return await read_answer(reader)
 
 
 def from_schema(port: int, examples: int, seed: int) -> tuple[int, str]:

@@ -15,7 +15,7 @@ scaling, labels and source.
 >>> classifier = Classifier(*ensure(store, resolve(store, "auto")))  # doctest: +SKIP
 """
 
-from models.catalog import CATALOG, EMBEDDED, catalog_names
+from models.catalog import CATALOG, EMBEDDED
 from models.cpus import available_cpus
 from models.custom import add
 from models.errors import (
@@ -57,7 +57,6 @@ __all__ = [
     "WeightsError",
     "add",
     "available_cpus",
-    "catalog_names",
     "ensure",
     "fit",
     "install",

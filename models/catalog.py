@@ -163,8 +163,3 @@ _ENTRIES = (
     ),
 )
 CATALOG: dict[str, Entry] = {entry.manifest.name: entry for entry in _ENTRIES}
-
-
-def catalog_names() -> tuple[str, ...]:
-    """The names of the catalogue's models, the embedded default first."""
-    return tuple(CATALOG)

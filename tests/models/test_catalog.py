@@ -2,23 +2,23 @@ import hashlib
 
 import pytest
 
-from models import CATALOG, EMBEDDED, WeightsError, catalog_names
+from models import CATALOG, EMBEDDED, WeightsError
 from models.catalog import PREFERRED, PackagedFile
 from models.hub import HubFile
 
 
 def test_names():
-    assert catalog_names() == (
+    assert tuple(CATALOG) == (
         "efficientnet-lite2",
         "efficientnet-lite0",
         "inception-v3",
         "inception-v3-tf",
     )
-    assert catalog_names()[0] == EMBEDDED
-    assert set(PREFERRED) <= set(catalog_names())
+    assert next(iter(CATALOG)) == EMBEDDED
+    assert set(PREFERRED) <= set(CATALOG)
 
 
-@pytest.mark.parametrize("name", catalog_names())
+@pytest.mark.parametrize("name", tuple(CATALOG))
 def test_every_entry_says_where_it_is_from(name):
     manifest = CATALOG[name].manifest
     assert manifest.name == name

@@ -19,7 +19,6 @@ from models import (
     StoreError,
     UnknownModelError,
     WeightsError,
-    catalog_names,
     ensure,
     hub,
     install,
@@ -58,7 +57,7 @@ def small_catalog(monkeypatch, tiny_graph, tiny_manifest, weights_file):
     def build(weights):
         return onnx.load_model_from_string(tiny_graph(seed=int(abs(weights["w"][0]) * 1e6)))
 
-    for number, name in enumerate(catalog_names()):
+    for number, name in enumerate(tuple(CATALOG)):
         entry = CATALOG[name]
         weights = entry.weights
         if isinstance(weights, PackagedFile):

@@ -1,4 +1,7 @@
 import logging
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -227,3 +230,19 @@ def test_what_are_probabilities_already_stays():
     scores = np.array([[0.25, 0.75]], np.float32)
     manifest = MANIFEST.model_copy(update={"output": GraphOutput(kind="probabilities")})
     assert probabilities(scores, manifest) is scores
+
+
+def test_onnx_runtime_reports_to_nobody(tmp_path):
+    """Its telemetry would leave a device id and a database in the cache folder."""
+    environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+    environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    program = (
+        "import os, models; from pathlib import Path;"
+        "models.Classifier(*models.ensure(models.Store(), models.EMBEDDED), device='cpu');"
+        "print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "1"
+    assert not [path for path in tmp_path.rglob("*") if "onnxruntime" in path.name.lower()]
