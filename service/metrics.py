@@ -48,7 +48,7 @@ class Metrics:
             ("defense",),
             registry=self.registry,
         )
-        self._stages = Histogram(
+        stages = Histogram(
             "warpguard_stage_seconds",
             "Time of each stage of an image's way.",
             ("stage",),
@@ -78,7 +78,9 @@ class Metrics:
             registry=self.registry,
         )
         self.queued = Gauge(
-            "warpguard_queued_images", "Images that wait for a batch.", registry=self.registry
+            "warpguard_queued_images",
+            "Images that wait for a thread or a batch.",
+            registry=self.registry,
         )
         self.connections = Gauge(
             "warpguard_connections", "Open connections.", registry=self.registry
@@ -92,8 +94,7 @@ class Metrics:
         Info("warpguard_build", "The version.", registry=self.registry).info({"version": version})
         ProcessCollector(registry=self.registry)
         # A series exists from the start: of one that begins with its first event, no rate tells it.
-        for stage in STAGES:
-            self._stages.labels(stage)
+        self._stages = {stage: stages.labels(stage) for stage in STAGES}
         for error in ServiceError.__subclasses__():
             self.refusals.labels(error.code)
 
@@ -105,4 +106,4 @@ class Metrics:
 
     def stage(self, name: str, seconds: float) -> None:
         """Count one image's time in a stage of :data:`STAGES`."""
-        self._stages.labels(name).observe(seconds)
+        self._stages[name].observe(seconds)

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from defenses import Image, Pipeline
 from models import Classifier, fit, probabilities, to_tensor
-from service.batcher import Batcher, Tensor
+from service.crew import Crew, Tensor
 from service.decode import decode, encode_png
 from service.metrics import Metrics
 from service.settings import Settings
 from service.stages import Stages
-from service.workers import Workers, deadline
+from service.workers import deadline, tellable
 
 _SYSTEM_RANDOM = SystemRandom()
 """The operating system's generator. Each draw takes fresh numbers from it; it has no seed."""
@@ -48,11 +48,14 @@ class Predictor:
         self.classifier = classifier
         self._settings = settings
         self._metrics = metrics
-        self._workers = Workers(settings.workers)
-        self._batcher = Batcher(
+        on_cpu = classifier.provider == "CPUExecutionProvider"
+        workers, lanes = settings.workers, settings.lanes
+        self._crew = Crew(
             classifier.run,
+            threads=max(workers, lanes) if on_cpu else workers + lanes,
+            workers=workers,
             max_rows=settings.max_batch,
-            lanes=settings.lanes,
+            lanes=lanes,
             window_s=settings.batch_window_ms / 1e3,
             on_batch=metrics.batch_images.observe,
         )
@@ -70,18 +73,21 @@ class Predictor:
         # Powers of two, and the largest: all sizes would take the square of the largest's time.
         sizes = sorted({most, *(2**i for i in range(most.bit_length()))})
         # Not in the event loop's own threads: it would wait for them when it ends.
-        await self._workers.run(lambda: self.classifier.warm_up(sizes))
-        self._batcher.start()
+        self._crew.start()
+        try:
+            await self._crew.run(lambda: self.classifier.warm_up(sizes))
+        except BaseException:
+            self._crew.stop()
+            raise
 
     async def stop(self) -> None:
         """Take no more images; who still waits is told so."""
-        await self._batcher.stop()
-        self._workers.stop()
+        self._crew.stop()
 
     @property
     def queued_images(self) -> int:
-        """The images that wait for a batch, each draw counting as one."""
-        return self._batcher.queued_rows
+        """The images that wait for a thread or a batch, each draw counting as one."""
+        return self._crew.queued_rows
 
     async def predict(
         self,
@@ -107,6 +113,7 @@ class Predictor:
         manifest = self.classifier.manifest
 
         def prepare() -> tuple[list[Image], list[Tensor]]:
+            stages.waited()
             with stages.measure("decode"):
                 image = fit(self._decode(source), manifest)
             with stages.measure("defend"):
@@ -116,8 +123,7 @@ class Predictor:
 
         with stages:
             async with deadline(self._settings.deadline_ms, timeout_ms):
-                defended, tensors = await self._workers.defend(prepare)
-                inferred = await self._batcher.infer(tensors)
+                defended, inferred = await tellable(self._crew.infer(prepare, draws))
             stages.add(queue=inferred.queue_ms, infer=inferred.infer_ms)
 
         by_draw = probabilities(inferred.scores, manifest)
@@ -149,7 +155,7 @@ class Predictor:
 
         with stages:
             async with deadline(self._settings.deadline_ms, None):
-                png = await self._workers.defend(run)
+                png = await tellable(self._crew.run(run))
         stages.finish()
         self._metrics.images.labels(str(pipeline)).inc()
         return png

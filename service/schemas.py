@@ -45,7 +45,7 @@ class Timings(_Schema):
     decode: float = Field(description="Decoding, and resizing to the model's input.")
     defend: float = Field(description="The defence.")
     preprocess: float = Field(description="Scaling to the model's values.")
-    queue: float = Field(description="Waiting for a batch.")
+    queue: float = Field(description="Waiting for a thread, and for a batch.")
     infer: float = Field(description="The batch's inference.")
     total: float = Field(description="From the body's last byte to the answer.")
 

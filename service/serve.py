@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import threading
 import time
 
@@ -19,6 +20,9 @@ from service.settings import Settings
 
 _log = logging.getLogger(__name__)
 _THREADS_END_S = 0.2
+_SWITCH_INTERVAL_S = 0.0005
+"""How long a thread may keep Python's lock while others wait: less than the event loop needs for
+one request, so that a thread that comes back from NumPy does not wait for all of that."""
 
 
 def load_classifier(settings: Settings) -> Classifier:
@@ -56,6 +60,7 @@ def _serve(settings: Settings) -> int:
     if settings.predictor_host is None:  # a wrong name is told before the port is taken
         resolve(Store(settings.store), settings.model)
     keep_freed_memory()
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     allow_connections(settings.max_connections)
     cv2.setNumThreads(1)  # images are worked on side by side, each in a thread of its own
 

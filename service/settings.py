@@ -73,10 +73,11 @@ class Settings(BaseSettings):
         "request sooner, and fewer requests in all.",
     )
     workers: int = Field(
-        default_factory=available_cpus,
+        default_factory=lambda: available_cpus() + 1,
         ge=1,
         le=1024,
-        description="Threads that decode and defend; by default the CPUs this process may use.",
+        description="Threads that decode and defend; by default one more than there are CPUs, as "
+        "one or another waits for Python's lock.",
     )
     defense: str = Field("fd+rdg", description="Defence of a request that names none.")
     allow_defense: Annotated[tuple[str, ...], NoDecode] = Field(

@@ -51,6 +51,10 @@ class Stages:
         finally:
             self._stages.append(_Stage(name, started, time.perf_counter(), error))
 
+    def waited(self) -> None:
+        """Count what has passed since the body's last byte as the beginning of the stage queue."""
+        self._stages.append(_Stage("queue", self._since, time.perf_counter()))
+
     def add(self, **stages_ms: float) -> None:
         """Add stages that were measured elsewhere and followed the last one in this order."""
         for name, ms in stages_ms.items():
@@ -60,7 +64,9 @@ class Stages:
     def finish(self) -> dict[str, float]:
         """Tell the metrics; return the milliseconds by stage, with ``total``."""
         total = _Stage("total", self._since, time.perf_counter())
-        seconds = {each.name: each.ended - each.started for each in (*self._stages, total)}
+        seconds: dict[str, float] = {}
+        for each in (*self._stages, total):  # an image waits twice
+            seconds[each.name] = seconds.get(each.name, 0.0) + each.ended - each.started
         for name, value in seconds.items():
             self._metrics.stage(name, value)
         return {name: 1e3 * value for name, value in seconds.items()}

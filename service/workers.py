@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -31,24 +31,29 @@ class Workers:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     async def defend(self, work: Callable[[], T]) -> T:
-        """Have a thread do something with images; whatever it raises can be told.
-
-        Raises:
-            ServiceError: see :mod:`service.errors`.
-        """
-        try:
-            return await self.run(work)
-        except ServiceError:
-            raise
-        except DefenseError as error:  # an image too small for the defence's parameters
-            raise InvalidParameterError(str(error)) from None
-        except Exception:  # noqa: BLE001  # an image can make its libraries raise anything
-            _log.exception("A worker failed")
-            raise InferenceError("The image could not be defended.") from None
+        """Have a thread do something with images; see :func:`tellable`."""
+        return await tellable(self.run(work))
 
     def stop(self) -> None:
         """Begin nothing more."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+async def tellable(work: Awaitable[T]) -> T:
+    """Wait for something that is done with images; whatever it raises can be told.
+
+    Raises:
+        ServiceError: see :mod:`service.errors`.
+    """
+    try:
+        return await work
+    except ServiceError:
+        raise
+    except DefenseError as error:  # an image too small for the defence's parameters
+        raise InvalidParameterError(str(error)) from None
+    except Exception:  # noqa: BLE001  # an image can make its libraries raise anything
+        _log.exception("A worker failed")
+        raise InferenceError("The image could not be defended.") from None
 
 
 @asynccontextmanager

@@ -178,7 +178,7 @@ def test_the_memory_of_the_largest_image_is_bounded_by_its_pixels(
     body = encoded(Image.new(mode, (SIDE, SIDE)), kind, **options)
     answer, _, more = cost(server, "/v1/predict", body)
     assert answer.status == 200
-    assert more < bytes_per_pixel * LIMIT + 10 * MEGABYTE
+    assert more < bytes_per_pixel * LIMIT + 20 * MEGABYTE  # with what a thread's first image takes
 
 
 def test_the_memory_of_defending_the_largest_image_is_bounded_by_its_pixels(server):
