@@ -5,11 +5,11 @@ BIN := $(VENV)/bin
 RIVALS := litserve bentoml mosec
 PIP := $(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: help demo test lint serve bench bench-serve fuzz constraints clean
+.PHONY: help demo test lint serve attack bench bench-serve fuzz constraints clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
 demo: $(VENV)/.demo ## classify twenty photographs through the defence over HTTP
 	@$(BIN)/python scripts/demo.py
@@ -31,6 +31,9 @@ lint: $(VENV)/.test $(VENV)/.lint ## ruff and mypy
 
 serve: $(VENV)/.serve ## start the service on http://127.0.0.1:8080
 	@$(BIN)/warpguard serve $(ARGS)
+
+attack: $(VENV)/.harness ## attack the server on port 8080, and print a verdict
+	@$(BIN)/warpguard-harness quick --endpoint http://127.0.0.1:8080 $(ARGS)
 
 bench: $(VENV)/.test ## measure speed: the defences, Inception V3 beside them, health under load
 	@$(BIN)/python -m benchmarks $(ARGS)

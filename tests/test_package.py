@@ -1,4 +1,4 @@
-"""What is packaged: the three packages and their data, and nothing of the tests or benchmarks."""
+"""What is packaged: the four packages and their data, and nothing of the tests or benchmarks."""
 
 import shutil
 import subprocess
@@ -7,14 +7,15 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+PACKAGES = {"defenses", "harness", "models", "service"}
 
 
-def test_the_wheel_has_the_three_packages(tmp_path):
+def test_the_wheel_has_the_four_packages(tmp_path):
     source = tmp_path / "source"
     source.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    for name in ("defenses", "models", "service", "benchmarks", "tests"):
+    for name in (*PACKAGES, "benchmarks", "tests"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     build = "from setuptools import build_meta; print(build_meta.build_wheel('..'))"
     subprocess.run(
@@ -23,16 +24,12 @@ def test_the_wheel_has_the_three_packages(tmp_path):
     (wheel,) = tmp_path.glob("warpguard-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     top = {name.partition("/")[0] for name in names}
-    assert {name for name in top if not name.endswith(".dist-info")} == {
-        "defenses",
-        "models",
-        "service",
-    }
-    for package in ("defenses", "models", "service"):
+    assert {name for name in top if not name.endswith(".dist-info")} == PACKAGES
+    for package in PACKAGES:
         modules = {str(path.relative_to(ROOT)) for path in (ROOT / package).rglob("*.py")}
         assert modules <= set(names)
     assert "models/imagenet1k_labels.txt" in names
-    assert {f"{package}/py.typed" for package in ("defenses", "models", "service")} <= set(names)
+    assert {f"{package}/py.typed" for package in PACKAGES} <= set(names)
 
 
 def test_it_is_not_for_an_index():

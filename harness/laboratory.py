@@ -1,0 +1,127 @@
+"""Everything that an attack on one endpoint needs, checked before it begins."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defenses import Pipeline
+from harness.attacks.attack import Attack, Case, Oracle
+from harness.dataset import Dataset
+from harness.endpoint import HttpTarget
+from harness.errors import SurrogateError
+from harness.options import Options
+from harness.results import DatasetRecord, EndpointRecord
+from harness.run import Setup
+from harness.surrogate import Surrogate
+from models import Manifest, ModelError, Store, ensure
+
+_COMPARED = 4
+"""On how many photographs the surrogate is compared with ONNX Runtime."""
+
+
+@dataclass(frozen=True)
+class Laboratory:
+    """An endpoint, the attacker's copy of what it serves, and photographs.
+
+    Attributes:
+        surrogate: the very graph and defence that the endpoint has.
+        source: the model whose gradients are taken: another one for transfer, or the surrogate.
+        limit: how many photographs are attacked, of those that the bare model gets right.
+    """
+
+    target: HttpTarget
+    surrogate: Surrogate
+    source: Surrogate
+    dataset: Dataset
+    limit: int | None
+
+    @classmethod
+    def open(
+        cls,
+        target: HttpTarget,
+        *,
+        data: Path | None = None,
+        limit: int | None = None,
+        device: str = "auto",
+        source_model: str | None = None,
+    ) -> "Laboratory":
+        """Build the surrogate and compare it with what the endpoint serves, and with ONNX Runtime.
+
+        Args:
+            target: the endpoint.
+            data: a folder with a ``labels.csv``; by default the photographs of the demonstration.
+            limit: how many photographs.
+            device: of the surrogate: ``cpu``, ``cuda`` or ``auto``.
+            source_model: take the gradients of this model instead.
+
+        Raises:
+            HarnessError: one of them is not what it must be.
+        """
+        described = target.description
+        manifest, graph = _model(described.model)
+        if manifest.sha256 != described.model_sha256:
+            raise SurrogateError(
+                f"{target.url} serves {described.model} with the SHA-256 {described.model_sha256}, "
+                f"this machine's store has {manifest.sha256}. Install the model that is served."
+            )
+        classes = len(manifest.label_names)
+        dataset = Dataset.demo(classes) if data is None else Dataset.read(data, classes)
+        surrogate = Surrogate(manifest, graph, described.pipeline, device)
+        source = surrogate
+        if source_model is not None:
+            source = Surrogate(*_model(source_model), described.pipeline, device)
+        laboratory = cls(target, surrogate, source, dataset, limit)
+        sample = [case.image for case in laboratory.cases(targeted=False)[:_COMPARED]]
+        surrogate.check(sample)
+        if source is not surrogate:
+            source.check(sample)
+        return laboratory
+
+    def cases(self, *, targeted: bool) -> list[Case]:
+        """The photographs to attack."""
+        bare = self.surrogate.with_defense(Pipeline())
+
+        def right(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.intp]:
+            return bare.classes(images)
+
+        return self.dataset.cases(self.surrogate.manifest, right, self.limit, targeted=targeted)
+
+    def setup(self, attack: Attack, folder: Path, options: Options) -> Setup:
+        """One attack, ready to be executed in a folder."""
+        cases = self.cases(targeted=attack.targeted)
+        described = self.target.description
+        served, manifest = self.surrogate.manifest, self.source.manifest
+        return Setup(
+            attack=attack,
+            cases=cases,
+            oracle=Oracle(self.source, self.target, options.seed),
+            endpoint=EndpointRecord(
+                url=self.target.public_url,
+                model=described.model,
+                model_sha256=described.model_sha256,
+                defense=described.defense,
+                protocol=self.target.protocol,
+                quantized=options.quantized,
+                labels="imagenet-1k" if served.labels == "imagenet-1k" else "own",
+            ),
+            dataset=DatasetRecord(
+                name=self.dataset.name,
+                candidates=len(self.dataset.photographs),
+                selected=len(cases),
+            ),
+            folder=folder,
+            surrogate={"model": manifest.name, "sha256": manifest.sha256 or ""}
+            if attack.needs_gradients
+            else None,
+            options=options,
+        )
+
+
+def _model(name: str) -> tuple[Manifest, bytes]:
+    try:
+        return ensure(Store(), name)
+    except ModelError as error:
+        raise SurrogateError(f"The attacker's copy of {name}: {error}") from None

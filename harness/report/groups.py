@@ -1,0 +1,194 @@
+"""Which runs may be compared: those on the same model and the same photographs."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, TypeAlias
+
+from harness.errors import RunError
+from harness.results import Check, Run
+from harness.statistics import Rates, rates, scored_rounds
+
+State: TypeAlias = Literal["passed", "failed", "unchecked"]
+MARKS: dict[State, str] = {"passed": "✓", "failed": "✗", "unchecked": "?"}
+
+_SHOWN = 40  # characters of a parameter's value
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run in a report.
+
+    Attributes:
+        run: the run.
+        number: its place among the runs that were given, from 1.
+        attack: its name, with the parameters that tell it from other runs of the same attack.
+    """
+
+    run: Run
+    number: int
+    attack: str
+
+    @property
+    def defense(self) -> str:
+        """The endpoint's defence."""
+        return plain(self.run.endpoint.defense)
+
+    @property
+    def label(self) -> str:
+        """What a legend calls it."""
+        return f"{self.defense} · {self.attack}"
+
+    @cached_property
+    def by_round(self) -> dict[int, Rates]:
+        """The rates of every scored round, the clean image's first, the final ones last."""
+        return {round_: rates(self.run, round_) for round_ in scored_rounds(self.run)}
+
+    @property
+    def clean(self) -> Rates:
+        """The clean images' own rates."""
+        return self.by_round[0]
+
+    @property
+    def final(self) -> Rates:
+        """The final iterates' rates."""
+        return self.by_round[self.last_round]
+
+    @property
+    def last_round(self) -> int:
+        """The last round that was scored."""
+        return max(self.by_round)
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        """The checks that failed."""
+        return tuple(check for check in self.run.checks if check.passed is False)
+
+    @property
+    def state(self) -> State:
+        """Whether it can be believed; a run that no check was done on is ``unchecked``."""
+        if not self.run.believable:
+            return "failed"
+        return "passed" if any(check.passed for check in self.run.checks) else "unchecked"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that may be compared.
+
+    Attributes:
+        title: the model, the dataset and the number of images.
+        entries: the runs, those on one defence beside each other.
+    """
+
+    title: str
+    entries: tuple[Entry, ...]
+
+    @property
+    def draws(self) -> int | None:
+        """How often each iterate was posted, where that is the same in all runs."""
+        draws = {entry.run.scoring_draws for entry in self.entries}
+        return draws.pop() if len(draws) == 1 else None
+
+
+def grouped(runs: Sequence[Run]) -> list[Group]:
+    """Sort runs into groups, in the order in which they were given.
+
+    Raises:
+        RunError: there is none, one is given twice, or one has not what a report needs.
+    """
+    if not runs:
+        raise RunError("A report needs at least one run.")
+    members: dict[str, list[tuple[int, Run]]] = {}
+    for number, run in enumerate(runs, 1):
+        _check(run)
+        if (first := runs.index(run) + 1) != number:
+            raise RunError(f"Run {number}, {run.name!r}, is run {first} once more.")
+        members.setdefault(_identity(run), []).append((number, run))
+    titles = {key: _title(some[0][1]) for key, some in members.items()}
+    repeated = Counter(titles.values())
+    return [
+        Group(
+            titles[key] + (f" · set {key[:8]}" if repeated[titles[key]] > 1 else ""),
+            _entries(some),
+        )
+        for key, some in members.items()
+    ]
+
+
+def plain(text: str) -> str:
+    """Text of an endpoint or a file without what is not to be printed, in one line."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def value(raw: Any) -> str:
+    """A parameter's value in short."""
+    text = f"{raw:.4g}" if isinstance(raw, float) else plain(str(raw))
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+def _title(run: Run) -> str:
+    images = f"{len(run.images)} image" + ("s" if len(run.images) > 1 else "")
+    return f"{plain(run.endpoint.model)} · {plain(run.dataset.name)} · {images}"
+
+
+def _identity(run: Run) -> str:
+    """A digest of the model, the dataset, and its photographs with their true classes."""
+    images = sorted((image.file, image.sha256, image.label) for image in run.images)
+    what = [run.endpoint.model, run.endpoint.model_sha256, run.dataset.name, images]
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()
+
+
+def _check(run: Run) -> None:
+    def wrong(what: str) -> RunError:
+        return RunError(f"Run {run.name!r} cannot be reported: {what}.")
+
+    if not run.images:
+        raise wrong("it has no images")
+    if len({image.file for image in run.images}) < len(run.images):
+        raise wrong("an image is in it twice")
+    for image in run.images:
+        if 0 not in {score.round for score in image.scores}:
+            raise wrong(f"the clean image of {image.file} was not scored")
+        if any(len(score.classes) != run.scoring_draws for score in image.scores):
+            raise wrong(f"not every score of {image.file} has its {run.scoring_draws} draws")
+        if run.attack.targeted == (image.target is None):
+            raise wrong(f"{image.file} has {'no' if run.attack.targeted else 'a'} target")
+    if run.scoring_draws < 1:
+        raise wrong("it was scored without any draw")
+
+
+def _entries(members: Sequence[tuple[int, Run]]) -> tuple[Entry, ...]:
+    runs = [run for _, run in members]
+    entries = [Entry(run, number, _attack_label(run, runs)) for number, run in members]
+    labels = Counter(entry.label for entry in entries)
+    entries = [
+        entry
+        if labels[entry.label] == 1
+        else Entry(entry.run, entry.number, f"{entry.attack}, run {entry.number}")
+        for entry in entries
+    ]
+    defenses = list(dict.fromkeys(entry.defense for entry in entries))
+    return tuple(sorted(entries, key=lambda entry: defenses.index(entry.defense)))
+
+
+def _attack_label(run: Run, beside: Sequence[Run]) -> str:
+    same = [_parameters(each) for each in beside if each.attack.name == run.attack.name]
+    own = _parameters(run)
+    differing = sorted(key for key in own if any(each.get(key) != own[key] for each in same))
+    return ", ".join(
+        [
+            plain(run.attack.name),
+            *([] if run.attack.targeted else ["untargeted"]),
+            *(f"{plain(key)}={value(own[key])}" for key in differing),
+        ]
+    )
+
+
+def _parameters(run: Run) -> dict[str, Any]:
+    attack = run.attack
+    told = {"norm": attack.norm, "epsilon": attack.epsilon} | attack.parameters
+    return {key: each for key, each in told.items() if key != "targeted"}

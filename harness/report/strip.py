@@ -1,0 +1,135 @@
+"""The strip: original, adversarial, difference and defended, as a run's folder has them."""
+
+import base64
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from random import SystemRandom
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from defenses import DefenseError, Pipeline
+from harness.errors import RunError
+from harness.report.groups import plain
+from harness.report.tables import linf
+from harness.results import ADVERSARIAL, CLEAN, ImageResult, Run, Score, image_name
+from harness.statistics import score_at, scored_rounds
+from models.manifest import imagenet_labels
+
+AMPLIFIED = 8
+"""How much larger than it is a difference is shown."""
+_GREY = 128
+_LARGEST_SIDE_PX = 299
+
+_Pixels: TypeAlias = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a strip: its heading, what is to be said of it, its address in the page."""
+
+    heading: str
+    caption: str
+    alt: str
+    uri: str
+
+
+@dataclass(frozen=True)
+class Strip:
+    """The pictures of one photograph, in order."""
+
+    file: str
+    pictures: tuple[Picture, ...]
+
+
+def strips(run: Run, folder: Path | None, at_most: int) -> list[Strip]:
+    """The first few photographs whose images are in the run's folder.
+
+    Raises:
+        RunError: a file is not an image, or not of its photograph's size.
+    """
+    if folder is None:
+        return []
+    found: list[Strip] = []
+    for image in run.images:
+        paths = [folder / kind / image_name(image.file) for kind in (CLEAN, ADVERSARIAL)]
+        if len(found) < at_most and all(path.is_file() for path in paths):
+            found.append(_strip(run, image, *map(_read, paths)))
+    return found
+
+
+def data_uri(png: bytes) -> str:
+    """A PNG as an address that holds it."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def amplified(clean: _Pixels, adversarial: _Pixels) -> _Pixels:
+    """The difference of two images around middle grey, cut off at black and white."""
+    difference = adversarial.astype(np.int16) - clean
+    shown: _Pixels = np.clip(_GREY + AMPLIFIED * difference, 0, 255).astype(np.uint8)
+    return shown
+
+
+def _strip(run: Run, image: ImageResult, clean: _Pixels, adversarial: _Pixels) -> Strip:
+    if clean.shape != adversarial.shape:
+        raise RunError(f"{image.file}: its adversarial example is not of its size.")
+    names, first, final = _Names(run), score_at(image, 0), score_at(image, max(scored_rounds(run)))
+    goal = "any other class" if image.target is None else names.of(image.target)
+    said = (
+        f"Label: {names.of(image.label)}. Answered: {names.answers(first)}",
+        f"Wanted: {goal}. Answered: {names.answers(final)}",
+        f"Around grey. l2 {final.l2:.3g}, l∞ {linf(final.linf)}",
+    )
+    pictures = [
+        _picture(image, "Original", said[0], clean),
+        _picture(image, "Adversarial", said[1], adversarial),
+        _picture(image, f"Difference ×{AMPLIFIED}", said[2], amplified(clean, adversarial)),
+    ]
+    try:
+        pipeline = Pipeline.parse(run.endpoint.defense)
+        draw = pipeline.sample(SystemRandom(), adversarial.shape)
+        defended = pipeline.apply(adversarial, draw).astype(np.uint8)
+    except DefenseError:
+        return Strip(plain(image.file), tuple(pictures))
+    chance = "on a fresh draw" if pipeline.random else "without randomness"
+    caption = f"{plain(run.endpoint.defense)}, {chance}"
+    pictures.append(_picture(image, "Defended", caption, defended))
+    return Strip(plain(image.file), tuple(pictures))
+
+
+class _Names:
+    """Class names, where the run's model has those of ImageNet-1k."""
+
+    def __init__(self, run: Run) -> None:
+        known = run.endpoint.labels == "imagenet-1k"
+        self._labels: Sequence[str] = imagenet_labels() if known else ()
+
+    def of(self, class_: int) -> str:
+        return self._labels[class_] if self._labels else f"class {class_}"
+
+    def answers(self, score: Score) -> str:
+        (most, times), *others = Counter(score.classes).most_common()
+        more = f", and {len(others)} more" if others else ""
+        return f"{self.of(most)}, {times} of {len(score.classes)}{more}"
+
+
+def _read(path: Path) -> _Pixels:
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise RunError(f"{path} cannot be read as an image.") from None
+
+
+def _picture(image: ImageResult, heading: str, caption: str, pixels: _Pixels) -> Picture:
+    shown = Image.fromarray(pixels)
+    shown.thumbnail((_LARGEST_SIDE_PX, _LARGEST_SIDE_PX))
+    buffer = BytesIO()
+    shown.save(buffer, "PNG", optimize=True)
+    alt = f"{heading}, {plain(image.file)}. {caption}."
+    return Picture(heading, caption, alt, data_uri(buffer.getvalue()))

@@ -1,0 +1,216 @@
+"""Runs as rows of text: what the page, Markdown and the terminal have in common."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from harness.report.groups import MARKS, Entry, Group, State, plain
+from harness.results import Run
+from harness.statistics import Rate, Rates, worst_case
+
+_FEW = 0.0005  # what one decimal of a percentage would round away
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What stands in a table.
+
+    Attributes:
+        text: the figure or the words.
+        note: what belongs to it and is less important.
+    """
+
+    text: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row, and whether the runs in it can be believed."""
+
+    cells: tuple[Cell, ...]
+    state: State
+    number: int | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table, its first ``words`` columns being words and the others figures."""
+
+    caption: str
+    headings: tuple[str, ...]
+    rows: tuple[Row, ...]
+    words: int = 2
+
+
+def percent(share: float) -> str:
+    """A share as a percentage with one decimal; it says 0 or 100 only of none and all."""
+    if 0 < share < _FEW:
+        return "<0.1 %"
+    if 1 - _FEW < share < 1:
+        return ">99.9 %"
+    return f"{100 * share:.1f}".removesuffix(".0") + " %"
+
+
+def rate(measured: Rate) -> str:
+    """A share with its interval: ``94.5 % [85…98]``."""
+    return f"{percent(measured.share)} [{100 * measured.low:.0f}…{100 * measured.high:.0f}]"
+
+
+def number(measured: float) -> str:
+    """A mean with three digits, or all of those before the point."""
+    return f"{measured:,.0f}" if abs(measured) >= 100 else f"{measured:.3g}"
+
+
+def linf(change: float) -> str:
+    """A largest change, in steps of 8-bit pixels."""
+    return f"{255 * change:.3g}/255"
+
+
+def budget(run: Run) -> str:
+    """How far a run might go from the photographs."""
+    if run.attack.norm == "linf":
+        return f"l∞ ≤ {linf(run.attack.epsilon)}"
+    return f"l2 ≤ {run.attack.epsilon:.3g}"
+
+
+def posted(run: Run) -> str:
+    """As what a run's images were posted."""
+    return "8-bit" if run.endpoint.quantized else "float32"
+
+
+def asr_heading(entries: Iterable[Entry]) -> str:
+    """What an attack's success is: it depends on whether the attacks had targets."""
+    targeted = {entry.run.attack.targeted for entry in entries}
+    if targeted == {True}:
+        return "ASR"
+    return "ASR (misclassified)" if targeted == {False} else "ASR (untargeted runs: misclassified)"
+
+
+def checks(entry: Entry) -> str:
+    """The checks in a few words."""
+    if entry.state == "failed":
+        names = ", ".join(plain(check.name) for check in entry.failed)
+        return f"{MARKS['failed']} failed: {names}"
+    return "all passed" if entry.state == "passed" else f"{MARKS['unchecked']} not checked"
+
+
+def results(group: Group) -> Table:
+    """One row for each run: how often it succeeded, how far it went, and what it cost."""
+    draws = group.draws or "N"
+    return Table(
+        "Results: the final iterates, beside the clean images",
+        (
+            "Defence",
+            "Attack",
+            "Rounds",
+            "Budget",
+            "ACC",
+            f"{asr_heading(group.entries)}, mean",
+            f"any of {draws}",
+            f"majority of {draws}",
+            "l2",
+            "l∞",
+            "gradients / image",
+            "queries / image",
+            "seconds / image",
+            "Checks",
+        ),
+        tuple(_result(entry, each_has_own=group.draws is None) for entry in group.entries),
+    )
+
+
+def _result(entry: Entry, *, each_has_own: bool) -> Row:
+    run, clean, final = entry.run, entry.clean, entry.final
+    draws = f"N = {run.scoring_draws}, " if each_has_own else ""
+
+    return Row(
+        (
+            Cell(entry.defense),
+            Cell(entry.attack),
+            Cell(str(entry.last_round)),
+            Cell(budget(run), posted(run)),
+            Cell(rate(final.acc), f"clean {percent(clean.acc.share)}"),
+            Cell(rate(final.asr), f"clean {percent(clean.asr.share)}"),
+            Cell(percent(final.any.share), f"{draws}clean {percent(clean.any.share)}"),
+            Cell(percent(final.majority.share), f"{draws}clean {percent(clean.majority.share)}"),
+            Cell(f"{final.l2:.3g}"),
+            Cell(linf(final.linf)),
+            Cell(_mean(image.gradients for image in run.images)),
+            Cell(_mean(image.queries for image in run.images)),
+            Cell(_mean(image.seconds for image in run.images)),
+            Cell(checks(entry)),
+        ),
+        entry.state,
+        entry.number,
+    )
+
+
+def _mean(values: Iterable[float]) -> str:
+    return number(fmean(values))
+
+
+def worst(group: Group) -> Table:
+    """One row for each defence and budget: image by image, the attack that hurt most.
+
+    ACC is over all of the attacks, ASR over the targeted ones where there are any: being taken for
+    the target and being taken for anything are not the same success.
+    """
+    members: dict[tuple[str, str, str], list[Entry]] = {}
+    for entry in group.entries:
+        key = (entry.defense, budget(entry.run), posted(entry.run))
+        members.setdefault(key, []).append(entry)
+    draws = group.draws or "N"
+    return Table(
+        "Worst case over attacks: each image counts with the attack that hurt it most",
+        (
+            "Defence",
+            "Attacks",
+            "Budget",
+            "ACC",
+            asr_heading(group.entries),
+            f"any of {draws}",
+            f"majority of {draws}",
+            "Checks",
+        ),
+        tuple(_worst(entries) for entries in members.values()),
+    )
+
+
+def _worst(entries: Sequence[Entry]) -> Row:
+    targeted = [entry for entry in entries if entry.run.attack.targeted]
+    over_all = worst_case([entry.run for entry in entries])
+    success: Rates = worst_case([entry.run for entry in targeted or entries])
+    first, note = entries[0], "" if targeted else "untargeted"
+    if targeted and len(targeted) < len(entries):
+        note = f"{len(targeted)} targeted of {len(entries)}"
+    return Row(
+        (
+            Cell(first.defense),
+            Cell("; ".join(entry.attack for entry in entries)),
+            Cell(budget(first.run), posted(first.run)),
+            Cell(rate(over_all.acc)),
+            Cell(rate(success.asr), note),
+            Cell(percent(success.any.share)),
+            Cell(percent(success.majority.share)),
+            Cell(_checks_of(entries)),
+        ),
+        _state_of(entries),
+    )
+
+
+def _state_of(entries: Sequence[Entry]) -> State:
+    states = {entry.state for entry in entries}
+    if "failed" in states:
+        return "failed"
+    return "unchecked" if "unchecked" in states else "passed"
+
+
+def _checks_of(entries: Sequence[Entry]) -> str:
+    words: dict[State, str] = {"failed": "failed", "unchecked": "not checked"}
+    counts = [
+        f"{MARKS[state]} {word} in {sum(entry.state == state for entry in entries)}"
+        for state, word in words.items()
+        if any(entry.state == state for entry in entries)
+    ]
+    return f"{', '.join(counts)} of {len(entries)}" if counts else "all passed"

@@ -1,0 +1,107 @@
+"""Runs as GitHub Markdown, and as a table for the terminal."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from rich.table import Table as Terminal
+from rich.text import Text
+
+from harness.report import tables
+from harness.report.groups import MARKS, Entry, Group, State, grouped, plain
+from harness.results import Check, Run
+
+_SPECIAL = re.compile(r"[\\`*_<>|~#&$]|\[(?!\d+…\d+\])")  # an interval is no link
+_STYLES: dict[State, str] = {"passed": "green", "failed": "bold red", "unchecked": "yellow"}
+
+
+def markdown(runs: Sequence[Run]) -> str:
+    """Tables in GitHub Markdown: results, worst cases, and the checks with their details.
+
+    Raises:
+        RunError: there is no run, or one has not what a report needs.
+    """
+    sections = [_section(group) for group in grouped(runs)]
+    return "\n\n".join(part for section in sections for part in section) + "\n"
+
+
+def verdict(runs: Sequence[Run]) -> Terminal:
+    """A row for each run, as short as it can be.
+
+    Raises:
+        RunError: there is no run, or one has not what a report needs.
+    """
+    groups = grouped(runs)
+    heading = tables.asr_heading(entry for group in groups for entry in group.entries)
+    single = len(groups) == 1
+    table = Terminal(title=Text(groups[0].title) if single else None, title_justify="left")
+    for name in ([] if single else ["On"]) + ["Attack", "Defence"]:
+        table.add_column(name)
+    for name in ("ACC", heading, "l2"):
+        table.add_column(name, justify="right")
+    table.add_column("Checks")
+    for group in groups:
+        for entry in group.entries:
+            table.add_row(
+                *([] if single else [Text(group.title)]),
+                Text(entry.attack),
+                Text(entry.defense),
+                tables.percent(entry.final.acc.share),
+                Text(tables.rate(entry.final.asr)),
+                f"{entry.final.l2:.3g}",
+                Text(_marked(entry), style=_STYLES[entry.state]),
+            )
+        table.add_section()
+    return table
+
+
+def _marked(entry: Entry) -> str:
+    summary = tables.checks(entry)
+    return f"{MARKS['passed']} {summary}" if entry.state == "passed" else summary
+
+
+def _section(group: Group) -> Iterable[str]:
+    yield f"## {escape(group.title)}"
+    for table in (tables.results(group), tables.worst(group)):
+        yield f"**{escape(table.caption)}**"
+        yield _table(table)
+    yield "**Sanity checks**"
+    yield "\n".join(_checks(group))
+
+
+def _table(table: tables.Table) -> str:
+    rules = ["---"] * table.words + ["--:"] * (len(table.headings) - table.words - 1) + ["---"]
+    lines = [[escape(heading) for heading in table.headings], rules]
+    lines += [[_cell(cell) for cell in row.cells[:-1]] + [_last(row)] for row in table.rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _cell(cell: tables.Cell) -> str:
+    return escape(cell.text + (f" ({cell.note})" if cell.note else ""))
+
+
+def _last(row: tables.Row) -> str:
+    checks = _cell(row.cells[-1])
+    return checks if row.state == "passed" else f"**{checks}**"
+
+
+def _checks(group: Group) -> Iterable[str]:
+    for entry in group.entries:
+        yield f"- {escape(entry.label)}: {'' if entry.run.checks else 'no check was done'}".rstrip()
+        for check in entry.run.checks:
+            yield f"  - {_outcome(check)}: {escape(plain(check.detail))}"
+
+
+def _outcome(check: Check) -> str:
+    name = escape(plain(check.name))
+    if check.passed is None:
+        return f"– {name} does not apply"
+    return (
+        f"{MARKS['passed']} {name} passed"
+        if check.passed
+        else f"**{MARKS['failed']} {name} failed**"
+    )
+
+
+def escape(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    return _SPECIAL.sub(r"\\\g<0>", text)

@@ -1,0 +1,208 @@
+"""One attack on one endpoint: attack → post → score → check, resumable after every round."""
+
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from harness.attacks.attack import Attack, Case, Oracle, Posted, State
+from harness.budget import as_pixels, l2_rms, linf
+from harness.dataset import pixels_sha256
+from harness.options import Options
+from harness.results import (
+    AttackRecord,
+    DatasetRecord,
+    EndpointRecord,
+    ImageResult,
+    Run,
+    Score,
+)
+from harness.sanity import Bench, checks_of
+from harness.storage import Progress, Storage
+
+_PACKAGES = ("warpguard", "torch", "adversarial-robustness-toolbox", "numpy", "onnxruntime-gpu")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is attacked, with what, and where the run is kept."""
+
+    attack: Attack
+    cases: Sequence[Case]
+    oracle: Oracle
+    endpoint: EndpointRecord
+    dataset: DatasetRecord
+    folder: Path
+    surrogate: dict[str, str] | None = None
+    options: Options = field(default_factory=Options)
+
+
+Advanced = Callable[[str, int, int], None]
+"""Told what is being done, and how much of how much."""
+
+
+def execute(setup: Setup, advanced: Advanced = lambda *_: None) -> Run:
+    """Do a run, or what is left of it, and write its result.
+
+    Raises:
+        HarnessError: see :mod:`harness.errors`. What was done until then is kept.
+    """
+    storage = Storage(setup.folder, _plan(setup))
+    results: list[ImageResult] = []
+    at_once = setup.options.images_at_once
+    total = len(setup.cases) * setup.attack.rounds
+    for start in range(0, len(setup.cases), at_once):
+        some = setup.cases[start : start + at_once]
+        progress = [storage.load(case) or _begin(setup, case) for case in some]
+        for rounds in _attack(setup, some, progress, storage):
+            advanced("attack", start * setup.attack.rounds + rounds, total)
+        results += [_result(*pair) for pair in zip(some, progress, strict=True)]
+    checks = checks_of(
+        Bench(setup.attack, setup.cases, setup.oracle, setup.options, storage.remember),
+        results,
+        lambda done, of: advanced("checks", done, of),
+    )
+    run = Run(
+        name=setup.folder.name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=sum(result.seconds for result in results),
+        versions=_versions(),
+        attack=_attack_record(setup.attack),
+        endpoint=setup.endpoint,
+        surrogate=setup.surrogate,
+        dataset=setup.dataset,
+        seed=setup.options.seed,
+        scoring_draws=setup.options.scoring_draws,
+        images=tuple(results),
+        checks=tuple(checks),
+    )
+    run.write(setup.folder)
+    return run
+
+
+def _begin(setup: Setup, case: Case) -> Progress:
+    return Progress(setup.attack.begin(case, setup.oracle), [])
+
+
+def _attack(
+    setup: Setup, cases: Sequence[Case], progress: Sequence[Progress], storage: Storage
+) -> Iterator[int]:
+    """Attack some photographs together, round by round; gives how many rounds they have in all."""
+    attack = setup.attack
+    scored = {0, *setup.options.rounds_of(attack)}
+    pairs = list(zip(cases, progress, strict=True))
+    while True:
+        due = [(case, one) for case, one in pairs if one.is_due(scored)]
+        if due:
+            _score(setup, due, storage)
+        active = [pair for pair in pairs if not pair[1].is_over(attack.rounds)]
+        # After an interruption some may be a round behind: these go first.
+        least = min((one.state.round for _, one in active), default=0)
+        active = [pair for pair in active if pair[1].state.round == least]
+        if not active:
+            break
+        started = time.monotonic()
+        states = attack.advance(
+            [case for case, _ in active], [one.state for _, one in active], setup.oracle
+        )
+        share = (time.monotonic() - started) / len(active)
+        for (case, one), state in zip(active, states, strict=True):
+            one.state, one.seconds = state, one.seconds + share
+            if attack.stop_at_hit:
+                _stop_at_hit(setup, case, one)
+            storage.save(case, one)
+        yield sum(attack.rounds if o.is_over(attack.rounds) else o.state.round for o in progress)
+    yield len(cases) * attack.rounds
+
+
+def _score(setup: Setup, due: Sequence[tuple[Case, Progress]], storage: Storage) -> None:
+    """Post each iterate again and again, on fresh draws."""
+    draws = setup.options.scoring_draws
+    posted = [_posted(setup, case, one.state) for case, one in due]
+    answers = setup.oracle.victim.classes([image for image in posted for _ in range(draws)])
+    by_image = answers.reshape(len(due), draws).tolist()
+    for (case, one), image, classes in zip(due, posted, by_image, strict=True):
+        one.outside_budget += not setup.attack.budget.holds(case.image, one.state.adversarial)
+        change = as_pixels(image) - case.image
+        one.scores.append(
+            Score(
+                round=one.state.round,
+                classes=tuple(classes),
+                l2=l2_rms(change),
+                linf=linf(change),
+            )
+        )
+        storage.save(case, one)
+        if one.is_over(setup.attack.rounds):
+            storage.save_images(case, image)
+
+
+def _stop_at_hit(setup: Setup, case: Case, one: Progress) -> None:
+    answer = int(setup.oracle.victim.classes([_posted(setup, case, one.state)])[0])
+    one.state = replace(one.state, queries=one.state.queries + 1)
+    if answer == case.target or (case.target is None and answer != case.label):
+        one.hit_round = one.state.round
+
+
+def _posted(setup: Setup, case: Case, state: State) -> Posted:
+    return setup.attack.budget.post(
+        case.image, state.adversarial, quantized=setup.options.quantized
+    )
+
+
+def _result(case: Case, one: Progress) -> ImageResult:
+    state = one.state
+    return ImageResult(
+        file=case.file,
+        sha256=pixels_sha256(case),
+        label=case.label,
+        target=case.target,
+        scores=tuple(one.scores),
+        gradients=state.gradients,
+        queries=state.queries,
+        seconds=round(one.seconds, 3),
+        zero_gradients=state.zero_gradients,
+        nonfinite_gradients=state.nonfinite_gradients,
+        outside_budget=one.outside_budget,
+        hit_round=one.hit_round,
+    )
+
+
+def _plan(setup: Setup) -> dict[str, Any]:
+    """What makes two runs the same run."""
+    return {
+        "attack": _attack_record(setup.attack).model_dump(mode="json"),
+        "endpoint": setup.endpoint.model_dump(exclude={"url", "labels"}),
+        "surrogate": setup.surrogate,
+        "seed": setup.options.seed,
+        "scoring_draws": setup.options.scoring_draws,
+        "rounds": setup.options.rounds_of(setup.attack),
+        "images": {case.file: pixels_sha256(case) for case in setup.cases},
+    }
+
+
+def _attack_record(attack: Attack) -> AttackRecord:
+    parameters = asdict(attack)
+    return AttackRecord(
+        name=attack.name,
+        summary=attack.summary,
+        reference=attack.reference,
+        parameters={k: list(v) if isinstance(v, tuple) else v for k, v in parameters.items()},
+        norm=attack.norm,
+        epsilon=attack.epsilon,
+        targeted=attack.targeted,
+    )
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions

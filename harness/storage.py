@@ -1,0 +1,140 @@
+"""What a run keeps in its folder while it is under way: each image's state, after every round.
+
+::
+
+    FOLDER/plan.json             what is being run; another plan is not mixed with it
+    FOLDER/states/NAME.npz       one image: iterate, memory, counters, scores so far
+    FOLDER/checks/NAME.json      what a check measured
+    FOLDER/clean|adversarial/    the images as PNG, once they are finished
+    FOLDER/run.json              the result, once everything is
+"""
+
+import io
+import json
+from collections.abc import Callable, Container
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from harness.attacks.attack import Case, Posted, State
+from harness.budget import as_pixels
+from harness.errors import RunError
+from harness.files import write_atomically
+from harness.results import ADVERSARIAL, CLEAN, Score, image_name
+
+_COUNTERS = [each.name for each in fields(State) if each.type is int or each.type == "int"]
+
+
+@dataclass
+class Progress:
+    """How far the run has come with one image.
+
+    Attributes:
+        state: of the attack.
+        scores: by round so far, the clean image first.
+        seconds: spent on it so far.
+        outside_budget: scored iterates that were outside.
+        hit_round: where the attack stops at its first hit: the round of it.
+    """
+
+    state: State
+    scores: list[Score]
+    seconds: float = 0.0
+    outside_budget: int = 0
+    hit_round: int | None = None
+
+    def is_over(self, rounds: int) -> bool:
+        """Whether the attack does no more on it."""
+        return self.hit_round is not None or self.state.round >= rounds
+
+    def is_due(self, rounds: Container[int]) -> bool:
+        """Whether its iterate is of a round that is scored, and was not scored yet."""
+        scored = bool(self.scores) and self.scores[-1].round == self.state.round
+        return not scored and (self.hit_round is not None or self.state.round in rounds)
+
+
+class Storage:
+    """The folder of one run."""
+
+    def __init__(self, folder: Path, plan: dict[str, Any]) -> None:
+        """Take up a run, or begin one.
+
+        Raises:
+            RunError: the folder holds another run, or cannot be written.
+        """
+        self.folder = folder
+        text = json.dumps(plan, indent=1, sort_keys=True)
+        file = folder / "plan.json"
+        try:
+            if file.exists():
+                _require_same(json.loads(file.read_text("utf-8")), json.loads(text), folder)
+            else:
+                write_atomically(file, text.encode())
+        except (OSError, ValueError) as error:
+            raise RunError(f"{folder} cannot hold a run: {error}.") from None
+
+    def load(self, case: Case) -> Progress | None:
+        """What was kept of an image; None if nothing was."""
+        file = self._state_file(case)
+        if not file.exists():
+            return None
+        with np.load(file, allow_pickle=False) as arrays:
+            kept = json.loads(str(arrays["kept"]))
+            memory = {k[7:]: arrays[k] for k in arrays.files if k.startswith("memory_")}
+            state = State(arrays["adversarial"], memory=memory, **kept["counters"])
+        return Progress(
+            state,
+            [Score.model_validate(each) for each in kept["scores"]],
+            kept["seconds"],
+            kept["outside_budget"],
+            kept["hit_round"],
+        )
+
+    def save(self, case: Case, progress: Progress) -> None:
+        """Keep how far an image has come."""
+        state = progress.state
+        kept = {
+            "counters": {name: int(getattr(state, name)) for name in _COUNTERS},
+            "scores": [score.model_dump() for score in progress.scores],
+            "seconds": progress.seconds,
+            "outside_budget": progress.outside_budget,
+            "hit_round": progress.hit_round,
+        }
+        memory = {f"memory_{name}": value for name, value in state.memory.items()}
+        buffer = io.BytesIO()
+        arrays = {"adversarial": state.adversarial, "kept": np.array(json.dumps(kept)), **memory}
+        np.savez(buffer, allow_pickle=False, **arrays)
+        write_atomically(self._state_file(case), buffer.getvalue())
+
+    def save_images(self, case: Case, posted: Posted) -> None:
+        """Keep the photograph and what was posted last, as 8-bit PNG."""
+        for folder, image in ((CLEAN, case.image), (ADVERSARIAL, as_pixels(posted))):
+            buffer = io.BytesIO()
+            Image.fromarray(np.rint(image * 255).astype(np.uint8)).save(buffer, "PNG")
+            write_atomically(self.folder / folder / image_name(case.file), buffer.getvalue())
+
+    def remember(self, name: str, measure: Callable[[], list[float]]) -> list[float]:
+        """What a check measured before it was interrupted, or what it measures now."""
+        file = self.folder / "checks" / f"{name}.json"
+        if file.exists():
+            kept: list[float] = json.loads(file.read_text("utf-8"))
+            return kept
+        measured = measure()
+        write_atomically(file, json.dumps(measured).encode())
+        return measured
+
+    def _state_file(self, case: Case) -> Path:
+        return self.folder / "states" / (image_name(case.file) + ".npz")
+
+
+def _require_same(kept: dict[str, Any], plan: dict[str, Any], folder: Path) -> None:
+    different = [key for key in plan if kept.get(key) != plan[key]]
+    if different:
+        key = different[0]
+        raise RunError(
+            f"{folder} holds another run: its {key} is {kept.get(key)!r}, not {plan[key]!r}. "
+            "Take another folder, or remove this one."
+        )

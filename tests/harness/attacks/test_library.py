@@ -1,0 +1,110 @@
+"""The library's attacks: what they cost, and what is known about their results."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from harness.attacks import Oracle, parse_attack, run
+from harness.attacks.library import Fgsm, IFgsm
+
+
+def spent(states):
+    return [state.gradients for state in states]
+
+
+def attacked(text, cases, victim):
+    return run(parse_attack(text), cases, Oracle(victim, victim))
+
+
+@pytest.mark.parametrize("count", [1, 3, 17])
+def test_gradients_are_counted(count, surrogate, make_cases):
+    cases = make_cases(count)
+    assert spent(attacked("fgsm", cases, surrogate())) == [1] * count
+    assert spent(attacked("i-fgsm(iterations=7)", cases, surrogate())) == [7] * count
+
+
+def test_an_iteration_of_cw_takes_two(surrogate, make_cases):
+    cases = make_cases(3)
+    states = attacked("cw(iterations=4,search_steps=2)", cases, surrogate())
+    assert spent(states) == [2 * 4 * 2] * 3
+    assert spent(
+        [run(parse_attack("cw(iterations=4)"), cases, Oracle(surrogate(), surrogate()))[0]]
+    )
+
+
+def test_deepfool_takes_one_for_each_class_and_step(surrogate, make_cases):
+    cases = make_cases(1, targeted=False)
+    for steps in (1, 4):  # a linear model needs one; ART steps on, as it overshoots in the end
+        (state,) = attacked(f"deepfool(iterations={steps})", cases, surrogate())
+        assert state.gradients == 3 * (steps + 1)
+
+
+def test_deepfool_finds_the_nearest_boundary_of_a_linear_model(surrogate, make_cases):
+    (case,) = make_cases(1, targeted=False)
+    (state,) = attacked("deepfool(overshoot=0.02)", [case], surrogate())
+    means = np.sort(case.image.mean((0, 1)))
+    gap = means[-1] - means[-2]
+    # Both channels move by half of the gap, the third does not: over all values, gap / √6.
+    size = float(np.sqrt(np.mean((state.adversarial - case.image) ** 2)))
+    assert size == pytest.approx(1.02 * gap / np.sqrt(6), rel=0.01)
+
+
+def test_deepfool_leaves_a_photograph_that_is_wrong_already(surrogate, make_cases):
+    case = replace(make_cases(1, targeted=False)[0], label=2)
+    (state,) = attacked("deepfool", [case], surrogate())
+    assert np.array_equal(state.adversarial, case.image)
+    assert state.gradients == 0
+
+
+@pytest.mark.parametrize("name", ["cw", "l-bfgs"])
+def test_the_change_is_nearly_the_smallest(name, surrogate, make_cases):
+    (case,) = make_cases(1)
+    (state,) = attacked(f"{name}(iterations=60)", [case], surrogate())
+    red, green, _ = case.image.mean((0, 1))
+    size = float(np.sqrt(np.mean((state.adversarial - case.image) ** 2)))
+    smallest = (red - green) / np.sqrt(6)
+    assert smallest <= size < 2 * smallest
+
+
+@pytest.mark.parametrize("kind", [Fgsm, IFgsm])
+def test_signed_steps_end_in_a_corner_of_the_budget(kind, surrogate, make_cases):
+    (case,) = make_cases(1)
+    (state,) = run(kind(epsilon=0.02), [case], Oracle(surrogate(), surrogate()))
+    change = state.adversarial - case.image
+    inside = (case.image > 0.02) & (case.image < 0.98)
+    assert inside.any()
+    assert np.abs(change)[inside] == pytest.approx(0.02, abs=1e-6)
+    assert (change[..., 0] <= 0).all()
+    assert (change[..., 1] >= 0).all()
+
+
+@pytest.mark.parametrize("text", ["fgsm", "i-fgsm", "cw(iterations=8)", "deepfool", "l-bfgs"])
+def test_company_makes_no_difference(text, surrogate, make_cases):
+    attack = parse_attack(text)
+    cases, victim = make_cases(3, attack.targeted, "network"), surrogate(model="network")
+    oracle = Oracle(victim, victim)
+    together = run(attack, cases, oracle)
+    alone = [run(attack, [case], oracle)[0] for case in cases]
+    for one, other in zip(together, alone, strict=True):
+        assert one.adversarial == pytest.approx(other.adversarial, abs=1e-4)
+
+
+def test_they_never_see_the_defence(surrogate, make_cases):
+    cases = make_cases(1)
+    bare, defended = (attacked("i-fgsm", cases, surrogate(name)) for name in ("none", "fd+rdg"))
+    assert np.array_equal(bare[0].adversarial, defended[0].adversarial)
+
+
+def test_nothing_of_the_surrogate_is_changed(surrogate, make_cases):
+    victim = surrogate()
+    before = victim.module(_pixels(make_cases(1)))
+    for text in ("fgsm(targeted=false)", "deepfool"):
+        attacked(text, make_cases(1, targeted=False), victim)
+    assert not victim.module.training
+    assert (victim.module(_pixels(make_cases(1))) == before).all()
+
+
+def _pixels(cases):
+    return torch.from_numpy(cases[0].image).permute(2, 0, 1)[None]

@@ -1,0 +1,128 @@
+import pytest
+
+from harness.errors import RunError
+from harness.report.groups import grouped, plain, value
+from harness.results import Check
+
+
+def test_runs_on_one_model_and_the_same_photographs_are_one_group(make_run):
+    (group,) = grouped([make_run("bpda", "fd"), make_run("bpda", "none"), make_run("eot", "fd")])
+    assert group.title == "lite2 · nips · 4 images"
+    # Those on one defence stand beside each other.
+    assert [(e.number, e.label) for e in group.entries] == [
+        (1, "fd · bpda"),
+        (3, "fd · eot"),
+        (2, "none · bpda"),
+    ]
+
+
+@pytest.mark.parametrize("other", [{"model": "v3"}, {"dataset": "mine"}, {"images": 3}])
+def test_others_are_not_mixed_with_them(make_run, other):
+    first, second = grouped([make_run(), make_run(**other)])
+    assert first.title != second.title
+
+
+def test_groups_of_the_same_name_are_told_apart(make_run):
+    groups = grouped([make_run(), make_run(model_sha256="cd" * 32)])
+    assert all(group.title.startswith("lite2 · nips · 4 images · set ") for group in groups)
+    assert len({group.title for group in groups}) == 2
+
+
+def test_other_photographs_of_the_same_names_are_another_group(make_run):
+    run = make_run()
+    other = run.model_copy(
+        update={"images": tuple(i.model_copy(update={"sha256": "f" * 64}) for i in run.images)}
+    )
+    assert len(grouped([run, other])) == 2
+
+
+def test_an_attack_is_called_by_what_differs(make_run):
+    (group,) = grouped(
+        [
+            make_run("eot", parameters={"draws": 1, "step": 0.1}),
+            make_run("eot", parameters={"draws": 30, "step": 0.1}),
+            make_run("eot", "fd", parameters={"draws": 30, "step": 0.1}, targeted=False),
+            make_run("bpda", parameters={"draws": 4}),
+        ]
+    )
+    assert [entry.label for entry in group.entries] == [
+        "fd+rdg · eot, draws=1",
+        "fd+rdg · eot, draws=30",
+        "fd+rdg · bpda",
+        "fd · eot, untargeted, draws=30",
+    ]
+
+
+def test_another_budget_is_said(make_run):
+    (group,) = grouped([make_run(), make_run(epsilon=0.1)])
+    assert [entry.attack for entry in group.entries] == ["bpda, epsilon=0.05", "bpda, epsilon=0.1"]
+
+
+def test_repetitions_are_told_apart(make_run):
+    runs = [make_run(), make_run(hits={0: 0, 10: 9})]
+    assert [e.attack for e in grouped(runs)[0].entries] == ["bpda, run 1", "bpda, run 2"]
+
+
+def test_a_run_is_passed_failed_or_unchecked(make_run):
+    failed, left_out = (
+        Check(name="noise", passed=False, detail=""),
+        Check(name="epsilon", passed=None, detail=""),
+    )
+    runs = [make_run(), make_run("a", checks=(failed,)), make_run("b", checks=(left_out,))]
+    (group,) = grouped([*runs, make_run("c", checks=())])
+    assert [entry.state for entry in group.entries] == ["passed", "failed", *["unchecked"] * 2]
+
+
+def _without_clean(image):
+    return image.model_copy(update={"scores": image.scores[1:]})
+
+
+def _fewer_draws(image):
+    score = image.scores[-1].model_copy(update={"classes": (1,)})
+    return image.model_copy(update={"scores": (*image.scores[:-1], score)})
+
+
+def _without_target(image):
+    return image.model_copy(update={"target": None})
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (_without_clean, "clean image of images/0.png was not scored"),
+        (_fewer_draws, "not every score of images/0.png has its 10 draws"),
+        (_without_target, "images/0.png has no target"),
+    ],
+)
+def test_a_run_that_lacks_something_is_refused(make_run, change, says):
+    run = make_run()
+    broken = run.model_copy(update={"images": tuple(map(change, run.images))})
+    with pytest.raises(RunError, match=says):
+        grouped([broken])
+
+
+@pytest.mark.parametrize(
+    ("times", "says"),
+    [(0, "no images"), (2, "twice")],
+)
+def test_a_run_of_no_or_repeated_images_is_refused(make_run, times, says):
+    run = make_run()
+    with pytest.raises(RunError, match=says):
+        grouped([run.model_copy(update={"images": run.images * times})])
+
+
+def test_no_run_and_the_same_run_twice_are_refused(make_run):
+    with pytest.raises(RunError, match="at least one"):
+        grouped([])
+    with pytest.raises(RunError, match="'run', is run 1 once more"):
+        grouped([make_run(), make_run()])
+
+
+def test_plain_text_is_one_line_of_what_can_be_printed():
+    assert plain("a\x1b[31mb\n c\u202ed") == "a [31mb c d"
+
+
+def test_values_are_short():
+    assert value(0.031372549) == "0.03137"
+    assert value([1, 2]) == "[1, 2]"
+    assert value("x" * 50) == "x" * 39 + "…"

@@ -1,0 +1,124 @@
+import pytest
+
+from harness.report.groups import grouped
+from harness.report.tables import linf, number, percent, rate, results, worst
+from harness.results import Check
+from harness.statistics import Rate
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (0.0, "0 %"),
+        (0.0001, "<0.1 %"),
+        (0.0005, "0.1 %"),
+        (0.945, "94.5 %"),
+        (0.12345, "12.3 %"),
+        (0.97, "97 %"),
+        (0.9999, ">99.9 %"),
+        (1.0, "100 %"),
+    ],
+)
+def test_percent(share, text):
+    assert percent(share) == text
+
+
+def test_rate():
+    assert rate(Rate(0.945, 0.852, 0.981)) == "94.5 % [85…98]"
+
+
+@pytest.mark.parametrize(
+    ("measured", "text"),
+    [(0, "0"), (1.2345, "1.23"), (50, "50"), (1500.4, "1,500"), (2e6, "2,000,000")],
+)
+def test_number(measured, text):
+    assert number(measured) == text
+
+
+def test_linf_is_in_steps_of_a_pixel():
+    assert linf(8 / 255) == "8/255"
+
+
+def cells(row):
+    return [(cell.text, cell.note) if cell.note else cell.text for cell in row.cells]
+
+
+def test_results(make_run):
+    (group,) = grouped([make_run(norm="linf", epsilon=8 / 255)])
+    table = results(group)
+    (row,) = table.rows
+    assert len(row.cells) == len(table.headings)
+    assert cells(row) == [
+        "fd+rdg",
+        "bpda",
+        "10",
+        ("l∞ ≤ 8/255", "8-bit"),
+        ("20 % [3…66]", "clean 100 %"),
+        ("80 % [34…97]", "clean 0 %"),
+        ("100 %", "clean 0 %"),
+        ("100 %", "clean 0 %"),
+        "0.02",
+        "8/255",
+        "1,500",
+        "0",
+        "0.25",
+        "all passed",
+    ]
+
+
+def test_the_heading_says_what_the_success_of_untargeted_runs_is(make_run):
+    def heading(*runs):
+        return results(grouped(runs)[0]).headings[5]
+
+    targeted, untargeted = make_run(), make_run(targeted=False)
+    assert heading(targeted) == "ASR, mean"
+    assert heading(untargeted) == "ASR (misclassified), mean"
+    assert heading(targeted, untargeted) == "ASR (untargeted runs: misclassified), mean"
+
+
+def test_where_the_draws_differ_each_run_says_its_own(make_run):
+    (group,) = grouped([make_run("a"), make_run("b", hits={0: 0, 9: 1}, draws=20)])
+    table = results(group)
+    assert "any of N" in table.headings
+    assert [row.cells[6].note for row in table.rows] == ["N = 10, clean 0 %", "N = 20, clean 0 %"]
+
+
+def test_the_worst_case_is_of_one_defence_and_one_budget(make_run):
+    (group,) = grouped(
+        [
+            make_run("bpda", hits={0: 0, 10: 2}),
+            make_run("eot", hits={0: 0, 10: 7}),
+            make_run("eot", epsilon=1.0, hits={0: 0, 10: 10}),
+            make_run("bpda", "none", hits={0: 0, 10: 9}),
+        ]
+    )
+    table = worst(group)
+    assert len(table.rows[0].cells) == len(table.headings)
+    assert [cells(row)[:5] for row in table.rows] == [
+        [
+            "fd+rdg",
+            "bpda; eot, epsilon=0.05",
+            ("l2 ≤ 0.05", "8-bit"),
+            "30 % [6…73]",
+            "70 % [27…94]",
+        ],
+        ["fd+rdg", "eot, epsilon=1", ("l2 ≤ 1", "8-bit"), "0 % [0…49]", "100 % [51…100]"],
+        ["none", "bpda", ("l2 ≤ 0.05", "8-bit"), "10 % [1…58]", "90 % [42…99]"],
+    ]
+
+
+def test_the_worst_asr_is_that_of_the_targeted_attacks(make_run):
+    targeted = make_run("a", hits={0: 0, 10: 1})
+    untargeted = make_run("b", targeted=False, hits={0: 0, 10: 9})
+    (row,) = worst(grouped([targeted, untargeted])[0]).rows
+    assert cells(row)[3:5] == ["10 % [1…58]", ("10 % [1…58]", "1 targeted of 2")]
+    (row,) = worst(grouped([untargeted])[0]).rows
+    assert row.cells[4].note == "untargeted"
+
+
+def test_the_worst_case_says_which_runs_are_not_to_be_believed(make_run):
+    failed = (Check(name="noise", passed=False, detail=""),)
+    (group,) = grouped([make_run("a"), make_run("b", checks=failed), make_run("c", checks=())])
+    (row,) = worst(group).rows
+    assert row.state == "failed"
+    assert row.cells[-1].text == "✗ failed in 1, ? not checked in 1 of 3"

@@ -1,0 +1,92 @@
+import pytest
+from rich.console import Console
+
+from harness import report
+from harness.errors import RunError
+from harness.report.text import escape
+from harness.results import Check
+
+FAILED = (
+    Check(name="fixed-draw", passed=False, detail="it succeeds on 1 of 4 photographs"),
+    Check(name="noise", passed=True, detail="noise does nothing"),
+)
+
+
+def printed(table):
+    console = Console(width=160, force_terminal=False)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get()
+
+
+def test_markdown(make_run):
+    text = report.markdown(
+        [make_run(), make_run("noise", "fd*2", hits={0: 0, 1: 0}, checks=FAILED)]
+    )
+    lines = text.splitlines()
+    assert lines[0] == "## lite2 · nips · 4 images"
+    assert (
+        "| fd+rdg | bpda | 10 | l2 ≤ 0.05 (8-bit) | 20 % [3…66] (clean 100 %) | "
+        "80 % [34…97] (clean 0 %) | 100 % (clean 0 %) | 100 % (clean 0 %) | 0.02 | 8/255 | "
+        "1,500 | 0 | 0.25 | all passed |"
+    ) in lines
+    assert (
+        "| fd\\*2 | noise | l2 ≤ 0.05 (8-bit) | 100 % [51…100] | 0 % [0…49] | 0 % | 0 % | "
+        "**✗ failed in 1 of 1** |"
+    ) in lines
+    assert sum(line.endswith("| **✗ failed: fixed-draw** |") for line in lines) == 1
+    assert lines[-6:] == [
+        "- fd+rdg · bpda:",
+        "  - ✓ fixed-draw passed: it succeeds on 4 of 4 photographs",
+        "  - – gradients does not apply: It takes no gradients.",
+        "- fd\\*2 · noise:",
+        "  - **✗ fixed-draw failed**: it succeeds on 1 of 4 photographs",
+        "  - ✓ noise passed: noise does nothing",
+    ]
+
+
+def test_every_row_of_a_table_has_its_columns(make_run):
+    text = report.markdown([make_run(dataset="a|b"), make_run("x|y", "fd")])
+    tables = [part.splitlines() for part in text.split("\n\n") if part.startswith("|")]
+    assert len(tables) == 4
+    for rows in tables:
+        assert len({row.replace("\\|", "").count("|") for row in rows}) == 1
+
+
+def test_markdown_shows_foreign_text_as_it_is(make_run):
+    text = report.markdown([make_run(dataset="<script>[x](y)\n## |`*_")])
+    assert text.splitlines()[0] == "## lite2 · \\<script\\>\\[x](y) \\#\\# \\|\\`\\*\\_ · 4 images"
+
+
+def test_an_interval_needs_no_escape():
+    assert escape("20 % [3…66]") == "20 % [3…66]"
+
+
+def test_verdict(make_run):
+    text = printed(
+        report.verdict(
+            [
+                make_run(),
+                make_run("noise", targeted=False, checks=FAILED),
+                make_run("[red]x", checks=()),
+            ]
+        )
+    )
+    assert "lite2 · nips · 4 images" in text
+    rows = {line.split("│")[1].strip(): line for line in text.splitlines() if line.startswith("│")}
+    assert "80 % [34…97]" in rows["bpda"]
+    assert "✓ all passed" in rows["bpda"]
+    assert "✗ failed: fixed-draw" in rows["noise, untargeted"]
+    assert "? not checked" in rows["[red]x"]
+
+
+def test_verdict_says_which_group_a_run_is_of(make_run):
+    text = printed(report.verdict([make_run(), make_run(model="v3")]))
+    assert "lite2 · nips · 4 images" in text
+    assert "v3 · nips · 4 images" in text
+
+
+@pytest.mark.parametrize("form", [report.html, report.markdown, report.plots, report.verdict])
+def test_no_run_is_refused(form):
+    with pytest.raises(RunError):
+        form([])

@@ -1,0 +1,132 @@
+"""The command as a user types it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from harness.attacks import ATTACKS
+from harness.cli import main
+from harness.results import Run
+from harness.statistics import rates
+
+
+def harness(*arguments, timeout_s=280):
+    return subprocess.run(
+        [sys.executable, "-m", "harness", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def runs(server, tmp_path_factory):
+    """A quick verdict on two photographs."""
+    folder = tmp_path_factory.mktemp("quick")
+    done = harness("quick", "--endpoint", server, "--limit", 2, "--out", folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def test_the_verdict_has_a_row_for_each_attack(runs):
+    _, told = runs
+    for name in ("clean", "noise", "i-fgsm", "bpda", "bpda-eot", "square", "adaptive"):
+        assert name in told
+
+
+def test_the_exact_attacker_does_most_harm(runs):
+    folder, _ = runs
+    asr = {
+        name: rates(Run.read(folder / name)).asr.share
+        for name in ("noise", "i-fgsm", "bpda", "adaptive")
+    }
+    assert asr["noise"] == asr["bpda"] == 0
+    assert asr["adaptive"] > max(asr["i-fgsm"], 0.3)
+
+
+def test_a_run_says_how_to_repeat_it(runs):
+    folder, _ = runs
+    run = json.loads((folder / "adaptive" / "run.json").read_text())
+    assert run["attack"]["parameters"]["draws"] == 4
+    assert run["endpoint"]["defense"] == "fd+rdg"
+    assert run["endpoint"]["model_sha256"] == run["surrogate"]["sha256"]
+    assert {"python", "torch", "warpguard"} <= set(run["versions"])
+    assert all(len(image["sha256"]) == 64 for image in run["images"])
+
+
+def test_the_same_command_does_nothing_twice(runs, server):
+    folder, _told = runs
+    before = Run.read(folder / "adaptive")
+    again = harness("quick", "--endpoint", server, "--limit", 2, "--out", folder, timeout_s=60)
+    assert again.returncode == 0, again.stderr
+    assert Run.read(folder / "adaptive").images == before.images
+
+
+def test_a_report_is_made_of_runs(runs, tmp_path):
+    folder, _ = runs
+    named = [folder / name for name in ("bpda", "adaptive")]
+    options = ["-o", tmp_path / "r.html", "--markdown", tmp_path / "r.md", "--plots", tmp_path]
+    done = harness("report", *named, *options)
+    assert done.returncode == 0, done.stderr
+    assert "adaptive" in (tmp_path / "r.html").read_text()
+    assert "| " in (tmp_path / "r.md").read_text()
+    assert len(list(tmp_path.glob("*.png"))) == 2
+
+
+def test_a_run_of_its_own_writes_its_folder(server, tmp_path):
+    done = harness(
+        "run", "noise(epsilon=0.02)", "--endpoint", server, "--limit", 1, "--out", tmp_path / "n"
+    )
+    assert done.returncode == 0, done.stderr
+    assert Run.read(tmp_path / "n").attack.epsilon == 0.02
+
+
+def test_attacks_are_listed_with_their_parameters(capsys):
+    assert main(["attacks"]) == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in ATTACKS)
+    assert "draws=10" in listed
+
+
+def test_help_does_not_wait_for_pytorch():
+    program = (
+        "import sys; from harness.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "quick" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["quick", "--endpoint", "http://127.0.0.1:9"], "cannot be reached"),
+        (["report", "no/such/run"], "no/such/run cannot be read"),
+        (["run", "magic", "--endpoint", "http://127.0.0.1:9", "--out", "x"], "magic"),
+    ],
+)
+def test_what_fails_is_told_in_a_line(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("warpguard-harness: ")
+    assert message in told
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["quick"], ["run", "noise"], ["quick", "--endpoint", "u", "--limit", "0"], ["dance"]],
+)
+def test_a_wrong_command_exits_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    assert "usage:" in capsys.readouterr().err

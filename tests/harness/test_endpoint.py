@@ -1,0 +1,193 @@
+"""The endpoint over HTTP: a real server, and answers that a real one seldom gives."""
+
+import io
+import json
+
+import httpx2
+import numpy as np
+import pytest
+from PIL import Image
+
+from harness import endpoint as module
+from harness.dataset import Dataset
+from harness.endpoint import HttpTarget
+from harness.errors import EndpointError
+from models import Store, ensure, fit
+
+MODEL = {"name": "m", "sha256": "ab", "input": {"height_px": 8, "width_px": 8}}
+FD = {"step": 30, "corner_step": 25, "corner_size": 4, "phase": 0, "passes": 1}
+DEFENSES = {
+    "default": "fd",
+    "defenses": [
+        {"name": "fd", "operations": [{"name": "fd", "parameters": FD}]},
+        {"name": "none", "operations": []},
+    ],
+}
+
+
+def transport(answer=None, models=MODEL, defenses=DEFENSES):
+    def handle(request):
+        if request.url.path == "/v1/models":
+            return httpx2.Response(200, json={"models": [models]})
+        if request.url.path == "/v1/defenses":
+            return httpx2.Response(200, json=defenses)
+        return answer(request)
+
+    return httpx2.MockTransport(handle)
+
+
+def target(answer=None, defense=None, protocol="v2", **described):
+    return HttpTarget(
+        "http://endpoint/",
+        defense=defense,
+        protocol=protocol,
+        transport=transport(answer, **described),
+    )
+
+
+@pytest.fixture(scope="module")
+def photographs():
+    manifest, _ = ensure(Store(), "efficientnet-lite2")
+    return [
+        (
+            np.ascontiguousarray(fit(np.asarray(Image.open(each.path).convert("RGB")), manifest)),
+            each,
+        )
+        for each in Dataset.demo().photographs[2:4]
+    ]
+
+
+class TestARealServer:
+    @pytest.mark.parametrize("protocol", ["v1", "v2"])
+    def test_classifies_behind_the_defence(self, server, photographs, protocol):
+        images = [image for image, _ in photographs]
+        with HttpTarget(server, protocol=protocol) as endpoint:
+            assert endpoint.description.defense == "fd+rdg"
+            assert endpoint.description.height_px == 299
+            answers = np.array([endpoint.classes(images) for _ in range(5)])
+            assert endpoint.queries == 10
+        right = answers == [each.label for _, each in photographs]
+        assert right.mean() >= 0.7
+
+    @pytest.mark.parametrize("protocol", ["v1", "v2"])
+    def test_gives_probabilities_of_fresh_draws(self, server, photographs, protocol):
+        image = photographs[0][0]
+        with HttpTarget(server, protocol=protocol) as endpoint:
+            first, second = endpoint.probabilities([image, image], draws=2)
+        assert first.shape == (1000,)
+        assert first.sum() == pytest.approx(1, abs=1e-4)
+        assert not np.array_equal(first, second)
+
+    def test_takes_images_without_rounding(self, server, photographs):
+        image = photographs[0][0].astype(np.float32) / 255
+        with HttpTarget(server) as endpoint:
+            assert endpoint.classes([image]).shape == (1,)
+
+    def test_names_the_defences_that_are_allowed(self, server):
+        with pytest.raises(EndpointError, match=r"only fd\+rdg.*--allow-defense 'fd'"):
+            HttpTarget(server, defense="fd")
+
+
+class TestAnswers:
+    image = np.zeros((8, 8, 3), np.uint8)
+
+    def test_posts_pixels_without_loss(self):
+        noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+        seen = []
+
+        def answer(request):
+            seen.append(np.asarray(Image.open(io.BytesIO(request.content))))
+            return httpx2.Response(200, json={"predictions": [{"index": 3}]})
+
+        assert target(answer, protocol="v1").classes([noise]).tolist() == [3]
+        np.testing.assert_array_equal(seen[0], noise)
+
+    def test_waits_while_the_endpoint_is_busy(self, monkeypatch):
+        waits = []
+        monkeypatch.setattr(module.time, "sleep", waits.append)
+        replies = [429, 503, 200]
+
+        def answer(request):
+            status = replies.pop(0)
+            body = {"predictions": [{"index": 7}]}
+            return httpx2.Response(status, json=body, headers={"Retry-After": "2"})
+
+        endpoint = target(answer, protocol="v1")
+        assert endpoint.classes([self.image]).tolist() == [7]
+        assert waits == [2.0, 2.0]
+        assert endpoint.queries == 1
+
+    @pytest.mark.parametrize(
+        ("told", "wait_s"),
+        [(None, 1.0), ("0", 0.05), ("3600", 5.0), ("Sun, 06 Nov 1994 08:49:37 GMT", 1.0)],
+    )
+    def test_never_waits_long_or_not_at_all(self, told, wait_s):
+        assert module._wait_s(told) == wait_s
+
+    def test_reads_the_class_where_a_server_tells_no_more(self):
+        def answer(request):
+            outputs = [
+                {"name": "label", "datatype": "BYTES", "shape": [1]},
+                {"name": "index", "datatype": "INT64", "shape": [1]},
+            ]
+            label, index = b"\x03\x00\x00\x00dog", np.array([5], np.int64).tobytes()
+            for output, raw in zip(outputs, (label, index), strict=True):
+                output["parameters"] = {"binary_data_size": len(raw)}
+            head = json.dumps({"outputs": outputs}).encode()
+            length = {"Inference-Header-Content-Length": str(len(head))}
+            return httpx2.Response(200, content=head + label + index, headers=length)
+
+        assert target(answer).classes([self.image]).tolist() == [5]
+
+    def test_says_so_where_an_attack_needs_all_scores(self):
+        def answer(request):
+            return httpx2.Response(200, json={"predictions": [{"index": 1}]})
+
+        with pytest.raises(EndpointError, match="tells one class alone"):
+            target(answer, protocol="v1").probabilities([self.image])
+
+    def test_tells_what_was_refused(self):
+        def answer(request):
+            return httpx2.Response(401, json={"error": "no key"})
+
+        with pytest.raises(EndpointError, match=r"answered 401.*no key"):
+            target(answer).classes([self.image])
+
+    def test_tells_what_cannot_be_reached(self):
+        with pytest.raises(EndpointError, match=r"http://127.0.0.1:9 cannot be reached"):
+            HttpTarget("http://127.0.0.1:9")
+
+    def test_takes_no_float_pixels_under_v1(self):
+        with pytest.raises(EndpointError, match="need the protocol v2"):
+            target(protocol="v1").classes([self.image.astype(np.float32)])
+
+    def test_sends_the_key(self):
+        def handle(request):
+            assert request.headers["Authorization"] == "Bearer secret"
+            body = {"models": [MODEL]} if request.url.path == "/v1/models" else DEFENSES
+            return httpx2.Response(200, json=body)
+
+        HttpTarget("http://endpoint", api_key="secret", transport=httpx2.MockTransport(handle))
+
+
+class TestDescription:
+    def test_of_another_service_is_refused(self):
+        with pytest.raises(EndpointError, match="does not describe itself"):
+            target(models={"name": "m"})
+
+    def test_of_a_defence_with_other_parameters_is_refused(self):
+        other = json.loads(json.dumps(DEFENSES))
+        other["defenses"][0]["operations"][0]["parameters"]["step"] = 20
+        with pytest.raises(EndpointError, match="the version that is served"):
+            target(defenses=other)
+
+    def test_names_an_unknown_defence(self):
+        with pytest.raises(EndpointError, match="no defence 'magic'"):
+            target(defense="magic")
+
+    def test_keeps_a_password_to_itself(self):
+        with HttpTarget("http://u:p@endpoint:1/", transport=transport()) as endpoint:
+            assert endpoint.public_url == "http://endpoint:1"
+
+    def test_takes_a_defence_that_is_allowed(self):
+        assert target(defense=" none ").description.pipeline.operations == ()

@@ -1,0 +1,306 @@
+"""Runs, their checks, and what is kept of them: on a model small enough to be attacked at once."""
+
+import json
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from defenses import Pipeline
+from harness.attacks.attack import Case, Oracle
+from harness.attacks.gradient import Adaptive
+from harness.attacks.noise import RandomNoise
+from harness.errors import RunError
+from harness.options import Options
+from harness.results import DatasetRecord, EndpointRecord, Run
+from harness.run import Setup, execute
+from harness.statistics import rates, scored_rounds
+from harness.surrogate import Surrogate
+from models import GraphInput, Manifest, Scaling
+
+SIDE = 32
+OPTIONS = Options(scoring_draws=4, score_rounds=(2,), images_at_once=2, sanity_images=3)
+
+
+def toy(defense):
+    """Which third of the image, from left to right, is the brightest: a flip changes the answer."""
+    weights = np.zeros((3, 1, SIDE, SIDE), np.float32)
+    for third in range(3):
+        weights[third, :, :, 11 * third : 11 * third + 10] = 0.05
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["input"], ["grey"], axes=[1], keepdims=1),
+            helper.make_node("Conv", ["grey", "w"], ["scores"], kernel_shape=[SIDE, SIDE]),
+            helper.make_node("Flatten", ["scores"], ["logits"]),
+        ],
+        "thirds",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 3])],
+        [helper.make_tensor("w", TensorProto.FLOAT, weights.shape, weights.ravel())],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    manifest = Manifest(
+        name="thirds",
+        input=GraphInput(height_px=SIDE, width_px=SIDE),
+        scaling=Scaling(mean=(0, 0, 0), std=(255, 255, 255)),
+        labels=("left", "middle", "right"),
+    )
+    return Surrogate(manifest, model.SerializeToString(), Pipeline.parse(defense), "cpu")
+
+
+def cases(count=3):
+    """Images whose middle is a little brighter; the attacker wants a side."""
+    generator = np.random.default_rng(0)
+    chosen = []
+    for number in range(count):
+        image = generator.normal(0.5, 0.02, (SIDE, SIDE, 3)).astype(np.float32)
+        image[:, 11:21] += 0.05
+        chosen.append(Case(f"images/{number}.png", np.rint(image * 255) / np.float32(255), 1, 0))
+    return chosen
+
+
+def setup(
+    folder,
+    attack,
+    surrogate=None,
+    defense="fd(step=4,corner_step=4)+rdg(corner=top-left)",
+    **changes,
+):
+    surrogate = surrogate or toy(defense)
+    return Setup(
+        attack=attack,
+        cases=cases(),
+        oracle=Oracle(surrogate, changes.pop("victim", surrogate), 0),
+        endpoint=EndpointRecord(
+            url="http://endpoint",
+            model="thirds",
+            model_sha256=None,
+            defense=str(surrogate.defense),
+            protocol="v2",
+            quantized=True,
+        ),
+        dataset=DatasetRecord(name="toy", candidates=3, selected=3),
+        folder=folder,
+        options=replace(OPTIONS, **changes),
+    )
+
+
+ADAPTIVE = Adaptive(rounds=10, draws=3, step=0.008)
+
+
+def by_name(run):
+    return {check.name: check for check in run.checks}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return execute(setup(tmp_path_factory.mktemp("runs") / "one", ADAPTIVE))
+
+
+class TestARun:
+    def test_succeeds_and_is_believable(self, run):
+        assert rates(run, 0).acc.share == 1
+        assert rates(run).asr.share > 0.9
+        assert {name: check.passed for name, check in by_name(run).items()} == dict.fromkeys(
+            ("fixed-draw", "epsilon", "iterations", "draws", "gradients", "noise", "budget"), True
+        )
+
+    def test_scores_the_rounds_that_were_asked_for(self, run):
+        assert scored_rounds(run) == (0, 2, 10)
+        assert all(len(score.classes) == 4 for image in run.images for score in image.scores)
+
+    def test_counts_what_it_spent(self, run):
+        assert [image.gradients for image in run.images] == [30, 30, 30]
+        assert all(image.queries == 0 for image in run.images)
+
+    def test_stays_in_the_budget(self, run):
+        assert all(s.l2 <= 0.05 + 1e-6 for image in run.images for s in image.scores)
+        assert all(image.outside_budget == 0 for image in run.images)
+
+    def test_can_be_read_back(self, run, tmp_path):
+        assert Run.read(run.write(tmp_path)) == run
+
+    def test_is_the_same_again_but_for_the_draws_of_the_endpoint(self, run, tmp_path):
+        again = execute(setup(tmp_path / "again", ADAPTIVE))
+        assert [i.scores[-1].l2 for i in again.images] == [i.scores[-1].l2 for i in run.images]
+
+
+class _StopError(Exception):
+    pass
+
+
+class TestResumption:
+    def test_loses_no_round_and_ends_alike(self, tmp_path):
+        whole = execute(setup(tmp_path / "whole", ADAPTIVE))
+        done = []
+
+        def stop_at_seven(what, rounds, of):
+            done.append(rounds)
+            if rounds >= 7:
+                raise _StopError
+
+        for _ in range(2):
+            with pytest.raises(_StopError):
+                execute(setup(tmp_path / "parts", ADAPTIVE), stop_at_seven)
+        parts = execute(setup(tmp_path / "parts", ADAPTIVE))
+        assert done == [2, 4, 6, 8, 10]
+        assert [i.gradients for i in parts.images] == [i.gradients for i in whole.images]
+        assert [i.scores[-1].l2 for i in parts.images] == [i.scores[-1].l2 for i in whole.images]
+
+    def test_catches_up_where_only_some_images_were_kept(self, tmp_path):
+        whole = execute(setup(tmp_path / "whole", ADAPTIVE))
+        plan = setup(tmp_path / "parts", ADAPTIVE)
+        execute(plan)
+        (plan.folder / "run.json").unlink()
+        (plan.folder / "states" / "images__0.png.png.npz").unlink()
+        again = execute(plan)
+        assert [i.scores[-1].l2 for i in again.images] == [i.scores[-1].l2 for i in whole.images]
+
+    def test_does_not_mix_runs(self, tmp_path):
+        execute(setup(tmp_path, RandomNoise()))
+        with pytest.raises(RunError, match="holds another run: its attack is"):
+            execute(setup(tmp_path, RandomNoise(epsilon=0.02)))
+
+    def test_keeps_the_images(self, tmp_path):
+        execute(setup(tmp_path, RandomNoise()))
+        for kind in ("clean", "adversarial"):
+            names = sorted(file.name for file in (tmp_path / kind).iterdir())
+            assert names == [f"images__{number}.png.png" for number in range(3)]
+
+
+class TestStoppingAtAHit:
+    def test_leaves_an_image_at_its_first_hit(self, tmp_path):
+        attack = replace(ADAPTIVE, stop_at_hit=True)
+        run = execute(setup(tmp_path, attack, sanity_images=0))
+        for image in run.images:
+            assert image.hit_round is not None
+            assert image.hit_round < 10
+            assert image.scores[-1].round == image.hit_round
+            assert image.queries == image.hit_round
+            assert image.gradients == 3 * image.hit_round
+
+
+class ZeroGradients(Surrogate):
+    def gradients(self, *arguments, **options):
+        found = super().gradients(*arguments, **options)
+        return replace(found, values=np.zeros_like(found.values))
+
+
+class NonFiniteGradients(Surrogate):
+    def gradients(self, *arguments, **options):
+        found = super().gradients(*arguments, **options)
+        return replace(found, values=np.full_like(found.values, np.nan))
+
+
+class GradientsElsewhere(Surrogate):
+    def gradients(self, *arguments, **options):
+        found = super().gradients(*arguments, **options)
+        return replace(found, values=found.values[:, :, ::-1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedDraw(Adaptive):
+    def advance(self, cases, states, oracle):
+        return super().advance(cases, states, _SameDraws(oracle.surrogate, oracle.victim))
+
+
+class _SameDraws(Oracle):
+    def random(self, case, _round):
+        return super().random(case, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithoutProjection(Adaptive):
+    def advance(self, cases, states, oracle):
+        moved = super().advance(cases, states, oracle)
+        return [
+            replace(after, adversarial=np.clip(2 * after.adversarial - before.adversarial, 0, 1))
+            for before, after in zip(states, moved, strict=True)
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TooShort(Adaptive):
+    def prolonged(self, factor):
+        return replace(super().prolonged(10 * factor))
+
+
+class _Fixed(Surrogate):
+    def probabilities(self, images, draws=1):
+        return np.repeat(super().probabilities(images[:1], draws), len(images), axis=0)
+
+
+class _TakesNoiseForTheTarget(Surrogate):
+    def classes(self, images):
+        return np.zeros(len(images), np.intp)
+
+
+class TestPlantedDefects:
+    """Each must be caught by the check that is there for it."""
+
+    def failed(self, folder, attack, surrogate=None, **options):
+        run = execute(setup(folder, attack, surrogate, **options))
+        assert not run.believable
+        return {name for name, check in by_name(run).items() if check.passed is False}
+
+    def surrogate(self, kind):
+        made = toy("rdg(corner=top-left)")
+        made.__class__ = kind
+        return made
+
+    def test_zero_gradients(self, tmp_path):
+        failed = self.failed(tmp_path, ADAPTIVE, self.surrogate(ZeroGradients))
+        assert {"gradients", "fixed-draw", "epsilon"} <= failed
+
+    def test_gradients_that_are_not_finite(self, tmp_path):
+        failed = self.failed(tmp_path, ADAPTIVE, self.surrogate(NonFiniteGradients))
+        assert {"gradients", "fixed-draw"} <= failed
+
+    def test_the_same_draw_in_every_round(self, tmp_path):
+        assert "draws" in self.failed(tmp_path, FixedDraw(rounds=10, draws=1, step=0.008))
+
+    def test_an_endpoint_whose_draw_is_fixed(self, tmp_path):
+        victim = self.surrogate(_Fixed)
+        assert self.failed(tmp_path, ADAPTIVE, toy("rdg(corner=top-left)"), victim=victim) == {
+            "draws"
+        }
+
+    def test_no_projection(self, tmp_path):
+        attack = WithoutProjection(rounds=10, draws=3, step=0.02)
+        assert "budget" in self.failed(tmp_path, attack)
+
+    def test_too_few_iterations(self, tmp_path):
+        attack = TooShort(rounds=2, draws=3, step=0.002)
+        assert "iterations" in self.failed(tmp_path, attack)
+
+    def test_noise_that_succeeds(self, tmp_path):
+        class Clean(_TakesNoiseForTheTarget):
+            calls = 0
+
+            def classes(self, images):
+                self.calls += 1
+                return np.full(len(images), int(self.calls > 2), np.intp) ^ 1
+
+        failed = self.failed(tmp_path, Adaptive(rounds=1), victim=self.surrogate(Clean))
+        assert "noise" in failed
+
+    def test_a_gradient_that_points_elsewhere(self, tmp_path):
+        failed = self.failed(tmp_path, ADAPTIVE, self.surrogate(GradientsElsewhere))
+        assert {"fixed-draw", "epsilon"} <= failed
+
+
+def test_checks_can_be_left_out(tmp_path):
+    run = execute(setup(tmp_path, ADAPTIVE, sanity_images=0))
+    skipped = {name for name, check in by_name(run).items() if check.passed is None}
+    assert skipped == {"fixed-draw", "epsilon", "iterations"}
+
+
+def test_names_a_file_that_is_no_run(tmp_path):
+    with pytest.raises(RunError, match="cannot be read"):
+        Run.read(tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps({"format": 2}))
+    with pytest.raises(RunError, match="is not a run of format 1: format"):
+        Run.read(tmp_path)
