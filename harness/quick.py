@@ -6,7 +6,7 @@ from harness.options import Options
 
 LIMIT = 10
 OPTIONS = Options(scoring_draws=8, score_rounds=(), images_at_once=LIMIT, sanity_images=0)
-CHECKED_IMAGES = 3
+CHECKED_IMAGES = 2
 """On how many photographs the checks attack anew, for the strongest attack alone."""
 
 _SPECIFICATIONS = (

@@ -92,7 +92,11 @@ def checks(entry: Entry) -> str:
     if entry.state == "failed":
         names = ", ".join(plain(check.name) for check in entry.failed)
         return f"{MARKS['failed']} failed: {names}"
-    return "all passed" if entry.state == "passed" else f"{MARKS['unchecked']} not checked"
+    if entry.state == "unchecked":
+        return f"{MARKS['unchecked']} not checked"
+    passed = sum(check.passed is True for check in entry.run.checks)
+    count = len(entry.run.checks)
+    return "all passed" if passed == count else f"{passed} of {count} passed, none failed"
 
 
 def results(group: Group) -> Table:

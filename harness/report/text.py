@@ -9,6 +9,7 @@ from rich.text import Text
 from harness.report import tables
 from harness.report.groups import MARKS, Entry, Group, State, grouped, plain
 from harness.results import Check, Run
+from harness.statistics import Rates
 
 _SPECIAL = re.compile(r"[\\`*_<>|~#&$]|\[(?!\d+…\d+\])")  # an interval is no link
 _STYLES: dict[State, str] = {"passed": "green", "failed": "bold red", "unchecked": "yellow"}
@@ -25,7 +26,7 @@ def markdown(runs: Sequence[Run]) -> str:
 
 
 def verdict(runs: Sequence[Run]) -> Terminal:
-    """A row for each run, as short as it can be.
+    """A row for the photographs as they are, and one for each run, as short as it can be.
 
     Raises:
         RunError: there is no run, or one has not what a report needs.
@@ -40,18 +41,24 @@ def verdict(runs: Sequence[Run]) -> Terminal:
         table.add_column(name, justify="right")
     table.add_column("Checks")
     for group in groups:
+        on = [] if single else [Text(group.title)]
+        defenses = {entry.defense: entry for entry in group.entries}
+        for entry in defenses.values():
+            table.add_row(*on, "clean", *_figures(entry, entry.clean), "")
         for entry in group.entries:
-            table.add_row(
-                *([] if single else [Text(group.title)]),
-                Text(entry.attack),
-                Text(entry.defense),
-                tables.percent(entry.final.acc.share),
-                Text(tables.rate(entry.final.asr)),
-                f"{entry.final.l2:.3g}",
-                Text(_marked(entry), style=_STYLES[entry.state]),
-            )
+            marked = Text(_marked(entry), style=_STYLES[entry.state])
+            table.add_row(*on, Text(entry.attack), *_figures(entry, entry.final), marked)
         table.add_section()
     return table
+
+
+def _figures(entry: Entry, rates: Rates) -> tuple[Text, ...]:
+    return (
+        Text(entry.defense),
+        Text(tables.percent(rates.acc.share)),
+        Text(tables.rate(rates.asr)),
+        Text(f"{rates.l2:.3g}"),
+    )
 
 
 def _marked(entry: Entry) -> str:

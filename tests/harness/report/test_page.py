@@ -113,7 +113,7 @@ def test_the_figures_are_in_the_page(page):
         "1,500",
         "0",
         "0.25",
-        "✓ all passed",
+        "✓ 1 of 2 passed, none failed",
     ]
 
 

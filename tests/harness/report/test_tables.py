@@ -62,7 +62,7 @@ def test_results(make_run):
         "1,500",
         "0",
         "0.25",
-        "all passed",
+        "1 of 2 passed, none failed",
     ]
 
 

@@ -28,7 +28,7 @@ def test_markdown(make_run):
     assert (
         "| fd+rdg | bpda | 10 | l2 ≤ 0.05 (8-bit) | 20 % [3…66] (clean 100 %) | "
         "80 % [34…97] (clean 0 %) | 100 % (clean 0 %) | 100 % (clean 0 %) | 0.02 | 8/255 | "
-        "1,500 | 0 | 0.25 | all passed |"
+        "1,500 | 0 | 0.25 | 1 of 2 passed, none failed |"
     ) in lines
     assert (
         "| fd\\*2 | noise | l2 ≤ 0.05 (8-bit) | 100 % [51…100] | 0 % [0…49] | 0 % | 0 % | "
@@ -75,7 +75,8 @@ def test_verdict(make_run):
     assert "lite2 · nips · 4 images" in text
     rows = {line.split("│")[1].strip(): line for line in text.splitlines() if line.startswith("│")}
     assert "80 % [34…97]" in rows["bpda"]
-    assert "✓ all passed" in rows["bpda"]
+    assert "✓ 1 of 2 passed, none failed" in rows["bpda"]
+    assert "100 %" in rows["clean"]
     assert "✗ failed: fixed-draw" in rows["noise, untargeted"]
     assert "? not checked" in rows["[red]x"]
 
