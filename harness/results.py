@@ -165,7 +165,7 @@ class Run(_Record):
     def write(self, folder: Path) -> Path:
         """Write the run into its folder, whole or not at all."""
         path = folder / RUN_FILE
-        write_atomically(path, (self.model_dump_json(indent=1) + "\n").encode())
+        write_atomically(path, (self.model_dump_json() + "\n").encode())
         return path
 
     @classmethod

@@ -128,7 +128,7 @@ def _epsilon(bench: Bench, results: Sequence[ImageResult]) -> Check:
     shares = {
         size: bench.base(results)
         if size == own
-        else bench.attacked(f"epsilon-{size:.4g}", bench.attack.with_epsilon(size))
+        else bench.attacked(f"epsilon-{size:.4g}", _with_epsilon(bench.attack, size))
         for size in sorted({min(size, 1.0) for size in (own / 2, own, 2 * own, 1.0)})
     }
     means = [float(np.mean(each)) for each in shares.values()]
@@ -142,6 +142,11 @@ def _epsilon(bench: Bench, results: Sequence[ImageResult]) -> Check:
         detail=f"ASR {shown} (wanted: rising, and every photograph at 1)",
         measured={f"asr_{size:.4g}": mean for size, mean in zip(shares, means, strict=True)},
     )
+
+
+def _with_epsilon(attack: Attack, epsilon: float) -> Attack:
+    """Steps grow with the budget, but not to the size of the whole image: that jumps about."""
+    return replace(attack.with_epsilon(min(epsilon, 4 * attack.epsilon)), epsilon=epsilon)
 
 
 def _iterations(bench: Bench, results: Sequence[ImageResult]) -> Check:

@@ -75,6 +75,8 @@ class Surrogate:
             raise SurrogateError(f"{manifest.name} gives probabilities; attacks need its logits.")
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
+        elif device == "cuda" and not torch.cuda.is_available():
+            raise SurrogateError("PyTorch finds no CUDA device here; take the device cpu or auto.")
         self._device = torch.device(device)
         self._graph = graph
         self._onnx = OnnxModule(graph).to(self._device)
