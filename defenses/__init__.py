@@ -10,15 +10,24 @@
 ((299, 299, 3), dtype('uint8'))
 """
 
+from defenses.bit_depth import BitDepthReduction
+from defenses.crop import CropDraw, RandomCrop
+from defenses.deflection import DeflectionDraw, PixelDeflection
 from defenses.feature_distillation import FeatureDistillation, FeatureDistillationDraw
 from defenses.grid_distortion import GridDistortionDraw, RandomGridDistortion
+from defenses.jpeg import JpegCompression
 from defenses.operation import DefenseError, Draw, Gradient, Image, ImageError, Operation
 from defenses.pipeline import OPERATIONS, Pipeline, PipelineDraw
 from defenses.resize_pad import RandomResizePad, ResizePadDraw
+from defenses.shield import Shield, ShieldDraw
+from defenses.total_variation import TotalVariationDraw, TotalVariationMinimization
 
 __all__ = [
     "OPERATIONS",
+    "BitDepthReduction",
+    "CropDraw",
     "DefenseError",
+    "DeflectionDraw",
     "Draw",
     "FeatureDistillation",
     "FeatureDistillationDraw",
@@ -26,10 +35,17 @@ __all__ = [
     "GridDistortionDraw",
     "Image",
     "ImageError",
+    "JpegCompression",
     "Operation",
     "Pipeline",
     "PipelineDraw",
+    "PixelDeflection",
+    "RandomCrop",
     "RandomGridDistortion",
     "RandomResizePad",
     "ResizePadDraw",
+    "Shield",
+    "ShieldDraw",
+    "TotalVariationDraw",
+    "TotalVariationMinimization",
 ]

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from defenses.operation import (
     Draw,
-    Gradient,
     Image,
-    Operation,
+    StraightThrough,
     image_size,
     is_integer,
     is_number,
@@ -40,7 +39,7 @@ class FeatureDistillationDraw(Draw):
 
 
 @dataclass(frozen=True)
-class FeatureDistillation(Operation[FeatureDistillationDraw]):
+class FeatureDistillation(StraightThrough[FeatureDistillationDraw]):
     """Quantise the block cosine transform, as JPEG does, with one step for each channel.
 
     On each channel of RGB: 8x8 orthonormal DCT-II, division by the step, rounding half to even,
@@ -107,11 +106,6 @@ class FeatureDistillation(Operation[FeatureDistillationDraw]):
         for phase in params.phases:
             image = self._distil(image, phase)
         return image
-
-    def _vjp(self, grad: Gradient, params: FeatureDistillationDraw) -> Gradient:
-        """Straight-through: the identity, as rounding has no useful derivative (Athalye 2018)."""
-        del params
-        return grad.copy()
 
     def _distil(self, image: Image, phase: tuple[int, int]) -> Image:
         height, width = image.shape[:2]

@@ -147,6 +147,15 @@ class Operation(ABC, Generic[DrawT]):
         return self.name + specification_arguments(self)
 
 
+class StraightThrough(Operation[DrawT]):
+    """An operation of steps that have no useful derivative: its gradient is passed through."""
+
+    def _vjp(self, grad: Gradient, params: DrawT) -> Gradient:
+        """Straight-through: the identity (Athalye et al. 2018, arXiv:1802.00420)."""
+        del params
+        return grad.copy()
+
+
 def _check(image: object) -> None:
     if not isinstance(image, np.ndarray) or image.dtype not in (np.uint8, np.float32):
         got = image.dtype if isinstance(image, np.ndarray) else type(image).__name__

@@ -7,14 +7,30 @@ from functools import cached_property
 from random import Random
 from typing import Any, ClassVar, Self
 
+from defenses.bit_depth import BitDepthReduction
+from defenses.crop import RandomCrop
+from defenses.deflection import PixelDeflection
 from defenses.feature_distillation import FeatureDistillation
 from defenses.grid_distortion import RandomGridDistortion
+from defenses.jpeg import JpegCompression
 from defenses.operation import DefenseError, Draw, Gradient, Image, Operation, image_size
 from defenses.resize_pad import RandomResizePad
+from defenses.shield import Shield
+from defenses.total_variation import TotalVariationMinimization
 
 OPERATIONS: dict[str, type[Operation[Any]]] = {
     operation.name: operation
-    for operation in (FeatureDistillation, RandomGridDistortion, RandomResizePad)
+    for operation in (
+        FeatureDistillation,
+        RandomGridDistortion,
+        RandomResizePad,
+        BitDepthReduction,
+        JpegCompression,
+        Shield,
+        RandomCrop,
+        PixelDeflection,
+        TotalVariationMinimization,
+    )
 }
 """Every operation by the name that a specification calls it. A new one is one line here."""
 

@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from defenses.index_maps import IndexMap, gather, scatter_add
+from defenses.bilinear import Tap, bilinear_taps, transposed
+from defenses.index_maps import IndexMap, gather
 from defenses.operation import (
     Draw,
     Gradient,
@@ -104,12 +104,7 @@ class RandomResizePad(Operation[ResizePadDraw]):
         for axis in (0, 1):
             size = params.shape[axis]
             taps = _taps(size, params.resized[axis], params.offset[axis], params.canvas[axis])
-            along = (-1, 1, 1) if axis == 0 else (1, -1, 1)
-            lower, upper = (
-                scatter_add(grad * weight.astype(grad.dtype).reshape(along), source, size, axis)
-                for source, weight in taps
-            )
-            grad = lower + upper
+            grad = transposed(grad, taps, size, axis)
         return grad
 
 
@@ -118,21 +113,16 @@ def _nearest(size: int, resized: int) -> IndexMap:
     return np.arange(resized) * size // resized
 
 
-def _taps(
-    size: int, resized: int, offset: int, canvas: int
-) -> list[tuple[IndexMap, NDArray[np.float64]]]:
+def _taps(size: int, resized: int, offset: int, canvas: int) -> tuple[Tap, Tap]:
     """One axis of resize–pad–resize as two look-ups: source positions and weights, ``(size,)``.
 
-    The bilinear resize has its samples at pixel centres and reads two canvas positions for each
-    output; one outside the placed image is the canvas's constant and weighs nothing.
+    A canvas position outside the placed image is the canvas's constant and weighs nothing.
     """
-    position = (np.arange(size) + 0.5) * canvas / size - 0.5
-    lower = np.floor(position).astype(np.intp)
-    fraction = position - lower
-    taps = []
-    for at, weight in ((lower, 1 - fraction), (lower + 1, fraction)):
-        placed = np.clip(at, 0, canvas - 1) - offset
-        inside = (placed >= 0) & (placed < resized)
-        source = np.clip(placed, 0, resized - 1) * size // resized
-        taps.append((source, weight * inside))
-    return taps
+
+    def placed(tap: Tap) -> Tap:
+        at, weight = tap[0] - offset, tap[1]
+        inside = (at >= 0) & (at < resized)
+        return np.clip(at, 0, resized - 1) * size // resized, weight * inside
+
+    lower, upper = bilinear_taps(size, canvas)
+    return placed(lower), placed(upper)

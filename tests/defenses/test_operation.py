@@ -21,6 +21,19 @@ SPECIFICATIONS = [
     "fd+rdg",
     "fd+rand",
     "fd*2+rdg",
+    "bitdepth",
+    "jpeg",
+    "jpeg(subsampling=444)",
+    "shield",
+    "shield(qualities=50)",
+    "crop",
+    "crop(share=1)",
+    "jpeg+crop",
+    "deflect",
+    "deflect(sigma=0)",
+    "deflect(deflections=0)",
+    "tvm",
+    "tvm(keep=1)",
 ]
 
 
@@ -31,6 +44,10 @@ def photograph(size: tuple[int, int], dtype: type) -> np.ndarray:
     waves = np.stack([np.sin(x / 9 + c) * np.cos(y / 13 - c) for c in range(3)], axis=-1)
     values = np.clip(127.5 + 140 * waves + generator.normal(0, 6, waves.shape), 0, 255)
     return values.astype(np.uint8) if dtype is np.uint8 else (values / 255).astype(np.float32)
+
+
+def test_every_operation_is_tested_here():
+    assert set(OPERATIONS) <= set(SPECIFICATIONS)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -154,6 +171,30 @@ def test_a_side_below_eight_pixels_is_refused(specification):
         ("rand", {"canvas": 5000}),
         ("rand", {"value": 1.5}),
         ("rand", {"value": None}),
+        ("bitdepth", {"bits": 0}),
+        ("bitdepth", {"bits": 9}),
+        ("bitdepth", {"bits": 3.0}),
+        ("jpeg", {"quality": 0}),
+        ("jpeg", {"quality": 101}),
+        ("jpeg", {"quality": True}),
+        ("jpeg", {"subsampling": 421}),
+        ("jpeg", {"subsampling": "420"}),
+        ("shield", {"qualities": "20-101"}),
+        ("shield", {"qualities": "20-20"}),
+        ("crop", {"share": 0}),
+        ("crop", {"share": 1.01}),
+        ("crop", {"share": float("nan")}),
+        ("deflect", {"deflections": -1}),
+        ("deflect", {"deflections": 1.5}),
+        ("deflect", {"window": 0}),
+        ("deflect", {"sigma": -0.01}),
+        ("deflect", {"sigma": float("nan")}),
+        ("tvm", {"keep": 0}),
+        ("tvm", {"keep": 1.01}),
+        ("tvm", {"weight": 0}),
+        ("tvm", {"weight": float("inf")}),
+        ("tvm", {"rounds": 0}),
+        ("tvm", {"rounds": 2.0}),
     ],
 )
 def test_a_parameter_out_of_range_is_refused_by_name(name, parameters):

@@ -4,12 +4,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from defenses import (
+    BitDepthReduction,
     DefenseError,
     FeatureDistillation,
+    JpegCompression,
     Operation,
     Pipeline,
+    PixelDeflection,
+    RandomCrop,
     RandomGridDistortion,
     RandomResizePad,
+    Shield,
+    TotalVariationMinimization,
 )
 
 
@@ -37,6 +43,12 @@ from defenses import (
         ),
         ("fd(passes=2)", (FeatureDistillation(passes=2),)),
         ("rand(value=0,canvas=500)", (RandomResizePad(value=0, canvas=500),)),
+        ("bitdepth(bits=5)+jpeg", (BitDepthReduction(bits=5), JpegCompression())),
+        ("jpeg(quality=90,subsampling=444)", (JpegCompression(quality=90, subsampling=444),)),
+        ("shield(qualities=20-80)+crop", (Shield(qualities="20-80"), RandomCrop())),
+        ("shield(qualities=75)", (Shield(qualities="75"),)),
+        ("crop(share=1)", (RandomCrop(share=1),)),
+        ("deflect(window=5)+tvm", (PixelDeflection(window=5), TotalVariationMinimization())),
     ],
 )
 def test_parse(text, operations):
@@ -59,7 +71,7 @@ def test_str_is_what_was_written(text):
         ("fd rdg", "'fdrdg'"),
         ("fd++rdg", "is not a defence"),
         ("fd+none", "none stands alone"),
-        ("jepg", "no defence 'jepg', only fd, rdg, rand"),
+        ("jepg", "no defence 'jepg', only fd, rdg, rand, bitdepth, jpeg"),
         ("FD", "is not a defence"),
         ("fd(", "is not a defence"),
         ("fd(step)", "with step, corner_step, corner_size, phase, passes; not 'step'"),
@@ -108,6 +120,31 @@ operations = st.one_of(
         largest=st.integers(299, 400),
         canvas=st.integers(400, 800),
         value=st.floats(0, 1),
+    ),
+    st.builds(BitDepthReduction, bits=st.integers(1, 8)),
+    st.builds(
+        JpegCompression,
+        quality=st.integers(1, 100),
+        subsampling=st.sampled_from([411, 420, 422, 440, 444]),
+    ),
+    st.builds(
+        Shield,
+        qualities=st.lists(st.integers(1, 100), min_size=1, unique=True).map(
+            lambda numbers: "-".join(map(str, numbers))
+        ),
+    ),
+    st.builds(RandomCrop, share=st.floats(0, 1, exclude_min=True)),
+    st.builds(
+        PixelDeflection,
+        deflections=st.integers(0, 1000),
+        window=st.integers(1, 20),
+        sigma=st.floats(0, 1),
+    ),
+    st.builds(
+        TotalVariationMinimization,
+        keep=st.floats(0.01, 1),
+        weight=st.floats(1e-4, 1),
+        rounds=st.integers(1, 100),
     ),
 )
 

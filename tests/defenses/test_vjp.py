@@ -8,13 +8,27 @@ import pytest
 from defenses import OPERATIONS, Pipeline
 from defenses.index_maps import scatter_add
 
-LINEAR = ["rdg", "rdg(delta=1.0)", "rand", "rand(canvas=520,largest=390)", "rdg+rand", "rand+rdg"]
+LINEAR = [
+    "rdg",
+    "rdg(delta=1.0)",
+    "rand",
+    "rand(canvas=520,largest=390)",
+    "rdg+rand",
+    "rand+rdg",
+    "crop",
+    "crop(share=0.3)",
+    "crop+rdg",
+    "deflect(sigma=0)",
+    "deflect(sigma=0,deflections=5000,window=3)",
+    "deflect(sigma=0)+crop",
+]
+STRAIGHT_THROUGH = ["fd*2", "bitdepth", "jpeg", "shield"]
 
 
 @pytest.mark.parametrize("size", [(101, 99), (299, 299), (8, 31)])
 @pytest.mark.parametrize("specification", LINEAR)
 def test_inner_products_agree(specification, size):
-    """<g, J v> = <J^T g, v>, where J v = apply(v) - apply(0): both operations are affine."""
+    """<g, J v> = <J^T g, v>, where J v = apply(v) - apply(0): each of these is affine."""
     operation = Pipeline.parse(specification)
     generator = np.random.default_rng(5)
     for seed in range(3):
@@ -27,7 +41,7 @@ def test_inner_products_agree(specification, size):
         assert abs(forward - backward) <= 1e-4 * max(abs(forward), 1e-2 * scale)
 
 
-@pytest.mark.parametrize("specification", ["rdg(delta=0.9)", "rand"])
+@pytest.mark.parametrize("specification", ["rdg(delta=0.9)", "rand", "crop", "deflect(sigma=0)"])
 def test_equals_the_transposed_matrix_entry_by_entry(specification):
     operation = Pipeline.parse(specification)
     size = (9, 11)
@@ -44,7 +58,7 @@ def test_equals_the_transposed_matrix_entry_by_entry(specification):
 
 
 @pytest.mark.parametrize("size", [(101, 99), (299, 299)])
-@pytest.mark.parametrize("name", ["rdg", "rand"])
+@pytest.mark.parametrize("name", ["rdg", "rand", "crop"])
 def test_finite_differences_agree(name, size):
     operation = OPERATIONS[name]()
     draw = operation.sample(Random(9), size)
@@ -60,6 +74,13 @@ def test_finite_differences_agree(name, size):
     step = np.float32(0.125)
     numeric = (loss(image + step * direction) - loss(image - step * direction)) / (2 * step)
     assert numeric == pytest.approx(np.vdot(gradient, direction), rel=1e-4)
+
+
+@pytest.mark.parametrize("specification", STRAIGHT_THROUGH)
+def test_straight_through_is_the_identity(specification):
+    operation = Pipeline.parse(specification)
+    grad = np.random.default_rng(0).normal(size=(20, 30, 3))
+    np.testing.assert_array_equal(operation.vjp(grad, operation.sample(Random(0), (20, 30))), grad)
 
 
 def test_a_pipeline_applies_the_chain_rule_in_reverse():

@@ -31,8 +31,8 @@ def test_the_default_defence_comes_first_and_once():
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"defense": "fd+jpeg"},
-        {"allow_defense": "none jpeg"},
+        {"defense": "fd+webp"},
+        {"allow_defense": "none webp"},
         {"port": 70000},
         {"max_batch": 0},
         {"deadline_ms": 0},

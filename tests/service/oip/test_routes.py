@@ -334,7 +334,7 @@ def test_every_error_is_in_the_protocol_s_shape(client, make_photograph):
     assert "version '2'" in refused(
         client, *request(plain(RED)), status=404, path="/v2/models/colours/versions/2/infer"
     )
-    unknown = {"parameters": {"defense": "jpeg"}}
+    unknown = {"parameters": {"defense": "webp"}}
     error = refused(client, *request(plain(RED), **unknown))
     assert error == "There is no such defence here. There are: fd+rdg, none, fd, rand."
     error = refused(client, *files(b"no image"), status=415)

@@ -153,7 +153,7 @@ def check_errors(address):
         refused(413, "33 images; send 32 at most", array=plain(*[RED] * 33))
         refused(415, "no image file of these kinds", array=np.array([b"cat"], np.object_))
         refused(422, "There is no output 'output0'", outputs=[output("output0")])
-        refused(422, "no such defence here", parameters={"defense": "jpeg"})
+        refused(422, "no such defence here", parameters={"defense": "webp"})
         refused(422, "'seed' is not known here", parameters={"seed": 1})
         refused(
             422,

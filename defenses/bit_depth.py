@@ -1,0 +1,51 @@
+"""Reduction of the bit depth (Xu et al. 2018, arXiv 1704.01155, "feature squeezing")."""
+
+from dataclasses import dataclass
+from random import Random
+from typing import ClassVar
+
+import cv2
+import numpy as np
+
+from defenses.operation import Draw, Image, StraightThrough, image_size, is_integer, require
+
+
+@dataclass(frozen=True)
+class BitDepthReduction(StraightThrough[Draw]):
+    """Round each value to the nearest of 2^``bits`` levels, spread evenly over [0, 1].
+
+    Attributes:
+        bits: the depth kept for each channel, 1…8.
+    """
+
+    name: ClassVar[str] = "bitdepth"
+    summary: ClassVar[str] = "Bit-depth reduction: rounding to 2^bits levels"
+    reference: ClassVar[str] = "Xu et al. 2018, arXiv:1704.01155"
+
+    bits: int = 3
+
+    def __post_init__(self) -> None:
+        require(
+            is_integer(self.bits) and 1 <= self.bits <= 8, self, "bits", "a whole number in 1…8"
+        )
+
+    @property
+    def random(self) -> bool:
+        """Never."""
+        return False
+
+    def sample(self, rng: Random, shape: tuple[int, ...]) -> Draw:
+        """Draw nothing; see :class:`Operation`."""
+        del rng
+        return Draw(shape=image_size(shape))
+
+    def _apply(self, image: Image, params: Draw) -> Image:
+        del params
+        steps = np.float32(2**self.bits - 1)
+        if image.dtype == np.uint8:
+            table = np.rint(np.rint(np.arange(256) / 255 * steps) / steps * 255)
+            return cv2.LUT(image, table.astype(np.uint8)).view(np.uint8)
+        reduced = image * steps
+        np.rint(reduced, out=reduced)
+        reduced /= steps
+        return reduced

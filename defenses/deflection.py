@@ -1,0 +1,106 @@
+"""Pixel deflection (Prakash et al. 2018, arXiv 1801.08926)."""
+
+from dataclasses import dataclass
+from random import Random
+from typing import ClassVar
+
+import numpy as np
+
+from defenses.draws import integers
+from defenses.haar import denoise
+from defenses.index_maps import IndexMap
+from defenses.levels import from_unit, to_unit
+from defenses.operation import (
+    Draw,
+    Gradient,
+    Image,
+    Operation,
+    image_size,
+    is_integer,
+    is_number,
+    require,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class DeflectionDraw(Draw):
+    """Which pixels are replaced, and by which, both as positions y·W + x.
+
+    Attributes:
+        targets: the replaced pixels, each once.
+        sources: for each of them the pixel that is put there.
+    """
+
+    targets: IndexMap
+    sources: IndexMap
+
+
+@dataclass(frozen=True)
+class PixelDeflection(Operation[DeflectionDraw]):
+    """Replace random pixels by others nearby, then shrink the wavelet details.
+
+    As in the paper's Algorithm 1: uniform pixels, each replaced in all channels by a uniform one of
+    the square of 2·``window`` + 1 px around it, as it was before any was replaced. Where to
+    deflect is uniform too: the paper's activation map needs the classifier. Then BayesShrink with
+    soft thresholds on Haar wavelets (db1) in YCbCr.
+
+    Attributes:
+        deflections: how many pixels are replaced (some of them twice), 0…1,000,000.
+        window: how far away the other pixel may be in px, 1…1,000.
+        sigma: the noise's standard deviation that the denoising assumes, in [0, 1]; 0 is none.
+    """
+
+    name: ClassVar[str] = "deflect"
+    summary: ClassVar[str] = "Pixel deflection and wavelet denoising"
+    reference: ClassVar[str] = "Prakash et al. 2018, arXiv:1801.08926"
+
+    deflections: int = 200
+    window: int = 10
+    sigma: float = 0.04
+
+    def __post_init__(self) -> None:
+        count_ok = is_integer(self.deflections) and 0 <= self.deflections <= 1_000_000
+        require(count_ok, self, "deflections", "a whole number in 0…1000000")
+        window_ok = is_integer(self.window) and 1 <= self.window <= 1_000
+        require(window_ok, self, "window", "a whole number of px in 1…1000")
+        require(is_number(self.sigma) and 0 <= self.sigma <= 1, self, "sigma", "in [0, 1]")
+
+    @property
+    def random(self) -> bool:
+        """False only without deflections."""
+        return self.deflections > 0
+
+    def sample(self, rng: Random, shape: tuple[int, ...]) -> DeflectionDraw:
+        """Draw the pixels and what replaces them; see :class:`Operation`."""
+        height, width = image_size(shape)
+        y = integers(rng, height, self.deflections)
+        x = integers(rng, width, self.deflections)
+        sources = width * self._near(rng, y, height) + self._near(rng, x, width)
+        # Of two replacements of one pixel the later counts.
+        targets, last = np.unique((width * y + x)[::-1], return_index=True)
+        sources = sources[::-1][last]
+        for index in (targets, sources):
+            index.flags.writeable = False
+        return DeflectionDraw(shape=(height, width), targets=targets, sources=sources)
+
+    def _near(self, rng: Random, position: IndexMap, size: int) -> IndexMap:
+        """A uniform position in the window around each, inside the image."""
+        first = np.maximum(position - self.window, 0)
+        last = np.minimum(position + self.window, size - 1)
+        return first + integers(rng, last - first + 1, len(position))
+
+    def _apply(self, image: Image, params: DeflectionDraw) -> Image:
+        out = np.array(image)
+        out.reshape(-1, 3)[params.targets] = image.reshape(-1, 3)[params.sources]
+        if not self.sigma:
+            return out
+        return from_unit(denoise(to_unit(out), self.sigma), image.dtype)
+
+    def _vjp(self, grad: Gradient, params: DeflectionDraw) -> Gradient:
+        """Exact for the deflection (a scatter-add), straight-through for the denoising."""
+        out = grad.copy()
+        by_pixel = out.reshape(-1, grad.shape[2])
+        by_pixel[params.targets] = 0
+        moved = grad.reshape(-1, grad.shape[2])[params.targets]
+        np.add.at(by_pixel, params.sources, moved)
+        return out

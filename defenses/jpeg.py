@@ -1,0 +1,106 @@
+"""JPEG compression (Guo et al. 2018, arXiv 1711.00117)."""
+
+from dataclasses import dataclass
+from random import Random
+from typing import ClassVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from defenses.levels import from_levels, to_levels
+from defenses.operation import (
+    Draw,
+    Image,
+    ImageError,
+    StraightThrough,
+    image_size,
+    is_integer,
+    require,
+)
+
+MAX_SIDE_PX = 65_500
+"""The codec's limit."""
+SUBSAMPLING = {
+    411: cv2.IMWRITE_JPEG_SAMPLING_FACTOR_411,
+    420: cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
+    422: cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
+    440: cv2.IMWRITE_JPEG_SAMPLING_FACTOR_440,
+    444: cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+}
+"""The chroma subsamplings that the codec offers: 444 has none, 420 is its default."""
+
+
+@dataclass(frozen=True)
+class JpegCompression(StraightThrough[Draw]):
+    """Compress as JPEG and decode, by OpenCV's codec.
+
+    A ``float32`` image is rounded to 8 bits on the way in, and comes back as ``float32``.
+
+    Attributes:
+        quality: the codec's quality, 1…100.
+        subsampling: of the chroma: 411, 420, 422, 440 or 444.
+    """
+
+    name: ClassVar[str] = "jpeg"
+    summary: ClassVar[str] = "JPEG compression"
+    reference: ClassVar[str] = "Guo et al. 2018, arXiv:1711.00117"
+
+    quality: int = 75
+    subsampling: int = 420
+
+    def __post_init__(self) -> None:
+        require(is_quality(self.quality), self, "quality", "a whole number in 1…100")
+        known = is_integer(self.subsampling) and self.subsampling in SUBSAMPLING
+        require(known, self, "subsampling", f"one of {', '.join(map(str, SUBSAMPLING))}")
+
+    @property
+    def random(self) -> bool:
+        """Never."""
+        return False
+
+    def sample(self, rng: Random, shape: tuple[int, ...]) -> Draw:
+        """Draw nothing; see :class:`Operation`. A side above 65,500 px is an ImageError."""
+        del rng
+        return Draw(shape=codec_size(shape))
+
+    def _apply(self, image: Image, params: Draw) -> Image:
+        del params
+        bgr = cv2.cvtColor(to_levels(image), cv2.COLOR_RGB2BGR).view(np.uint8)
+        return from_levels(compress(bgr, self.quality, self.subsampling), image.dtype)
+
+
+def codec_size(shape: tuple[int, ...]) -> tuple[int, int]:
+    """The (height, width) of an image's shape, where the codec takes it.
+
+    Raises:
+        ImageError: a side is shorter than 8 px, or longer than 65,500 px.
+    """
+    height, width = image_size(shape)
+    if max(height, width) > MAX_SIDE_PX:
+        raise ImageError(f"JPEG has at most {MAX_SIDE_PX} px on a side, not {shape}.")
+    return height, width
+
+
+def is_quality(value: object) -> bool:
+    """Whether it is a JPEG quality that says what the codec does: 0 is the same as 1."""
+    return isinstance(value, int) and is_integer(value) and 1 <= value <= 100
+
+
+def compress(bgr: NDArray[np.uint8], quality: int, subsampling: int = 420) -> NDArray[np.uint8]:
+    """Compress BGR and decode to RGB.
+
+    Args:
+        bgr: ``(H, W, 3)``, in the codec's order.
+        quality: 1…100.
+        subsampling: one of :data:`SUBSAMPLING`.
+
+    Returns:
+        A new array ``(H, W, 3)`` in the order RGB.
+    """
+    settings = [
+        *(cv2.IMWRITE_JPEG_QUALITY, quality),
+        *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, SUBSAMPLING[subsampling]),
+    ]
+    _, encoded = cv2.imencode(".jpg", bgr, settings)
+    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB), np.uint8)
