@@ -113,7 +113,7 @@ def _fixed_draw(bench: Bench, results: Sequence[ImageResult]) -> Check:
     where = "on the bare model" if bench.attack.on_bare_model else "against one fixed draw"
     return Check(
         name=name,
-        passed=sum(shares) >= len(shares) - 1,
+        passed=sum(shares) >= max(1, len(shares) - 1),
         detail=f"{where} it succeeds on {sum(shares):g} of {len(shares)} photographs "
         "(wanted: all, or all but one)",
         measured={"asr": float(np.mean(shares)), "images": len(shares)},

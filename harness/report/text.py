@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterable, Sequence
 
+from rich.console import Group as Together
+from rich.console import RenderableType
 from rich.table import Table as Terminal
 from rich.text import Text
 
@@ -25,30 +27,28 @@ def markdown(runs: Sequence[Run]) -> str:
     return "\n\n".join(part for section in sections for part in section) + "\n"
 
 
-def verdict(runs: Sequence[Run]) -> Terminal:
+def verdict(runs: Sequence[Run]) -> RenderableType:
     """A row for the photographs as they are, and one for each run, as short as it can be.
 
     Raises:
         RunError: there is no run, or one has not what a report needs.
     """
-    groups = grouped(runs)
-    heading = tables.asr_heading(entry for group in groups for entry in group.entries)
-    single = len(groups) == 1
-    table = Terminal(title=Text(groups[0].title) if single else None, title_justify="left")
-    for name in ([] if single else ["On"]) + ["Attack", "Defence"]:
+    return Together(*(_verdict(group) for group in grouped(runs)))
+
+
+def _verdict(group: Group) -> Terminal:
+    table = Terminal(title=Text(group.title), title_justify="left")
+    for name in ("Attack", "Defence"):
         table.add_column(name)
-    for name in ("ACC", heading, "l2"):
+    for name in ("ACC", tables.asr_heading(group.entries), "l2"):
         table.add_column(name, justify="right")
     table.add_column("Checks")
-    for group in groups:
-        on = [] if single else [Text(group.title)]
-        defenses = {entry.defense: entry for entry in group.entries}
-        for entry in defenses.values():
-            table.add_row(*on, "clean", *_figures(entry, entry.clean), "")
-        for entry in group.entries:
-            marked = Text(_marked(entry), style=_STYLES[entry.state])
-            table.add_row(*on, Text(entry.attack), *_figures(entry, entry.final), marked)
-        table.add_section()
+    defenses = {entry.defense: entry for entry in group.entries}
+    for entry in defenses.values():
+        table.add_row("clean", *_figures(entry, entry.clean), "")
+    for entry in group.entries:
+        marked = Text(_marked(entry), style=_STYLES[entry.state])
+        table.add_row(Text(entry.attack), *_figures(entry, entry.final), marked)
     return table
 
 
