@@ -13,8 +13,8 @@ _SPECIFICATIONS = (
     "noise",
     "i-fgsm",
     "bpda(rounds=20)",
-    "bpda-eot(rounds=10,draws=8,step=0.008)",
-    "square(queries=300)",
+    "bpda-eot(rounds=10,draws=4,step=0.008)",
+    "square(queries=200)",
     "adaptive(rounds=20,draws=4)",
 )
 
