@@ -52,7 +52,7 @@ def free_port():
 
 
 def shell(script, folder, server):
-    """Run an example as a reader would, but for the port and for long work, which has tests of its own."""
+    """Run an example as a reader would, but for the port, and for long work: that is tested."""
     script = script.replace(*port_of(server)).replace("8081", str(free_port()))
     script = script.replace(".venv/lib", f"{Path(sys.prefix) / 'lib'}")
     script = script.replace("warpguard-harness quick", "echo warpguard-harness quick")
