@@ -19,7 +19,7 @@ API_KEY = "WARPGUARD_API_KEY"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     # PyTorch takes seconds to import; --help and wrong commands do not wait for it.
     from harness import commands
 
@@ -34,16 +34,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    whole = argparse.ArgumentParser(
         prog="warpguard-harness",
         description="Attack a running endpoint, and report how robust it really is.",
         epilog="'warpguard-harness COMMAND --help' shows a command's options and an example.",
     )
-    parser.add_argument(
+    whole.add_argument(
         "--version", action="version", version=f"warpguard-harness {version('warpguard')}"
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, summary: str, example: str) -> argparse.ArgumentParser:
         return commands.add_parser(
@@ -113,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--plots", type=Path, metavar="DIR", help="write plots as PNG, too")
 
     command("attacks", "List the attacks and their parameters.", "warpguard-harness attacks")
-    return parser
+    return whole
 
 
 def _add_endpoint(parser: argparse.ArgumentParser) -> None:

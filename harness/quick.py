@@ -1,5 +1,7 @@
 """The verdict in a few minutes: a handful of attacks on a handful of photographs."""
 
+from dataclasses import replace
+
 from harness.attacks import parse_attack
 from harness.attacks.attack import Attack
 from harness.options import Options
@@ -25,7 +27,7 @@ def attacks() -> list[tuple[Attack, Options]]:
     return [
         (
             attack,
-            Options(**{**vars(OPTIONS), "sanity_images": CHECKED_IMAGES})
+            replace(OPTIONS, sanity_images=CHECKED_IMAGES)
             if attack.name == "adaptive"
             else OPTIONS,
         )

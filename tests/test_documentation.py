@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from harness.attacks import parse_attack
+from harness.cli import parser as harness_parser
 from models import Manifest
 from service.metrics import Metrics
 from service.settings import Settings, environment_variable, flag
@@ -91,6 +94,18 @@ def test_programs_run(program, workplace, server):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_harness_s_commands_are_right():
+    """Those too that the test of the commands does not run, for the time they take."""
+    scripts = [block.values[0] for block in blocks("sh") + blocks("text")]
+    lines = "\n".join(scripts).replace("\\\n", " ").splitlines()
+    commands = [shlex.split(line)[1:] for line in lines if line.startswith("warpguard-harness ")]
+    assert {command[0] for command in commands} == {"attacks", "quick", "report", "run"}
+    for command in commands:
+        options = harness_parser().parse_args(command)
+        if options.command == "run":
+            parse_attack(options.attack)
 
 
 def test_the_manifest_of_the_documentation_is_one():
