@@ -208,7 +208,9 @@ class HttpTarget:
             try:
                 reply = self._client.request(method, path, **options)
             except httpx2.HTTPError as error:
-                raise EndpointError(f"{self.url} cannot be reached: {error}.") from None
+                raise EndpointError(
+                    f"{self.url} cannot be reached: {str(error).rstrip('.')}."
+                ) from None
             if reply.status_code not in _BUSY or time.monotonic() > give_up:
                 break
             time.sleep(_wait_s(reply.headers.get("Retry-After")))

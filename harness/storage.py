@@ -133,8 +133,22 @@ class Storage:
 def _require_same(kept: dict[str, Any], plan: dict[str, Any], folder: Path) -> None:
     different = [key for key in plan if kept.get(key) != plan[key]]
     if different:
-        key = different[0]
         raise RunError(
-            f"{folder} holds another run: its {key} is {kept.get(key)!r}, not {plan[key]!r}. "
+            f"{folder} holds another run, which differs in its {_differences(kept, plan)}. "
             "Take another folder, or remove this one."
         )
+
+
+def _differences(kept: dict[str, Any], plan: dict[str, Any]) -> str:
+    """The keys whose values differ, those of what lies within them in brackets."""
+    words = []
+    for key, value in plan.items():
+        before = kept.get(key)
+        if before == value:
+            continue
+        if key != "images" and isinstance(value, dict) and isinstance(before, dict):
+            key += f" ({_differences(before, value)})"
+        elif not isinstance(value, dict):
+            key += f" ({before}, not {value})"
+        words.append(key)
+    return ", ".join(words)

@@ -93,7 +93,7 @@ def _check_of(entry: Entry, name: str) -> Check | None:
 def _word(check: Check | None) -> str:
     if check is None:
         return "not done"
-    return {None: "does not apply", True: "passed", False: "failed"}[check.passed]
+    return {None: "not done", True: "passed", False: "failed"}[check.passed]
 
 
 def _facts(entry: Entry) -> list[tuple[str, str]]:

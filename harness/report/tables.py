@@ -217,4 +217,4 @@ def _checks_of(entries: Sequence[Entry]) -> str:
         for state, word in words.items()
         if any(entry.state == state for entry in entries)
     ]
-    return f"{', '.join(counts)} of {len(entries)}" if counts else "all passed"
+    return f"{', '.join(counts)} of {len(entries)}" if counts else "none failed"

@@ -101,7 +101,7 @@ def _checks(group: Group) -> Iterable[str]:
 def _outcome(check: Check) -> str:
     name = escape(plain(check.name))
     if check.passed is None:
-        return f"– {name} does not apply"
+        return f"– {name} not done"
     return (
         f"{MARKS['passed']} {name} passed"
         if check.passed

@@ -161,7 +161,9 @@ class TestResumption:
 
     def test_does_not_mix_runs(self, tmp_path):
         execute(setup(tmp_path, RandomNoise()))
-        with pytest.raises(RunError, match="holds another run: its attack is"):
+        with pytest.raises(
+            RunError, match=r"holds another run.*attack \(.*epsilon \(0.05, not 0.02\)"
+        ):
             execute(setup(tmp_path, RandomNoise(epsilon=0.02)))
 
     def test_keeps_the_images(self, tmp_path):

@@ -38,7 +38,7 @@ def test_markdown(make_run):
     assert lines[-6:] == [
         "- fd+rdg · bpda:",
         "  - ✓ fixed-draw passed: it succeeds on 4 of 4 photographs",
-        "  - – gradients does not apply: It takes no gradients.",
+        "  - – gradients not done: It takes no gradients.",
         "- fd\\*2 · noise:",
         "  - **✗ fixed-draw failed**: it succeeds on 1 of 4 photographs",
         "  - ✓ noise passed: noise does nothing",
