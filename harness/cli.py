@@ -83,7 +83,8 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--score-rounds",
         type=_rounds,
-        help="such as 1,5,20; default: some of each magnitude. The last is always scored.",
+        help="such as 1,5,20, none beyond the attack's last, which is always scored; "
+        "default: some of each magnitude",
     )
     run.add_argument(
         "--images-at-once", type=_positive, default=8, help="attacked together, default 8"
@@ -98,7 +99,9 @@ def parser() -> argparse.ArgumentParser:
         "--unquantized", action="store_true", help="post FP32 tensors, not rounded to 8 bits"
     )
     run.add_argument(
-        "--source-model", metavar="MODEL", help="take gradients of another model: transfer"
+        "--source-model",
+        metavar="MODEL",
+        help="take gradients of another model: transfer; not of attacks that take none",
     )
 
     report = command(
@@ -106,7 +109,13 @@ def parser() -> argparse.ArgumentParser:
         "Make a page of runs, and tables and plots.",
         "warpguard-harness report runs/* -o report.html --markdown report.md --plots plots",
     )
-    report.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders, or their files")
+    report.add_argument(
+        "runs",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        help="folders, folders of such, or run.json files",
+    )
     report.add_argument(
         "-o", "--out", type=Path, default=Path("report.html"), help="default: %(default)s"
     )

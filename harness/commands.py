@@ -1,9 +1,9 @@
 """What the commands do. Each returns an exit code."""
 
 import argparse
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -11,12 +11,12 @@ from rich.table import Table
 
 from harness import quick as quickly
 from harness import report as reporting
-from harness.attacks import ATTACKS, parse_attack
+from harness.attacks import ATTACKS, described, parse_attack
 from harness.endpoint import HttpTarget
 from harness.files import write_atomically
 from harness.laboratory import Laboratory
-from harness.options import Options
-from harness.results import Run
+from harness.options import Options, require_use
+from harness.results import Run, run_folders
 from harness.run import Advanced, execute
 
 _out = Console()
@@ -35,7 +35,7 @@ def quick(options: argparse.Namespace) -> int:
     _out.print(reporting.verdict(runs))
     page = options.out / "report.html"
     write_atomically(page, reporting.html([(run, options.out / run.name) for run in runs]).encode())
-    _out.print(f"The report: {page}", highlight=False)
+    _say(f"The report: {page}")
     return 0
 
 
@@ -50,16 +50,21 @@ def run(options: argparse.Namespace) -> int:
         quantized=not options.unquantized,
         sanity_images=options.sanity_images,
     )
+    require_use(attack, how, options.source_model)
     with _target(options) as target, _progress() as bar:
         laboratory = _laboratory(options, target)
         done = execute(laboratory.setup(attack, options.out, how), bar(attack.name))
     _out.print(reporting.verdict([done]))
+    command = shlex.join(["warpguard-harness", "report", str(options.out)])
+    _say(f"The run: {options.out}. A page of it: {command}")
     return 0
 
 
 def report(options: argparse.Namespace) -> int:
     """A page, tables and plots of runs that were done."""
-    runs = [(Run.read(path), path if path.is_dir() else path.parent) for path in options.runs]
+    # A run counts once, though its folder and the folder that it is in are both named.
+    paths = dict.fromkeys(found for path in options.runs for found in run_folders(path))
+    runs = [(Run.read(path), path if path.is_dir() else path.parent) for path in paths]
     only_runs = [each for each, _ in runs]
     write_atomically(options.out, reporting.html(runs).encode())
     if options.markdown:
@@ -68,23 +73,26 @@ def report(options: argparse.Namespace) -> int:
         for name, png in reporting.plots(only_runs).items():
             write_atomically(options.plots / name, png)
     _out.print(reporting.verdict(only_runs))
-    _out.print(f"The report: {options.out}", highlight=False)
+    _say(f"The report: {options.out}")
     return 0
 
 
 def attacks(options: argparse.Namespace) -> int:
     """What there is."""
     del options
-    table = Table("attack", "what it does", "parameters and their defaults", show_lines=True)
+    table = Table("attack", show_lines=True)
+    # Whole lines, also at 80 columns: a value that is cut in two cannot be copied.
+    table.add_column("parameters, their defaults first", no_wrap=True)
     for name, kind in ATTACKS.items():
-        parameters = [f"{f.name}={_written(f.default)}" for f in fields(kind)]
-        table.add_row(name, f"{kind.summary}\n[dim]{kind.reference}[/]", ", ".join(parameters))
+        what = f"[bold]{name}[/]\n{kind.summary}\n[dim]{kind.reference}[/]"
+        table.add_row(what, "\n".join(described(kind)))
     _out.print(table)
     return 0
 
 
-def _written(value: object) -> str:
-    return "/".join(map(str, value)) if isinstance(value, tuple) else str(value)
+def _say(line: str) -> None:
+    """A line as it is: a path in it is not wrapped, so that it can be copied."""
+    _out.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _target(options: argparse.Namespace) -> HttpTarget:

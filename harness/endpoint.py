@@ -227,8 +227,9 @@ class HttpTarget:
         try:
             model = self._request("GET", "/v1/models").json()["models"][0]
             told = self._request("GET", "/v1/defenses").json()
-            chosen = told["default"] if defense is None else str(Pipeline.parse(defense))
             operations = {each["name"]: each["operations"] for each in told["defenses"]}
+            allowed = ", ".join(operations)
+            chosen = told["default"] if defense is None else str(Pipeline.parse(defense))
             description = Description(
                 model=model["name"],
                 model_sha256=model["sha256"],
@@ -238,13 +239,13 @@ class HttpTarget:
             )
         except (KeyError, IndexError, TypeError, ValueError) as error:
             if isinstance(error, DefenseError):
-                raise EndpointError(str(error)) from None
+                raise EndpointError(f"{error} {self.url} allows {allowed}.") from None
             raise EndpointError(
                 f"{self.url} does not describe itself as a warpguard service that runs a model."
             ) from None
         if chosen not in operations:
             raise EndpointError(
-                f"{self.url} does not allow the defence {chosen!r}, only {', '.join(operations)}. "
+                f"{self.url} does not allow the defence {chosen!r}, only {allowed}. "
                 f"Start it with --allow-defense {chosen!r}."
             )
         own = [

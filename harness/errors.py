@@ -7,6 +7,7 @@
     ├── SurrogateError   the graph cannot be differentiated, or is not what the endpoint serves
     ├── DatasetError     the photographs or their table cannot be used
     ├── AttackError      no such attack, or a parameter that it cannot have
+    ├── OptionsError     an option that the attack has no use for
     └── RunError         a run's folder or file cannot be used
 """
 
@@ -29,6 +30,10 @@ class DatasetError(HarnessError):
 
 class AttackError(HarnessError):
     """No such attack, or a parameter that it cannot have."""
+
+
+class OptionsError(HarnessError):
+    """An option that the attack has no use for."""
 
 
 class RunError(HarnessError):

@@ -16,7 +16,17 @@ from harness.options import Options
 from harness.results import DatasetRecord, EndpointRecord
 from harness.run import Setup
 from harness.surrogate import Surrogate
-from models import Manifest, ModelError, Store, ensure
+from models import (
+    CATALOG,
+    Manifest,
+    ModelError,
+    NotInStoreError,
+    Store,
+    StoreError,
+    UnknownModelError,
+    ensure,
+)
+from models.catalog import PackagedFile
 
 _COMPARED = 4
 """On how many photographs the surrogate is compared with ONNX Runtime."""
@@ -68,11 +78,10 @@ class Laboratory:
                 f"this machine's store has {manifest.sha256}. Install the model that is served."
             )
         classes = len(manifest.label_names)
+        other = None if source_model is None else _model(source_model)
         dataset = Dataset.demo(classes) if data is None else Dataset.read(data, classes)
         surrogate = Surrogate(manifest, graph, described.pipeline, device)
-        source = surrogate
-        if source_model is not None:
-            source = Surrogate(*_model(source_model), described.pipeline, device)
+        source = surrogate if other is None else Surrogate(*other, described.pipeline, device)
         laboratory = cls(target, surrogate, source, dataset, limit)
         sample = [case.image for case in laboratory.cases(targeted=False)[:_COMPARED]]
         surrogate.check(sample)
@@ -121,7 +130,22 @@ class Laboratory:
 
 
 def _model(name: str) -> tuple[Manifest, bytes]:
+    store = Store()
     try:
-        return ensure(Store(), name)
+        return ensure(store, name)
+    except (UnknownModelError, NotInStoreError) as error:
+        others = ", ".join(sorted(_at_hand(store) - {name}))
+        raise SurrogateError(
+            f"The attacker's copy of {name}: {error} At hand are: {others}."
+        ) from None
     except ModelError as error:
         raise SurrogateError(f"The attacker's copy of {name}: {error}") from None
+
+
+def _at_hand(store: Store) -> set[str]:
+    """The models that need no download: those in the store, and those that are embedded."""
+    embedded = {name for name, each in CATALOG.items() if isinstance(each.weights, PackagedFile)}
+    try:
+        return embedded | {*store.names()}
+    except StoreError:
+        return embedded

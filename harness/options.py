@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 from harness.attacks.attack import Attack
+from harness.attacks.registry import ATTACKS
+from harness.errors import OptionsError
 
 _CURVE = (1, 2, 3, 5, 7, 10, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 300, 500, 700, 1000)
 
@@ -31,3 +33,30 @@ class Options:
         """The rounds that are scored, the last one among them."""
         some = _CURVE if self.score_rounds is None else self.score_rounds
         return (*sorted(each for each in {*some} if 0 < each < attack.rounds), attack.rounds)
+
+
+def require_use(attack: Attack, options: Options, source_model: str | None = None) -> None:
+    """See that the attack has a use for all that it is given; what it ignores would mislead.
+
+    Args:
+        attack: what is run.
+        options: how.
+        source_model: another model, whose gradients it is to take.
+
+    Raises:
+        OptionsError: a round is to be scored that the attack never comes to, or it is to take
+            another model's gradients and takes none.
+    """
+    beyond = [each for each in options.score_rounds or () if not 1 <= each <= attack.rounds]
+    if beyond:
+        allowed = "1" if attack.rounds == 1 else f"1 to {attack.rounds}"
+        raise OptionsError(
+            f"{attack.name}: --score-rounds are {allowed}, the attack's own rounds; "
+            f"not {', '.join(map(str, beyond))}."
+        )
+    if source_model is not None and not attack.needs_gradients:
+        takers = [name for name, kind in ATTACKS.items() if kind.needs_gradients]
+        raise OptionsError(
+            f"{attack.name} takes no gradients, so it has no use for --source-model "
+            f"{source_model}; {', '.join(takers)} do."
+        )

@@ -27,6 +27,23 @@ def image_name(file: str) -> str:
     return file.replace("/", "__") + ".png"
 
 
+def run_folders(path: Path) -> list[Path]:
+    """What is meant by a path: one run, by its folder or its file, or each of a folder of runs.
+
+    Raises:
+        RunError: it is a folder, and neither it nor a folder in it is a finished run's.
+    """
+    if not path.is_dir() or (path / RUN_FILE).exists():
+        return [path]
+    runs = sorted(file.parent for file in path.glob(f"*/{RUN_FILE}"))
+    if not runs:
+        raise RunError(
+            f"{path} is no finished run, and no folder of such: there is no {RUN_FILE} in it, nor "
+            "in a folder in it. A run that was interrupted is finished by the same command."
+        )
+    return runs
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 

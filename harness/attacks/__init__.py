@@ -20,7 +20,7 @@
 """
 
 from harness.attacks.attack import Attack, Case, Oracle, Pixels, Posted, State, Victim, run
-from harness.attacks.registry import ATTACKS, parse_attack, specification
+from harness.attacks.registry import ATTACKS, described, parse_attack, specification
 
 __all__ = [
     "ATTACKS",
@@ -31,6 +31,7 @@ __all__ = [
     "Posted",
     "State",
     "Victim",
+    "described",
     "parse_attack",
     "run",
     "specification",

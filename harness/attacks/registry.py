@@ -35,6 +35,7 @@ ATTACKS: dict[str, type[Attack]] = {
 }
 """Every attack by the name that a specification calls it. A new one is one line here."""
 
+_LEVELS = 255
 _TERM = re.compile(r"(?P<name>[a-z0-9-]+)(?:\((?P<arguments>[^()]*)\))?")
 _SYNTAX = "Write a name, and parameters where they differ: adaptive or adaptive(rounds=50,draws=10)"
 
@@ -85,6 +86,20 @@ def specification(attack: Attack) -> str:
     return f"{attack.name}({','.join(differing)})" if differing else attack.name
 
 
+def described(kind: type[Attack]) -> list[str]:
+    """Each parameter as a specification has it, for people: the default, then what else it can be.
+
+    ``norm=l2 | linf`` where the values can be counted, ``epsilon=8/255`` where they cannot.
+    """
+    default = kind()
+    shown = []
+    for key, type_ in _parameters(kind).items():
+        value = getattr(default, key)
+        others = [each for each in _choices(type_) if each != value and _allowed(kind, key, each)]
+        shown.append(f"{key}={' | '.join(map(_shown, (value, *others)))}")
+    return shown
+
+
 class _WrongValueError(ValueError):
     """Says what is allowed."""
 
@@ -92,6 +107,21 @@ class _WrongValueError(ValueError):
 def _parameters(kind: type[Attack]) -> dict[str, Any]:
     types = get_type_hints(kind)
     return {field.name: types[field.name] for field in fields(kind)}
+
+
+def _choices(type_: Any) -> tuple[Any, ...]:
+    if type_ is bool:
+        return (True, False)
+    return get_args(type_) if get_origin(type_) is Literal else ()
+
+
+def _allowed(kind: type[Attack], key: str, value: Any) -> bool:
+    """Whether the attack takes it: a type may have values that one attack refuses."""
+    try:
+        kind(**{key: value})
+    except AttackError:
+        return False
+    return True
 
 
 def _read(kind: Any, text: str) -> Any:
@@ -145,3 +175,14 @@ def _written(value: Any) -> str:
     if isinstance(value, tuple):
         return "/".join(map(_written, value))
     return str(value)
+
+
+def _shown(value: Any) -> str:
+    """As :func:`_written`, but short: steps of 8-bit images are fractions, as they are typed."""
+    if isinstance(value, tuple):
+        return "/".join(map(_shown, value))
+    if not isinstance(value, float):
+        return _written(value)
+    short = f"{value:g}"
+    steps = round(value * _LEVELS)
+    return short if float(short) == value or steps / _LEVELS != value else f"{steps}/{_LEVELS}"

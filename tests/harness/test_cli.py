@@ -1,12 +1,14 @@
 """The command as a user types it."""
 
 import json
+import os
+import shlex
 import subprocess
 import sys
 
 import pytest
 
-from harness.attacks import ATTACKS
+from harness.attacks import ATTACKS, described
 from harness.cli import main
 from harness.results import Run
 from harness.statistics import rates
@@ -76,12 +78,27 @@ def test_a_report_is_made_of_runs(runs, tmp_path):
     assert len(list(tmp_path.glob("*.png"))) == 2
 
 
-def test_a_run_of_its_own_writes_its_folder(server, tmp_path):
+def test_a_report_is_made_of_a_folder_of_runs(runs, tmp_path, capsys):
+    folder, _ = runs
+    of_each = ["report", str(folder), str(folder / "bpda"), "-o", str(tmp_path / "r.html")]
+    assert main(of_each) == 0
+    told = capsys.readouterr().out
+    assert all(name in told for name in ("noise", "i-fgsm", "square", "adaptive"))
+    assert told.count("bpda ") == 1  # though it is named twice
+
+
+def test_a_run_of_its_own_writes_its_folder_and_says_where(server, tmp_path):
+    folder = tmp_path / ("a folder with [a] long name " * 4).strip()
     done = harness(
-        "run", "noise(epsilon=0.02)", "--endpoint", server, "--limit", 1, "--out", tmp_path / "n"
+        "run", "noise(epsilon=0.02)", "--endpoint", server, "--limit", 1, "--out", folder
     )
     assert done.returncode == 0, done.stderr
-    assert Run.read(tmp_path / "n").attack.epsilon == 0.02
+    assert Run.read(folder).attack.epsilon == 0.02
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith(f"The run: {folder}. ")
+    command = shlex.split(last.partition("A page of it: ")[2])
+    assert command[0] == "warpguard-harness"
+    assert main([*command[1:], "-o", str(tmp_path / "report.html")]) == 0
 
 
 def test_attacks_are_listed_with_their_parameters(capsys):
@@ -89,6 +106,19 @@ def test_attacks_are_listed_with_their_parameters(capsys):
     listed = capsys.readouterr().out
     assert all(name in listed for name in ATTACKS)
     assert "draws=10" in listed
+
+
+def test_a_value_of_the_list_is_whole_at_80_columns():
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", "attacks"],
+        env=os.environ | {"COLUMNS": "80"},
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    for line in (line for kind in ATTACKS.values() for line in described(kind)):
+        assert line in done.stdout
 
 
 def test_help_does_not_wait_for_pytorch():
@@ -105,12 +135,21 @@ def test_help_does_not_wait_for_pytorch():
     assert "quick" in done.stdout
 
 
+AT = ["--endpoint", "http://127.0.0.1:9", "--out", "x"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["quick", "--endpoint", "http://127.0.0.1:9"], "cannot be reached"),
         (["report", "no/such/run"], "no/such/run cannot be read"),
-        (["run", "magic", "--endpoint", "http://127.0.0.1:9", "--out", "x"], "magic"),
+        (["report", "."], ". is no finished run, and no folder of such"),
+        (["run", "magic", *AT], "magic"),
+        (
+            ["run", "adaptive", "--score-rounds", "1,50,51,99", *AT],
+            "adaptive: --score-rounds are 1 to 50, the attack's own rounds; not 51, 99.",
+        ),
+        (["run", "square", "--source-model", "m", *AT], "square takes no gradients"),
     ],
 )
 def test_what_fails_is_told_in_a_line(arguments, message, capsys, tmp_path, monkeypatch):

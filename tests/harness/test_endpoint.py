@@ -182,7 +182,9 @@ class TestDescription:
             target(defenses=other)
 
     def test_names_an_unknown_defence(self):
-        with pytest.raises(EndpointError, match="no defence 'magic'"):
+        with pytest.raises(
+            EndpointError, match=r"no defence 'magic'.* http://endpoint allows fd, none\.$"
+        ):
             target(defense="magic")
 
     def test_keeps_a_password_to_itself(self):

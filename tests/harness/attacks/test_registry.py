@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.attacks import ATTACKS, parse_attack, specification
+from harness.attacks import ATTACKS, described, parse_attack, specification
 from harness.errors import AttackError
 
 VALUES = {
@@ -106,6 +106,33 @@ def test_a_mistake_is_answered_by_what_is_allowed(text, answer):
     with pytest.raises(AttackError) as error:
         parse_attack(text)
     assert answer in str(error.value)
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_what_is_described_can_be_typed(name):
+    for line in described(ATTACKS[name]):
+        key, _, values = line.partition("=")
+        default, *others = values.split(" | ")
+        assert parse_attack(f"{name}({key}={default})") == ATTACKS[name]()
+        for other in others:
+            assert specification(parse_attack(f"{name}({key}={other})")) == f"{name}({key}={other})"
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("adaptive", "norm=l2 | linf"),
+        ("adaptive", "knowledge=exact | bare | identity | random"),
+        ("adaptive", "random_start=false | true"),
+        ("adaptive", "momenta=0"),
+        ("square", "epsilon=8/255"),
+        ("i-fgsm", "step=1/255"),
+        ("i-fgsm", "epsilon=0.03"),
+        ("deepfool", "targeted=false"),  # it refuses the other
+    ],
+)
+def test_a_description_says_what_is_allowed(name, line):
+    assert line in described(ATTACKS[name])
 
 
 def test_slow_libraries_are_imported_when_they_are_used():
