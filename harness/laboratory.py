@@ -1,7 +1,7 @@
 """Everything that an attack on one endpoint needs, checked before it begins."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,7 @@ class Laboratory:
     source: Surrogate
     dataset: Dataset
     limit: int | None
+    _chosen: dict[bool, list[Case]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def open(
@@ -96,10 +97,30 @@ class Laboratory:
         def right(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.intp]:
             return bare.classes(images)
 
-        return self.dataset.cases(self.surrogate.manifest, right, self.limit, targeted=targeted)
+        if targeted not in self._chosen:
+            self._chosen[targeted] = self.dataset.cases(
+                self.surrogate.manifest, right, self.limit, targeted=targeted
+            )
+        return self._chosen[targeted]
 
-    def setup(self, attack: Attack, folder: Path, options: Options) -> Setup:
-        """One attack, ready to be executed in a folder."""
+    def behind(self, target: HttpTarget) -> "Laboratory":
+        """The same photographs and the same model, behind what another endpoint defends with."""
+        defense = target.description.pipeline
+        return replace(
+            self,
+            target=target,
+            surrogate=self.surrogate.with_defense(defense),
+            source=self.source.with_defense(defense),
+        )
+
+    def on(self, dataset: Dataset, limit: int | None) -> "Laboratory":
+        """The same endpoint and model, with other photographs."""
+        return replace(self, dataset=dataset, limit=limit, _chosen={})
+
+    def setup(
+        self, attack: Attack, folder: Path, options: Options, found: Path | None = None
+    ) -> Setup:
+        """One attack, ready to be executed in a folder; see :class:`Setup` for ``found``."""
         cases = self.cases(targeted=attack.targeted)
         described = self.target.description
         served, manifest = self.surrogate.manifest, self.source.manifest
@@ -126,6 +147,7 @@ class Laboratory:
             if attack.needs_gradients
             else None,
             options=options,
+            found=found,
         )
 
 

@@ -22,14 +22,19 @@ from harness.results import (
     Score,
 )
 from harness.sanity import Bench, checks_of
-from harness.storage import Progress, Storage
+from harness.storage import Progress, Storage, finished
 
 _PACKAGES = ("warpguard", "torch", "adversarial-robustness-toolbox", "numpy", "onnxruntime-gpu")
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What is attacked, with what, and where the run is kept."""
+    """What is attacked, with what, and where the run is kept.
+
+    Attributes:
+        found: the folder of a run of the same attack, whose iterates are taken instead of searched
+            for again. An attack on the bare model finds the same ones whatever it is posted to.
+    """
 
     attack: Attack
     cases: Sequence[Case]
@@ -39,6 +44,7 @@ class Setup:
     folder: Path
     surrogate: dict[str, str] | None = None
     options: Options = field(default_factory=Options)
+    found: Path | None = None
 
 
 Advanced = Callable[[str, int, int], None]
@@ -70,7 +76,7 @@ def execute(setup: Setup, advanced: Advanced = lambda *_: None) -> Run:
         name=setup.folder.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=sum(result.seconds for result in results),
-        versions=_versions(),
+        versions=versions(),
         attack=_attack_record(setup.attack),
         endpoint=setup.endpoint,
         surrogate=setup.surrogate,
@@ -106,9 +112,7 @@ def _attack(
         if not active:
             break
         started = time.monotonic()
-        states = attack.advance(
-            [case for case, _ in active], [one.state for _, one in active], setup.oracle
-        )
+        states = _advanced(setup, *zip(*((case, one.state) for case, one in active), strict=True))
         share = (time.monotonic() - started) / len(active)
         for (case, one), state in zip(active, states, strict=True):
             one.state, one.seconds = state, one.seconds + share
@@ -117,6 +121,12 @@ def _attack(
             storage.save(case, one)
         yield sum(attack.rounds if o.is_over(attack.rounds) else o.state.round for o in progress)
     yield len(cases) * attack.rounds
+
+
+def _advanced(setup: Setup, cases: Sequence[Case], states: Sequence[State]) -> list[State]:
+    if setup.found is None or not setup.attack.on_bare_model:
+        return setup.attack.advance(cases, states, setup.oracle)
+    return [finished(setup.found, _plan(setup), case).state for case in cases]
 
 
 def _score(setup: Setup, due: Sequence[tuple[Case, Progress]], storage: Storage) -> None:
@@ -198,7 +208,8 @@ def _attack_record(attack: Attack) -> AttackRecord:
     )
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that matter, where they are installed."""
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:

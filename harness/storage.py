@@ -78,20 +78,7 @@ class Storage:
 
     def load(self, case: Case) -> Progress | None:
         """What was kept of an image; None if nothing was."""
-        file = self._state_file(case)
-        if not file.exists():
-            return None
-        with np.load(file, allow_pickle=False) as arrays:
-            kept = json.loads(str(arrays["kept"]))
-            memory = {k[7:]: arrays[k] for k in arrays.files if k.startswith("memory_")}
-            state = State(arrays["adversarial"], memory=memory, **kept["counters"])
-        return Progress(
-            state,
-            [Score.model_validate(each) for each in kept["scores"]],
-            kept["seconds"],
-            kept["outside_budget"],
-            kept["hit_round"],
-        )
+        return _read(_state_file(self.folder, case))
 
     def save(self, case: Case, progress: Progress) -> None:
         """Keep how far an image has come."""
@@ -107,7 +94,7 @@ class Storage:
         buffer = io.BytesIO()
         arrays = {"adversarial": state.adversarial, "kept": np.array(json.dumps(kept)), **memory}
         np.savez(buffer, allow_pickle=False, **arrays)
-        write_atomically(self._state_file(case), buffer.getvalue())
+        write_atomically(_state_file(self.folder, case), buffer.getvalue())
 
     def save_images(self, case: Case, posted: Posted) -> None:
         """Keep the photograph and what was posted last, as 8-bit PNG."""
@@ -126,8 +113,46 @@ class Storage:
         write_atomically(file, json.dumps(measured).encode())
         return measured
 
-    def _state_file(self, case: Case) -> Path:
-        return self.folder / "states" / (image_name(case.file) + ".npz")
+
+def finished(folder: Path, plan: dict[str, Any], case: Case) -> Progress:
+    """What another run came to with an image, the same attack on the same one.
+
+    Args:
+        folder: of that run.
+        plan: of the run that takes it over; where it is posted, and how it is scored, may differ.
+        case: the image.
+
+    Raises:
+        RunError: that run is of another attack, model, seed or image, or did not come to it.
+    """
+    other = json.loads((folder / "plan.json").read_text("utf-8"))
+    own = json.loads(json.dumps(plan))
+    same = all(other.get(key) == own[key] for key in ("attack", "surrogate", "seed"))
+    same = same and other["images"].get(case.file) == own["images"][case.file]
+    progress = _read(_state_file(folder, case)) if same else None
+    if progress is None or not progress.is_over(own["attack"]["parameters"]["rounds"]):
+        raise RunError(f"{folder} has not what this attack finds on {case.file}.")
+    return progress
+
+
+def _state_file(folder: Path, case: Case) -> Path:
+    return folder / "states" / (image_name(case.file) + ".npz")
+
+
+def _read(file: Path) -> Progress | None:
+    if not file.exists():
+        return None
+    with np.load(file, allow_pickle=False) as arrays:
+        kept = json.loads(str(arrays["kept"]))
+        memory = {k[7:]: arrays[k] for k in arrays.files if k.startswith("memory_")}
+        state = State(arrays["adversarial"], memory=memory, **kept["counters"])
+    return Progress(
+        state,
+        [Score.model_validate(each) for each in kept["scores"]],
+        kept["seconds"],
+        kept["outside_budget"],
+        kept["hit_round"],
+    )
 
 
 def _require_same(kept: dict[str, Any], plan: dict[str, Any], folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Runs, their checks, and what is kept of them: on a model small enough to be attacked at once."""
 
+import copy
 import json
 from dataclasses import dataclass, replace
 
@@ -11,6 +12,7 @@ from onnx import TensorProto, helper
 from defenses import Pipeline
 from harness.attacks.attack import Case, Oracle
 from harness.attacks.gradient import Adaptive
+from harness.attacks.library import IFgsm
 from harness.attacks.noise import RandomNoise
 from harness.errors import RunError
 from harness.options import Options
@@ -91,6 +93,18 @@ def setup(
 ADAPTIVE = Adaptive(rounds=10, draws=3, step=0.008)
 
 
+def _no_gradients(of):
+    """An oracle whose surrogate must not be asked."""
+
+    class Forbidden(type(of.oracle.surrogate)):
+        module = property(lambda _: pytest.fail("it searched again"))
+
+    surrogate = copy.copy(of.oracle.surrogate)
+    surrogate.__dict__.pop("module")
+    surrogate.__class__ = Forbidden
+    return replace(of.oracle, surrogate=surrogate)
+
+
 def by_name(run):
     return {check.name: check for check in run.checks}
 
@@ -126,6 +140,36 @@ class TestARun:
     def test_is_the_same_again_but_for_the_draws_of_the_endpoint(self, run, tmp_path):
         again = execute(setup(tmp_path / "again", ADAPTIVE))
         assert [i.scores[-1].l2 for i in again.images] == [i.scores[-1].l2 for i in run.images]
+
+
+class TestTakingOver:
+    """An attack on the bare model finds the same whatever it is posted to."""
+
+    ATTACK = IFgsm(iterations=3, epsilon=0.1)
+
+    def test_posts_what_another_run_has_found_without_searching_again(self, tmp_path):
+        first = execute(setup(tmp_path / "first", self.ATTACK))
+        other = setup(tmp_path / "second", self.ATTACK, defense="rdg", sanity_images=0)
+        second = execute(replace(other, found=tmp_path / "first", oracle=_no_gradients(other)))
+        assert [i.scores[-1].linf for i in second.images] == [
+            i.scores[-1].linf for i in first.images
+        ]
+        assert second.images[0].gradients == first.images[0].gradients > 0
+        assert second.endpoint.defense == "rdg"
+
+    def test_refuses_what_another_attack_has_found(self, tmp_path):
+        execute(setup(tmp_path / "first", self.ATTACK))
+        longer = setup(tmp_path / "second", replace(self.ATTACK, iterations=4))
+        with pytest.raises(RunError, match="has not what this attack finds"):
+            execute(replace(longer, found=tmp_path / "first"))
+
+    def test_an_attack_on_the_defence_searches_for_itself(self, tmp_path):
+        execute(setup(tmp_path / "first", ADAPTIVE))
+        other = setup(tmp_path / "second", ADAPTIVE, defense="rdg(corner=top-left)")
+        second = execute(replace(other, found=tmp_path / "first"))
+        assert second.images[0].gradients == 30
+        first = Run.read(tmp_path / "first")
+        assert second.images[0].scores[-1].l2 != first.images[0].scores[-1].l2
 
 
 class _StopError(Exception):
