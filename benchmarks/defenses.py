@@ -1,20 +1,26 @@
 """The defences at 299x299 on one core, beside a loop over single blocks."""
 
+import tempfile
 from collections.abc import Callable
-from random import SystemRandom
+from pathlib import Path
+from random import Random, SystemRandom
 
 import cv2
 import numpy as np
+import onnx
 from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 from scipy.fft import dctn, idctn
 
 from benchmarks.timing import Result, medians_ms, on_one_core
-from defenses import Pipeline
+from defenses import Pipeline, patch_bank
 
 SIDE_PX = 299
 SPECIFICATIONS = ("fd", "rdg", "rand", "fd+rdg", "fd+rand", "fd*3+rdg")
-COMPARED = ("bitdepth", "jpeg", "shield", "crop", "deflect", "tvm")
+COMPARED = ("bitdepth", "jpeg", "shield", "crop", "deflect", "tvm", "menet")
 """Other people's defences, beside which the paper sets its own."""
+FROM_FILES = {"quilt": "quilt(bank={}/bank.npz)", "onnx": "onnx(file={}/blur.onnx)"}
+"""Those that need a file: a bank of 20,000 patches, and a 3x3 blur, the least there is to do."""
 
 
 def photograph() -> NDArray[np.uint8]:
@@ -38,6 +44,21 @@ def block_by_block(image: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.clip(padded[2:301, 2:301], 0, 255)
 
 
+def write_files(folder: Path, image: NDArray[np.uint8]) -> None:
+    """What :data:`FROM_FILES` names."""
+    (patches,) = patch_bank.gather([image], 20_000, 5, Random(0))
+    with (folder / "bank.npz").open("wb") as file:
+        patch_bank.write(file, patches)
+    kernel = np.full((3, 1, 3, 3), 1 / 9, np.float32)
+    x, y = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, "h", "w"]) for name in "xy"
+    )
+    node = helper.make_node("Conv", ["x", "kernel"], ["y"], group=3, pads=[1] * 4)
+    graph = helper.make_graph([node], "blur", [x], [y], [numpy_helper.from_array(kernel, "kernel")])
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), folder / "blur.onnx")
+
+
 def measure() -> list[Result]:
     """Time every defence in both dtypes, and the loop."""
     on_one_core()
@@ -46,10 +67,14 @@ def measure() -> list[Result]:
     as_float = image / np.float32(255)
 
     candidates: dict[str, Callable[[], object]] = {"loop": lambda: block_by_block(image)}
-    for specification in SPECIFICATIONS + COMPARED:
-        pipeline = Pipeline.parse(specification)
-        candidates[specification] = lambda p=pipeline: p(image, rng)  # type: ignore[misc]
-        candidates[f"{specification} float32"] = lambda p=pipeline: p(as_float, rng)  # type: ignore[misc]
+    pipelines = {each: Pipeline.parse(each) for each in SPECIFICATIONS + COMPARED}
+    with tempfile.TemporaryDirectory() as folder:
+        write_files(Path(folder), image)
+        for name, specification in FROM_FILES.items():
+            pipelines[name] = Pipeline.parse(specification.format(folder))
+    for name, pipeline in pipelines.items():
+        candidates[name] = lambda p=pipeline: p(image, rng)  # type: ignore[misc]
+        candidates[f"{name} float32"] = lambda p=pipeline: p(as_float, rng)  # type: ignore[misc]
     loop_ms = medians_ms({"loop": candidates.pop("loop")}, rounds=5)["loop"]
     ms = medians_ms(candidates, rounds=200, warm_up=20)
 

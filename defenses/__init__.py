@@ -1,5 +1,7 @@
 """Randomized, non-differentiable preprocessing against adversarial examples: numpy and OpenCV.
 
+Networks of the user's own run in ONNX Runtime, which is imported when the first one is.
+
 >>> import random
 >>> import numpy as np
 >>> from defenses import Pipeline
@@ -16,8 +18,11 @@ from defenses.deflection import DeflectionDraw, PixelDeflection
 from defenses.feature_distillation import FeatureDistillation, FeatureDistillationDraw
 from defenses.grid_distortion import GridDistortionDraw, RandomGridDistortion
 from defenses.jpeg import JpegCompression
+from defenses.matrix_estimation import MatrixEstimation, MatrixEstimationDraw
+from defenses.onnx_network import OnnxNetwork
 from defenses.operation import DefenseError, Draw, Gradient, Image, ImageError, Operation
 from defenses.pipeline import OPERATIONS, Pipeline, PipelineDraw
+from defenses.quilting import Quilting, QuiltingDraw
 from defenses.resize_pad import RandomResizePad, ResizePadDraw
 from defenses.shield import Shield, ShieldDraw
 from defenses.total_variation import TotalVariationDraw, TotalVariationMinimization
@@ -36,10 +41,15 @@ __all__ = [
     "Image",
     "ImageError",
     "JpegCompression",
+    "MatrixEstimation",
+    "MatrixEstimationDraw",
+    "OnnxNetwork",
     "Operation",
     "Pipeline",
     "PipelineDraw",
     "PixelDeflection",
+    "Quilting",
+    "QuiltingDraw",
     "RandomCrop",
     "RandomGridDistortion",
     "RandomResizePad",

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import cached_property
 from random import Random
 from typing import Any, ClassVar, Self
@@ -13,7 +13,10 @@ from defenses.deflection import PixelDeflection
 from defenses.feature_distillation import FeatureDistillation
 from defenses.grid_distortion import RandomGridDistortion
 from defenses.jpeg import JpegCompression
+from defenses.matrix_estimation import MatrixEstimation
+from defenses.onnx_network import OnnxNetwork
 from defenses.operation import DefenseError, Draw, Gradient, Image, Operation, image_size
+from defenses.quilting import Quilting
 from defenses.resize_pad import RandomResizePad
 from defenses.shield import Shield
 from defenses.total_variation import TotalVariationMinimization
@@ -30,12 +33,17 @@ OPERATIONS: dict[str, type[Operation[Any]]] = {
         RandomCrop,
         PixelDeflection,
         TotalVariationMinimization,
+        MatrixEstimation,
+        Quilting,
+        OnnxNetwork,
     )
 }
 """Every operation by the name that a specification calls it. A new one is one line here."""
 
 _TERM = re.compile(r"(?P<name>[a-z]+)(?:\((?P<arguments>[^()]*)\))?(?:\*(?P<factor>[0-9]{1,3}))?")
+_SPLIT_VALUE = re.compile(r"=\s*[^\s,()]+\s+[^\s,()]")
 _SYNTAX = "Write operations joined by +, such as fd+rdg, fd*2+rdg or fd(step=20)+rdg(delta=0.1)"
+_VALUES = "a value holds no spaces, commas and brackets"
 
 
 @dataclass(frozen=True)
@@ -68,10 +76,13 @@ class Pipeline(Operation[PipelineDraw]):
         Args:
             text: ``none``, or terms joined by ``+``: a name, parameters in brackets where they
                 differ from the defaults, and for ``fd`` a factor: ``fd(step=20)*2+rdg(delta=0.1)``.
+                A parameter that is a path holds no spaces, commas and brackets.
 
         Raises:
             DefenseError: a name, a parameter or a value that is not allowed; it says what is.
         """
+        if _SPLIT_VALUE.search(text):
+            raise DefenseError(f"{text!r} is not a defence: {_VALUES}.")
         text = "".join(text.split())
         if text == "none":
             return cls()
@@ -80,13 +91,13 @@ class Pipeline(Operation[PipelineDraw]):
         while True:
             term = _TERM.match(text, position)
             if term is None:
-                raise DefenseError(f"{text!r} is not a defence. {_SYNTAX}, or none.")
-            operations.append(_operation(**term.groupdict()))
+                raise DefenseError(f"{text!r} is not a defence. {_SYNTAX}, or none; {_VALUES}.")
             position = term.end()
+            if text[position : position + 1] not in ("", "+"):
+                raise DefenseError(f"{text!r} is not a defence. {_SYNTAX}, or none; {_VALUES}.")
+            operations.append(_operation(**term.groupdict()))
             if position == len(text):
                 return cls(operations)
-            if text[position] != "+":
-                raise DefenseError(f"{text!r} is not a defence. {_SYNTAX}, or none.")
             position += 1
 
     def __str__(self) -> str:
@@ -127,16 +138,20 @@ def _operation(name: str, arguments: str | None, factor: str | None) -> Operatio
     kind = OPERATIONS.get(name)
     if kind is None:
         raise DefenseError(f"There is no defence {name!r}, only {', '.join(OPERATIONS)}, none.")
-    allowed = [field.name for field in fields(kind)]
+    parameters = {field.name: field for field in fields(kind)}
     given: dict[str, Any] = {}
     for argument in arguments.split(",") if arguments else []:
         key, equals, value = argument.partition("=")
-        if key not in allowed or not equals:
-            one_of = ", ".join(allowed)
+        if key not in parameters or not equals:
+            one_of = ", ".join(parameters)
             raise DefenseError(f"{name}: write parameter=value with {one_of}; not {argument!r}.")
         if key in given:
             raise DefenseError(f"{name}: {key} is given twice.")
-        given[key] = _value(value)
+        # What can only be text is not read as a number: a file may have the name 7.
+        given[key] = value if parameters[key].type is str else _value(value)
+    for key, field in parameters.items():
+        if field.default is MISSING and key not in given:
+            raise DefenseError(f"{name}: {key} has no default; write {name}({key}=…).")
     if factor is not None:
         if kind is not FeatureDistillation:
             raise DefenseError(f"Only fd takes a factor; write {name}+{name} to repeat {name}.")

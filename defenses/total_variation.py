@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from defenses.draws import kept_values
 from defenses.levels import from_unit, to_unit
 from defenses.operation import (
     Draw,
@@ -73,11 +74,8 @@ class TotalVariationMinimization(Operation[TotalVariationDraw]):
 
     def sample(self, rng: Random, shape: tuple[int, ...]) -> TotalVariationDraw:
         """Draw which values are kept, to 1 / 65,536; see :class:`Operation`."""
-        height, width = image_size(shape)
-        drawn = np.frombuffer(rng.randbytes(2 * 3 * height * width), "<u2")
-        kept = (drawn < round(65_536 * self.keep)).reshape(height, width, 3)
-        kept.flags.writeable = False
-        return TotalVariationDraw(shape=(height, width), kept=kept)
+        size = image_size(shape)
+        return TotalVariationDraw(shape=size, kept=kept_values(rng, size, self.keep))
 
     def _apply(self, image: Image, params: TotalVariationDraw) -> Image:
         values, kept = to_unit(image), params.kept.astype(np.float32)

@@ -1,4 +1,4 @@
-"""The command line: ``warpguard serve | predict | defend | defenses | models | keys | version``.
+"""The command line: ``warpguard serve | predict | defend | defenses | quilt-bank | models | …``.
 
 Exit codes: 0, all is well; 1, something failed, said on standard error; 2, the command is wrong.
 """
@@ -15,6 +15,7 @@ from defenses import DefenseError
 from models import ModelError
 from service import __version__, commands
 from service.errors import ServiceError, SetupError
+from service.quilt_bank import quilt_bank
 from service.serve import serve
 from service.settings import Settings, flag
 
@@ -106,6 +107,25 @@ def _parser() -> tuple[argparse.ArgumentParser, CliSettingsSource[Settings]]:
     defenses = command("defenses", "List the defences.", "warpguard defenses --json")
     _json(defenses)
     defenses.set_defaults(run=commands.defenses)
+
+    bank = command(
+        "quilt-bank",
+        "Make the bank of patches that the defence quilt needs, from clean images of your own.",
+        "warpguard quilt-bank photos/ -o bank.npz",
+    )
+    bank.add_argument("sources", nargs="+", metavar="DIR_OR_FILE", help="images, folders of them")
+    bank.add_argument("-o", "--output", required=True, metavar="FILE", help=".npz file to write")
+    bank.add_argument("--patches", type=int, default=20_000, metavar="N", help="(default: 20000)")
+    bank.add_argument("--patch", type=int, default=5, metavar="PX", help="side (default: 5)")
+    bank.add_argument(
+        "--side",
+        type=int,
+        default=299,
+        metavar="PX",
+        help="shrink larger images to this shorter side first (default: 299, as images are served)",
+    )
+    bank.add_argument("--quiet", action="store_true", help="show no progress bar")
+    bank.set_defaults(run=quilt_bank)
 
     models = command("models", "The models and their store.", "warpguard models list")
     actions = models.add_subparsers(dest="action", required=True, metavar="ACTION")

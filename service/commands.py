@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import MISSING, fields
 from pathlib import Path
 from random import SystemRandom
 from typing import Any
@@ -136,16 +136,21 @@ def defend(options: argparse.Namespace) -> int:
 
 def defenses(options: argparse.Namespace) -> int:
     """List the operations that a defence can be made of."""
-    rows: list[dict[str, Any]] = [
-        {
-            "name": name,
-            "summary": kind.summary,
-            "random": kind().random,
-            "parameters": asdict(kind()),
-            "reference": kind.reference,
-        }
-        for name, kind in OPERATIONS.items()
-    ]
+    rows: list[dict[str, Any]] = []
+    for name, kind in OPERATIONS.items():
+        defaults = {field.name: field.default for field in fields(kind)}
+        required = [key for key, default in defaults.items() if default is MISSING]
+        rows.append(
+            {
+                "name": name,
+                "summary": kind.summary,
+                # Not made, as some need a file; the defaults are attributes of the class too.
+                "random": kind.__new__(kind).random,
+                "parameters": {k: None if k in required else v for k, v in defaults.items()},
+                "required": required,
+                "reference": kind.reference,
+            }
+        )
     if options.json:
         _print_json(rows)
         return 0
@@ -153,7 +158,10 @@ def defenses(options: argparse.Namespace) -> int:
     for column in ("name", "what it does", "random", "parameters and defaults", "reference"):
         table.add_column(column)
     for row in rows:
-        parameters = ", ".join(f"{key}={value}" for key, value in row["parameters"].items())
+        parameters = ", ".join(
+            f"{key}=FILE" if key in row["required"] else f"{key}={value}"
+            for key, value in row["parameters"].items()
+        )
         table.add_row(
             row["name"],
             row["summary"],

@@ -34,6 +34,13 @@ SPECIFICATIONS = [
     "deflect(deflections=0)",
     "tvm",
     "tvm(keep=1)",
+    "menet",
+    "menet(keep_low=0.4,keep_high=0.6)",
+    "menet(keep_low=1)",
+    "quilt(bank=bank.npz)",
+    "quilt(bank=bank.npz,nearest=1,overlap=1)",
+    "onnx(file=blur.onnx)",
+    "rdg+onnx(file=./blur.onnx)",
 ]
 
 
@@ -47,7 +54,7 @@ def photograph(size: tuple[int, int], dtype: type) -> np.ndarray:
 
 
 def test_every_operation_is_tested_here():
-    assert set(OPERATIONS) <= set(SPECIFICATIONS)
+    assert set(OPERATIONS) <= {written.partition("(")[0] for written in SPECIFICATIONS}
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -195,10 +202,28 @@ def test_a_side_below_eight_pixels_is_refused(specification):
         ("tvm", {"weight": float("inf")}),
         ("tvm", {"rounds": 0}),
         ("tvm", {"rounds": 2.0}),
+        ("menet", {"keep_low": 0}),
+        ("menet", {"keep_low": float("nan")}),
+        ("menet", {"keep_high": 0.7}),
+        ("menet", {"keep_high": 1.1}),
+        ("menet", {"share": 0}),
+        ("menet", {"share": True}),
+        ("quilt", {"bank": ""}),
+        ("quilt", {"bank": "my bank.npz"}),
+        ("quilt", {"bank": None}),
+        ("quilt", {"bank": "bank.npz", "nearest": 0}),
+        ("quilt", {"bank": "bank.npz", "nearest": 101}),
+        ("quilt", {"bank": "bank.npz", "nearest": 2.0}),
+        ("quilt", {"bank": "bank.npz", "overlap": 0}),
+        ("quilt", {"bank": "bank.npz", "overlap": 3}),
+        ("onnx", {"file": "blur,sharpen.onnx"}),
+        ("onnx", {"file": "blur(1).onnx"}),
+        ("onnx", {"file": "brüh.onnx"}),
+        ("onnx", {"file": 7}),
     ],
 )
 def test_a_parameter_out_of_range_is_refused_by_name(name, parameters):
-    (field,) = parameters
+    *_, field = parameters
     # rand's default canvas of 400 px is what a resized image of 401 px does not fit on.
     culprit = "canvas" if parameters == {"largest": 401} else field
     with pytest.raises(DefenseError, match=f"{name}: {culprit} must be"):

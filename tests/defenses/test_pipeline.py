@@ -8,15 +8,20 @@ from defenses import (
     DefenseError,
     FeatureDistillation,
     JpegCompression,
+    MatrixEstimation,
+    OnnxNetwork,
     Operation,
     Pipeline,
     PixelDeflection,
+    Quilting,
     RandomCrop,
     RandomGridDistortion,
     RandomResizePad,
     Shield,
     TotalVariationMinimization,
 )
+
+RDG = RandomGridDistortion()
 
 
 @pytest.mark.parametrize(
@@ -49,6 +54,7 @@ from defenses import (
         ("shield(qualities=75)", (Shield(qualities="75"),)),
         ("crop(share=1)", (RandomCrop(share=1),)),
         ("deflect(window=5)+tvm", (PixelDeflection(window=5), TotalVariationMinimization())),
+        ("menet(keep_low=0.5)", (MatrixEstimation(keep_low=0.5),)),
     ],
 )
 def test_parse(text, operations):
@@ -83,6 +89,16 @@ def test_str_is_what_was_written(text):
         ("fd*9", "passes must be 1…4"),
         ("rdg*2", "write rdg\\+rdg"),
         ("rdg(delta=nan)", "delta must be in \\[0, 1\\], not nan"),
+        ("fd(step=2 0)", "no spaces, commas and brackets"),
+        ("onnx(file=my blur.onnx)", "no spaces, commas and brackets"),
+        ("onnx(file=blur(1).onnx)", "no spaces, commas and brackets"),
+        ("onnx(file=blur,sharpen.onnx)", "not 'sharpen.onnx'"),
+        ("onnx(file=brüh.onnx)", "file must be the path of a file in letters"),
+        ("onnx(file=missing.onnx)", "onnx: missing.onnx cannot be read: No such file"),
+        ("onnx(file=~nobody-here/blur.onnx)", "cannot be read: Could not determine home"),
+        ("onnx(file=.)", "onnx: . cannot be read: it is no file"),
+        ("onnx", r"onnx: file has no default; write onnx\(file=…\)"),
+        ("quilt(nearest=3)", r"quilt: bank has no default; write quilt\(bank=…\)"),
         ("rand(canvas=1)", "canvas must be a whole number of px in 330…1196"),
     ],
 )
@@ -146,12 +162,47 @@ operations = st.one_of(
         weight=st.floats(1e-4, 1),
         rounds=st.integers(1, 100),
     ),
+    st.builds(
+        MatrixEstimation,
+        keep_low=st.floats(0.01, 0.5),
+        keep_high=st.floats(0.5, 1),
+        share=st.floats(0.01, 1),
+    ),
+    st.builds(  # not made before the test runs, as there are no files yet
+        Quilting,
+        bank=st.just("bank.npz"),
+        nearest=st.integers(1, 100),
+        overlap=st.integers(1, 2),
+    ),
+    st.builds(OnnxNetwork, file=st.sampled_from(["blur.onnx", "./blur.onnx"])),
 )
 
 
 @given(st.lists(operations, max_size=4))
 def test_every_pipeline_is_read_back_from_its_specification(parts):
     pipeline = Pipeline(parts)
+    assert Pipeline.parse(str(pipeline)) == pipeline
+
+
+@pytest.mark.parametrize(
+    ("text", "made"),
+    [
+        ("onnx( file = ./blur.onnx )+rdg", lambda: (OnnxNetwork("./blur.onnx"), RDG)),
+        ("quilt(nearest=3,bank=bank.npz)", lambda: (Quilting(bank="bank.npz", nearest=3),)),
+    ],
+)
+def test_parse_what_is_read_from_a_file(text, made):
+    pipeline = Pipeline.parse(text)
+    assert pipeline == Pipeline(made())
+    assert hash(pipeline) == hash(Pipeline(made()))
+    assert Pipeline.parse(str(pipeline)) == pipeline
+
+
+@pytest.mark.parametrize("name", ["7", "1e5", "None", "nan", "a~b%c=d.e-f_g@h:i'j*k[l]{m}+n"])
+def test_a_path_is_read_back_as_it_was_written(name, files):
+    (files / name).write_bytes((files / "blur.onnx").read_bytes())
+    pipeline = Pipeline.parse(f"fd+onnx(file={name})")
+    assert str(pipeline) == f"fd+onnx(file={name})"
     assert Pipeline.parse(str(pipeline)) == pipeline
 
 

@@ -22,7 +22,14 @@ LINEAR = [
     "deflect(sigma=0,deflections=5000,window=3)",
     "deflect(sigma=0)+crop",
 ]
-STRAIGHT_THROUGH = ["fd*2", "bitdepth", "jpeg", "shield"]
+STRAIGHT_THROUGH = [
+    "fd*2",
+    "bitdepth",
+    "jpeg",
+    "shield",
+    "quilt(bank=bank.npz)",
+    "onnx(file=blur.onnx)",
+]
 
 
 @pytest.mark.parametrize("size", [(101, 99), (299, 299), (8, 31)])

@@ -41,6 +41,7 @@ def test_version():
         ["predict"],
         ["defend"],
         ["defenses"],
+        ["quilt-bank"],
         ["version"],
         ["models", "list"],
         ["models", "show"],
@@ -87,9 +88,16 @@ def test_defend_writes_a_png_of_the_same_size(tmp_path):
 def test_defenses():
     assert "Random Distortion over Grids" in " ".join(warpguard("defenses").stdout.split())
     listed = json.loads(warpguard("defenses", "--json").stdout)
-    compared = ["bitdepth", "jpeg", "shield", "crop", "deflect", "tvm"]
+    compared = ["bitdepth", "jpeg", "shield", "crop", "deflect", "tvm", "menet", "quilt", "onnx"]
     assert [entry["name"] for entry in listed] == ["fd", "rdg", "rand", *compared]
-    assert listed[1]["parameters"]["delta"] == 0.15
+    by_name = {entry["name"]: entry for entry in listed}
+    assert by_name["rdg"]["parameters"]["delta"] == 0.15
+    assert by_name["rdg"]["required"] == []
+    assert by_name["quilt"]["parameters"] == {"bank": None, "nearest": 10, "overlap": 2}
+    assert by_name["quilt"]["required"] == ["bank"]
+    fixed = {"fd", "bitdepth", "jpeg", "onnx"}
+    assert {name for name, entry in by_name.items() if not entry["random"]} == fixed
+    assert "bank=FILE, nearest=10" in warpguard("defenses", COLUMNS="300").stdout
 
 
 def test_models():
@@ -150,6 +158,13 @@ def test_a_model_of_one_s_own(tmp_path):
         (["serve", "--defense", "fd+"], 2, "not a defence"),
         (["serve", "--allow-defense", "none,webp"], 2, "only fd, rdg, rand"),
         (["serve", "--device", "tpu"], 2, "cuda"),
+        (["serve", "--defense", "onnx(file=missing.onnx)"], 2, "missing.onnx cannot be read"),
+        (["serve", "--allow-defense", "quilt"], 2, "bank has no default"),
+        (["quilt-bank", "missing.jpg", "-o", "bank.npz"], 1, "missing.jpg: No such file"),
+        (["quilt-bank", DALMATIAN, "-o", "missing/bank.npz"], 1, "no folder missing"),
+        (["quilt-bank", DALMATIAN, "-o", "bank.npz", "--patches", "99"], 2, "--patches is 100"),
+        (["quilt-bank", DALMATIAN, "-o", "bank.npz", "--patch", "17"], 2, "--patch is 3"),
+        (["quilt-bank", __file__, "-o", "bank.npz"], 1, "test_cli.py: This is no image file"),
         (["serve", "--max_batch=0"], 2, "--max-batch"),
         (["serve", "--http_port", "x"], 2, "--port"),
         (["serve", "--http-port=-1"], 2, "--port"),

@@ -4,9 +4,11 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 from PIL import Image
 
 import service.errors
+from defenses import Pipeline
 from service.errors import ServiceError
 
 PREDICT = "/v1/predict"
@@ -114,6 +116,49 @@ def test_a_defence_that_the_operator_does_not_allow_is_refused_by_name(client, m
         answer = client.post(PREDICT, params={"defense": asked}, content=make_photograph())
         assert (answer.status_code, code(answer)) == (422, "unknown_defense")
         assert "fd+rdg, none, fd, rand" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("route", [PREDICT, "/v1/defend"])
+@pytest.mark.parametrize(
+    "asked", ["onnx(file=/etc/passwd)", "quilt(bank=/etc/passwd)", "fd+onnx(file=%s)", "onnx"]
+)
+def test_a_client_can_name_no_file(client, make_photograph, tmp_path, monkeypatch, asked, route):
+    """What was not allowed at the start is not even parsed, so nothing looks for the file."""
+    touched = []
+    monkeypatch.setattr("defenses.from_file.Path", touched.append)
+    monkeypatch.setattr(Pipeline, "parse", touched.append)
+    named = asked.replace("%s", str(tmp_path / "network.onnx"))
+    answer = client.post(route, params={"defense": named}, content=make_photograph())
+    assert (answer.status_code, code(answer)) == (422, "unknown_defense")
+    assert "passwd" not in answer.text
+    assert touched == []
+
+
+def test_a_defence_from_a_file_is_named_as_the_operator_wrote_it(start, make_photograph, tmp_path):
+    written = f"onnx(file={tmp_path / 'same.onnx'})"
+    (tmp_path / "same.onnx").write_bytes(identity_graph())
+    client = start(defense="none", allow_defense=(written,))
+    answer = client.post(PREDICT, params={"defense": written}, content=make_photograph())
+    assert answer.json()["defense"] == written
+    shown = client.post("/v1/defend", params={"defense": written}, content=make_photograph())
+    assert shown.headers["x-warpguard-defense"] == written
+    assert [each["name"] for each in client.get("/v1/defenses").json()["defenses"]] == [
+        "none",
+        written,
+    ]
+    assert f'defense="{written}"' in client.get("/metrics").text
+
+
+def identity_graph():
+    sides = [1, 3, "h", "w"]
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "identity",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, sides)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, sides)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return model.SerializeToString()
 
 
 @pytest.mark.parametrize("query", ["defense=fd+rdg", "defense=fd%2Brdg", ""])

@@ -1,0 +1,196 @@
+"""A bank of patches from clean images: its file, and the patches in it that are near others."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from random import Random
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defenses.draws import integers
+from defenses.from_file import Stamped
+
+MIN_SIDE_PX, MAX_SIDE_PX = 3, 16
+MIN_PATCHES, MAX_PATCHES = 100, 100_000
+
+Patches = NDArray[np.uint8]
+"""``(n, side, side, 3)``, RGB."""
+
+# Of the index: the patches of a cell on average, the cells that are searched, and k-means' share.
+_PER_CELL, _MOST_CELLS = 64, 1024
+_SEARCHED_CELLS = 8
+_ROUNDS, _TRAINED_ON = 4, 16_384
+
+
+class BankError(Exception):
+    """What is wrong with a bank, to follow its name in a message."""
+
+
+@dataclass(frozen=True, eq=False)
+class PatchBank:
+    """Patches, and an index of them: k-means cells, and for each what is in the cells around it.
+
+    As in the published code the search is approximate: a patch is compared with those of the
+    nearest cells only. The index is made anew, and the same, whenever the bank is loaded.
+
+    Attributes:
+        patches: all of them.
+        centres: ``(cells, 3·side²)``, of the cells.
+        near: for each cell which patches are in it and in the cells nearest to it.
+    """
+
+    patches: Patches
+    centres: NDArray[np.float32]
+    near: Sequence[NDArray[np.intp]]
+
+    @property
+    def side_px(self) -> int:
+        """Of a patch."""
+        return int(self.patches.shape[1])
+
+    @classmethod
+    def of(cls, patches: Patches) -> "PatchBank":
+        """Index patches.
+
+        Args:
+            patches: 100…100,000 of one size, 3…16 px; kept, not copied.
+
+        Raises:
+            BankError: they are others, too few or too many.
+        """
+        if patches.dtype != np.uint8 or patches.ndim != 4 or patches.shape[3] != 3:
+            raise BankError(
+                f"holds {patches.dtype} of shape {patches.shape} as its patches; they should be "
+                "uint8 of shape (n, side, side, 3)."
+            )
+        count, side, other, _ = patches.shape
+        if side != other or not MIN_SIDE_PX <= side <= MAX_SIDE_PX:
+            raise BankError(
+                f"has patches of {side}x{other} px; they should be square, of "
+                f"{MIN_SIDE_PX}…{MAX_SIDE_PX} px."
+            )
+        if not MIN_PATCHES <= count <= MAX_PATCHES:
+            raise BankError(
+                f"has {count} patches; there should be {MIN_PATCHES:,}…{MAX_PATCHES:,} of them."
+            )
+        vectors = patches.reshape(count, -1).astype(np.float32)
+        centres = _centres(vectors)
+        cell = _nearest(vectors, centres)
+        members = [np.flatnonzero(cell == index) for index in range(len(centres))]
+        around = np.argsort(_distances(centres, centres), axis=1, kind="stable")
+        near = []
+        for order in around:
+            # However small the cells, there are as many to choose from as a bank has at least.
+            filled_up = np.cumsum([len(members[index]) for index in order])
+            cells = max(_SEARCHED_CELLS, int(np.searchsorted(filled_up, MIN_PATCHES)) + 1)
+            near.append(np.concatenate([members[index] for index in order[:cells].tolist()]))
+        return cls(patches, centres, near)
+
+    def nearest(self, queries: NDArray[np.float32], ranks: NDArray[np.intp]) -> NDArray[np.intp]:
+        """For each query the patch of one rank among those near it, by Euclidean distance.
+
+        Args:
+            queries: ``(n, 3·side²)`` in [0, 255].
+            ranks: ``(n,)``: 0 is the nearest patch, 1 the second; below 100.
+
+        Returns:
+            ``(n,)``: which of the patches.
+        """
+        chosen = np.empty(len(queries), np.intp)
+        cell = _nearest(queries, self.centres)
+        order = np.argsort(cell, kind="stable")
+        bounds = np.searchsorted(cell[order], np.arange(len(self.centres) + 1))
+        deepest = int(ranks.max(initial=0))
+        for index in np.flatnonzero(np.diff(bounds)).tolist():
+            here = order[bounds[index] : bounds[index + 1]]
+            near = self.near[index]
+            vectors = self.patches[near].reshape(len(near), -1).astype(np.float32)
+            distances = _distances(queries[here], vectors)
+            first = np.argpartition(distances, deepest, axis=1)[:, : deepest + 1]
+            ranked = np.argsort(np.take_along_axis(distances, first, axis=1), kind="stable")
+            best = np.take_along_axis(ranked, ranks[here, None], axis=1)
+            chosen[here] = near[np.take_along_axis(first, best, axis=1)[:, 0]]
+        return chosen
+
+
+def gather(images: Iterable[Patches], each: int, side_px: int, rng: Random) -> Iterable[Patches]:
+    """Cut patches out of images, at uniform places.
+
+    Args:
+        images: ``(H, W, 3)``, ``uint8``, no side below ``side_px``.
+        each: how many from each image.
+        side_px: of a patch.
+        rng: where the places come from.
+
+    Returns:
+        For each image its patches.
+    """
+    for image in images:
+        views = np.lib.stride_tricks.sliding_window_view(image, (side_px, side_px), axis=(0, 1))
+        y = integers(rng, views.shape[0], each)
+        x = integers(rng, views.shape[1], each)
+        yield views[y, x].transpose(0, 2, 3, 1).copy()
+
+
+def write(file: IO[bytes], patches: Patches) -> None:
+    """Write a bank's file: an ``.npz`` of one array."""
+    np.savez_compressed(file, patches=patches)
+
+
+@lru_cache(maxsize=4)
+def load(file: Stamped) -> PatchBank:
+    """Read a bank's file; never anything that is pickled.
+
+    Raises:
+        BankError: it is none.
+    """
+    try:
+        patches = _read(file.path)
+    except BankError:
+        raise
+    except Exception as error:  # a broken archive makes its readers raise almost anything
+        told = " ".join(str(error).split())[:200]
+        raise BankError(f"cannot be read as an .npz file: {told}.") from error
+    return PatchBank.of(patches)
+
+
+def _read(path: Path) -> Patches:
+    with path.open("rb") as file:
+        archive = np.load(file, allow_pickle=False)
+        if isinstance(archive, np.ndarray) or "patches" not in archive:
+            raise BankError("has no array 'patches'; 'warpguard quilt-bank' makes such a file.")
+        patches: Patches = archive["patches"]
+    return patches
+
+
+def _centres(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """K-means: the centres of cells of some 64 vectors each, of which none is empty."""
+    cells = min(_MOST_CELLS, max(1, len(vectors) // _PER_CELL))
+    sample = vectors[:: -(-len(vectors) // _TRAINED_ON)]
+    centres = sample[:: max(1, len(sample) // cells)][:cells].copy()
+    for _ in range(_ROUNDS):
+        cell = _nearest(sample, centres)
+        order = np.argsort(cell, kind="stable")
+        _, starts, sizes = np.unique(cell[order], return_index=True, return_counts=True)
+        sums = np.add.reduceat(sample[order], starts, axis=0)
+        centres = (sums / sizes[:, None]).astype(np.float32)
+    return centres
+
+
+def _nearest(vectors: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Which centre is the nearest to each vector."""
+    found = np.empty(len(vectors), np.intp)
+    for start in range(0, len(vectors), 4096):
+        part = slice(start, start + 4096)
+        found[part] = _distances(vectors[part], centres).argmin(axis=1)
+    return found
+
+
+def _distances(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``(len(a), len(b))``: squared, but for |a|², which makes no difference to an order."""
+    between: NDArray[np.float32] = a @ (-2 * b.T)
+    between += np.einsum("ij,ij->i", b, b)
+    return between

@@ -1,0 +1,151 @@
+"""Image quilting with patches of clean images (Guo et al. 2018, after Efros & Freeman 2001)."""
+
+from dataclasses import dataclass
+from random import Random
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defenses import patch_bank
+from defenses.draws import integers
+from defenses.from_file import FromFile
+from defenses.levels import from_levels, to_levels
+from defenses.operation import DefenseError, Draw, Image, image_size, is_integer, require
+from defenses.patch_bank import PatchBank
+from defenses.seams import cuts
+
+MAX_NEAREST = patch_bank.MIN_PATCHES
+
+_SEARCHED_AT_ONCE = 16_384
+
+
+@dataclass(frozen=True, eq=False)
+class QuiltingDraw(Draw):
+    """For each patch, ``(rows, columns)``, its rank among those near: 0 is the nearest."""
+
+    ranks: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Quilting(FromFile[QuiltingDraw]):
+    """Replace each patch of the image by one of the nearest from a bank of clean images' patches.
+
+    The patches overlap. Within a row each is cut to the one on its left where the two differ
+    least, and the rows are then cut to each other likewise; Efros and Freeman cut patch by patch.
+    As in the published code the nearest patches are those of the image, not of what has been laid
+    so far. A ``float32`` image is rounded to 8 bits on the way in.
+
+    Attributes:
+        bank: the path of the file that ``warpguard quilt-bank`` has made, ``~`` allowed; read and
+            checked here, once.
+        nearest: how many of the nearest patches one is picked from at random, 1…100.
+        overlap: of the patches in px, 1…half a patch of the bank, rounded down.
+    """
+
+    name: ClassVar[str] = "quilt"
+    summary: ClassVar[str] = "Image quilting with patches from a bank of clean images"
+    reference: ClassVar[str] = "Guo et al. 2018, arXiv:1711.00117"
+
+    bank: str
+    nearest: int = 10
+    overlap: int = 2
+
+    def __post_init__(self) -> None:
+        """Load the bank.
+
+        Raises:
+            DefenseError: a parameter is not allowed; the file cannot be read, or is no bank.
+        """
+        nearest_ok = is_integer(self.nearest) and 1 <= self.nearest <= MAX_NEAREST
+        require(nearest_ok, self, "nearest", f"a whole number in 1…{MAX_NEAREST}")
+        try:
+            bank = patch_bank.load(self._stamped("bank"))
+        except patch_bank.BankError as error:
+            raise DefenseError(f"quilt: {self.bank} {error}") from error
+        most = bank.side_px // 2
+        overlap_ok = is_integer(self.overlap) and 1 <= self.overlap <= most
+        rule = f"a whole number of px in 1…{most}, as the bank's patches have {bank.side_px}"
+        require(overlap_ok, self, "overlap", rule)
+        object.__setattr__(self, "_bank", bank)
+
+    @property
+    def random(self) -> bool:
+        """Unless it always takes the nearest."""
+        return self.nearest > 1
+
+    def sample(self, rng: Random, shape: tuple[int, ...]) -> QuiltingDraw:
+        """Draw the rank of each patch; see :class:`Operation`."""
+        height, width = image_size(shape)
+        rows, columns = self._count(height), self._count(width)
+        ranks = integers(rng, self.nearest, rows * columns).astype(np.uint8).reshape(rows, columns)
+        ranks.flags.writeable = False
+        return QuiltingDraw(shape=(height, width), ranks=ranks)
+
+    @property
+    def _loaded(self) -> PatchBank:
+        bank: PatchBank = self.__dict__["_bank"]
+        return bank
+
+    @property
+    def _stride(self) -> int:
+        return self._loaded.side_px - self.overlap
+
+    def _count(self, size: int) -> int:
+        """How many patches it takes to cover so many px."""
+        return max(1, -(-(size - self.overlap) // self._stride))
+
+    def _apply(self, image: Image, params: QuiltingDraw) -> Image:
+        height, width = params.shape
+        rows, columns = params.ranks.shape
+        missing = [
+            (0, count * self._stride + self.overlap - size)
+            for count, size in ((rows, height), (columns, width))
+        ]
+        levels = np.pad(to_levels(image), (*missing, (0, 0)), mode="edge")
+        strips = self._strips(levels, params.ranks)
+        quilt = lay(strips[:, :, None], self.overlap)[:height, 0, :width]
+        return from_levels(np.array(quilt, order="C"), image.dtype)
+
+    def _strips(self, levels: NDArray[np.uint8], ranks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Each row of patches as one strip: ``(rows, side, width, 3)``."""
+        bank, side = self._loaded, self._loaded.side_px
+        views = np.lib.stride_tricks.sliding_window_view(levels, (side, side), axis=(0, 1))
+        views = views[:: self._stride, :: self._stride].transpose(0, 1, 3, 4, 2)
+        strips = np.empty((len(ranks), side, *levels.shape[1:]), np.uint8)
+        at_once = max(1, _SEARCHED_AT_ONCE // ranks.shape[1])
+        for start in range(0, len(ranks), at_once):
+            part = slice(start, start + at_once)
+            queries = views[part].reshape(ranks[part].size, -1).astype(np.float32)
+            chosen = bank.nearest(queries, ranks[part].ravel().astype(np.intp))
+            # A row of patches lies down as a column of them does, turned on its side.
+            patches = bank.patches[chosen].reshape(*ranks[part].shape, side, side, 3)
+            turned = lay(patches.transpose(1, 3, 0, 2, 4), self.overlap)
+            strips[part] = turned.transpose(1, 2, 0, 3)
+        return strips
+
+
+def lay(strips: NDArray[np.uint8], overlap: int) -> NDArray[np.uint8]:
+    """Lay strips under each other, each over the last lines of the one before, cut where they meet.
+
+    Args:
+        strips: ``(n, side, runs, width, 3)``, side ≥ 2·overlap; the runs are cut each by itself.
+        overlap: in lines, ≥ 1.
+
+    Returns:
+        A new array ``(n·(side - overlap) + overlap, runs, width, 3)``.
+    """
+    n, side, *line = strips.shape
+    stride = side - overlap
+    out = np.empty((n * stride + overlap, *line), np.uint8)
+    laid = out[:-overlap].reshape(n, stride, *line)
+    laid[:] = strips[:, :stride]
+    out[-overlap:] = strips[-1, stride:]
+    above, below = strips[:-1, stride:], strips[1:, :overlap]
+    difference = above.astype(np.float32) - below
+    errors = np.einsum("norwc,norwc->wonr", difference, difference)
+    runs, width, _ = line
+    begins = cuts(errors.reshape(width, overlap, (n - 1) * runs)).reshape(width, n - 1, runs)
+    from_above = np.arange(overlap)[:, None, None] < begins.transpose(1, 2, 0)[:, None]
+    laid[1:, :overlap] = np.where(from_above[..., None], above, below)
+    return out

@@ -1,0 +1,112 @@
+from random import Random
+
+import numpy as np
+import pytest
+
+from defenses import DefenseError, Quilting, patch_bank
+from defenses.patch_bank import BankError, PatchBank
+
+
+def random_patches(count=1000, side=5):
+    """In some clusters, as the patches of photographs are."""
+    generator = np.random.default_rng(0)
+    base = generator.integers(40, 216, (20, 1, 1, 3))
+    noise = generator.integers(-30, 31, (count, side, side, 3))
+    return (base[generator.integers(0, 20, count)] + noise).astype(np.uint8)
+
+
+def queries_of(patches):
+    return patches.reshape(len(patches), -1).astype(np.float32)
+
+
+def test_a_patch_of_the_bank_is_the_nearest_to_itself():
+    patches = random_patches()
+    bank = PatchBank.of(patches)
+    found = bank.nearest(queries_of(patches), np.zeros(len(patches), np.intp))
+    np.testing.assert_array_equal(patches[found], patches)
+
+
+def test_ranks_are_by_distance_and_nearly_those_of_the_whole_bank():
+    bank = PatchBank.of(random_patches(5000))
+    queries = queries_of(random_patches(200))
+    distances = np.stack(
+        [np.linalg.norm(queries_of(bank.patches) - query, axis=1) for query in queries]
+    )
+    found = np.stack([bank.nearest(queries, np.full(200, rank)) for rank in range(10)])
+    of_found = np.take_along_axis(distances.T, found, axis=0)
+    assert (np.diff(of_found, axis=0) >= -1e-2).all()
+    assert all(len(set(column)) == 10 for column in found.T)
+    exact = np.sort(distances, axis=1)[:, :10].T
+    assert (np.abs(of_found - exact) < 1e-2).mean() > 0.9
+
+
+def test_each_query_has_its_own_rank():
+    bank = PatchBank.of(random_patches())
+    query = queries_of(random_patches(1))
+    ranks = np.arange(100)
+    together = bank.nearest(query.repeat(100, axis=0), ranks)
+    alone = [bank.nearest(query, ranks[i : i + 1])[0] for i in (0, 1, 50, 99)]
+    assert together[[0, 1, 50, 99]].tolist() == alone
+    assert len(set(together)) == 100
+
+
+def test_the_smallest_bank_and_one_of_equal_patches():
+    for patches in (random_patches(100, 3), np.zeros((3000, 16, 16, 3), np.uint8)):
+        bank = PatchBank.of(patches)
+        found = bank.nearest(queries_of(patches[:50]), np.full(50, 99))
+        assert ((found >= 0) & (found < len(patches))).all()
+
+
+def test_it_is_the_same_each_time():
+    one, other = (PatchBank.of(random_patches(3000)) for _ in range(2))
+    np.testing.assert_array_equal(one.centres, other.centres)
+
+
+@pytest.mark.parametrize(
+    ("patches", "said"),
+    [
+        (np.zeros((100, 5, 5, 3), np.float32), "float32 of shape"),
+        (np.zeros((100, 75), np.uint8), r"\(100, 75\)"),
+        (np.zeros((100, 5, 5, 1), np.uint8), r"\(100, 5, 5, 1\)"),
+        (np.zeros((100, 5, 4, 3), np.uint8), "5x4 px; they should be square"),
+        (np.zeros((100, 17, 17, 3), np.uint8), "17x17 px"),
+        (np.zeros((99, 5, 5, 3), np.uint8), "99 patches"),
+        (np.zeros((100_001, 3, 3, 3), np.uint8), "100001 patches; there should be 100"),
+    ],
+)
+def test_what_is_no_bank_is_refused(patches, said, tmp_path):
+    with pytest.raises(BankError, match=said):
+        PatchBank.of(patches)
+    with (tmp_path / "bank.npz").open("wb") as file:
+        patch_bank.write(file, patches)
+    with pytest.raises(DefenseError, match=f"quilt: .*bank.npz h.*{said}"):
+        Quilting(bank=str(tmp_path / "bank.npz"))
+
+
+def test_nothing_pickled_is_read(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (tmp_path / "ran").touch, ()
+
+    with (tmp_path / "evil.npz").open("wb") as file:
+        np.savez(file, patches=np.array([Evil()], object))
+    with pytest.raises(DefenseError, match="Object arrays cannot be loaded"):
+        Quilting(bank=str(tmp_path / "evil.npz"))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_other_arrays_are_told(tmp_path):
+    np.savez(tmp_path / "other.npz", pixels=np.zeros(3))
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    for name in ("other.npz", "one.npy"):
+        with pytest.raises(DefenseError, match=f"{name} has no array 'patches'; 'warpguard quilt"):
+            Quilting(bank=str(tmp_path / name))
+
+
+def test_patches_are_cut_at_every_place():
+    image = np.arange(12 * 11 * 3, dtype=np.uint8).reshape(12, 11, 3)
+    (cut,) = patch_bank.gather([image], 3000, 5, Random(0))
+    assert cut.shape == (3000, 5, 5, 3)
+    assert cut.flags.c_contiguous
+    places = {image[y : y + 5, x : x + 5].tobytes() for y in range(8) for x in range(7)}
+    assert {patch.tobytes() for patch in cut} == places
