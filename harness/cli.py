@@ -1,4 +1,4 @@
-"""The command line: ``warpguard-harness quick | run | report | attacks``.
+"""The command line: ``warpguard-harness quick | run | report | reproduce | attacks``.
 
 Exit codes: 0, done; 1, something failed, said on standard error; 2, the command is wrong. What an
 attack achieves changes no exit code.
@@ -15,6 +15,7 @@ from harness.errors import HarnessError
 
 OK, FAILED, USAGE = 0, 1, 2
 API_KEY = "WARPGUARD_API_KEY"
+REPRODUCED = (*(f"table{number}" for number in range(1, 10)), "fig3")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -122,6 +123,26 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("--markdown", type=Path, metavar="FILE", help="write tables, too")
     report.add_argument("--plots", type=Path, metavar="DIR", help="write plots as PNG, too")
 
+    reproduce = command(
+        "reproduce",
+        "Do the paper's tables and its Fig. 3 again, on a server of its own.",
+        "warpguard-harness reproduce table7 fig3 --scale cpu --data nips2017",
+    )
+    reproduce.add_argument(
+        "items", nargs="+", choices=(*REPRODUCED, "all"), metavar="ITEM", help=", ".join(REPRODUCED)
+    )
+    reproduce.add_argument(
+        "--scale",
+        choices=("smoke", "cpu", "paper"),
+        default="cpu",
+        help="a minute, an hour or two, or what the paper did (on a GPU); default: cpu",
+    )
+    reproduce.add_argument(
+        "--out", type=Path, default=Path("runs/reproduce"), help="default: %(default)s/SCALE"
+    )
+    reproduce.add_argument("--model", default="auto", help="one of the store, default auto")
+    _add_photographs(reproduce)
+
     command("attacks", "List the attacks and their parameters.", "warpguard-harness attacks")
     return whole
 
@@ -137,6 +158,10 @@ def _add_endpoint(parser: argparse.ArgumentParser) -> None:
         default=os.environ.get(API_KEY),
         help=f"where it wants one; default: the environment's {API_KEY}",
     )
+    _add_photographs(parser)
+
+
+def _add_photographs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         type=Path,

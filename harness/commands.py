@@ -11,7 +11,9 @@ from rich.table import Table
 
 from harness import quick as quickly
 from harness import report as reporting
+from harness import reproduce as reproducing
 from harness.attacks import ATTACKS, described, parse_attack
+from harness.cli import REPRODUCED
 from harness.endpoint import HttpTarget
 from harness.files import write_atomically
 from harness.laboratory import Laboratory
@@ -74,6 +76,28 @@ def report(options: argparse.Namespace) -> int:
             write_atomically(options.plots / name, png)
     _out.print(reporting.verdict(only_runs))
     _say(f"The report: {options.out}")
+    return 0
+
+
+def reproduce(options: argparse.Namespace) -> int:
+    """Tables of the paper, each shown when it is done."""
+    names = list(REPRODUCED) if "all" in options.items else list(dict.fromkeys(options.items))
+    folder = options.out / options.scale
+    with _progress() as bar:
+        for done in reproducing.reproduce(
+            names,
+            options.scale,
+            folder,
+            bar,
+            data=options.data,
+            model=options.model,
+            device=options.device,
+        ):
+            write_atomically(folder / f"{done.item}.md", reproducing.markdown(done).encode())
+            for name, png in reproducing.plots(done).items():
+                write_atomically(folder / name, png)
+            _out.print(reproducing.terminal(done))
+    _say(f"The results: {folder}")
     return 0
 
 

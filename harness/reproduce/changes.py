@@ -1,0 +1,77 @@
+"""Table I: how much a defence changes an image, and what that costs in accuracy."""
+
+from collections.abc import Mapping
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from defenses import Pipeline
+from harness.attacks.attack import Pixels
+from harness.budget import l2_rms
+from harness.endpoint import HttpTarget
+from harness.reproduce import published
+from harness.reproduce.bench import Bench
+from harness.reproduce.outcome import Figure
+from harness.statistics import Rate
+
+_SHIFT_PX = 2
+"""What the published code's crop at (0, 0) leaves of its padding."""
+_LEVELS = 8
+"""Of three bits."""
+
+
+def ssim(one: Pixels, other: Pixels) -> float:
+    """Structural similarity (Wang et al. 2004), the mean over the channels, by scikit-image."""
+    from skimage.metrics import structural_similarity  # most of a second
+
+    similarity = structural_similarity(one, other, channel_axis=2, data_range=1.0)  # type: ignore[no-untyped-call]
+    return float(similarity)
+
+
+def moved(image: Pixels) -> Pixels:
+    """An image moved by two pixels to the right and down, its edge reflected."""
+    padded = np.pad(image, ((_SHIFT_PX, 0), (_SHIFT_PX, 0), (0, 0)), "reflect")
+    return padded[: image.shape[0], : image.shape[1]]
+
+
+def cut_off(image: Pixels) -> Pixels:
+    """Three bits a channel, the lower ones cut off, so that the image becomes darker."""
+    levels = np.minimum(np.floor(image * _LEVELS), _LEVELS - 1)
+    return (levels / _LEVELS).astype(np.float32)
+
+
+def table_1(bench: Bench, defenses: Mapping[str, str]) -> list[Figure]:
+    """l2, SSIM and accuracy of each defence; l2 and SSIM of what explains the paper's others."""
+    figures: list[Figure] = []
+    for name, defense in defenses.items():
+        pipeline = Pipeline.parse(defense)
+        changed: list[Any] = [pipeline(c.image, Random(c.file)) for c in bench.cases]
+        with HttpTarget(bench.url, defense=defense) as target:
+            repeated = [case for case in bench.cases for _ in range(bench.scale.scoring_draws)]
+            answers = target.classes([case.image for case in repeated])
+        right = answers == np.array([case.label for case in repeated])
+        shares = right.reshape(len(bench.cases), -1).mean(axis=1)
+        bench.advanced(f"table1 {name}")("photographs", len(shares), len(shares))
+        paper = published.TABLE_1.get(name.partition(",")[0], (None, None, None))
+        figures += _changes(name, bench, changed, paper)
+        figures.append(Figure.share(name, "ACC", "ACC", Rate.of(shares.tolist()), paper[2]))
+        if name == "fd":
+            shifted = [moved(each) for each in changed]
+            figures += _changes("fd, moved by 2 px", bench, shifted, paper)
+        if name == "bitdepth":
+            cut = [cut_off(case.image) for case in bench.cases]
+            figures += _changes("bitdepth, bits cut off", bench, cut, paper)
+    return figures
+
+
+def _changes(
+    row: str, bench: Bench, changed: list[Pixels], paper: tuple[float | None, ...]
+) -> list[Figure]:
+    pairs = list(zip(changed, bench.cases, strict=True))
+    l2 = float(np.mean([l2_rms(image - case.image) for image, case in pairs]))
+    similarity = float(np.mean([ssim(image, case.image) for image, case in pairs]))
+    return [
+        Figure(row=row, column="l2", measure="l2", ours=l2, paper=paper[0]),
+        Figure(row=row, column="SSIM", measure="SSIM", ours=similarity, paper=paper[1]),
+    ]

@@ -1,0 +1,118 @@
+"""From the names of tables to their figures: a server, the photographs, and the work."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from harness.dataset import Dataset
+from harness.endpoint import HttpTarget
+from harness.errors import DatasetError
+from harness.laboratory import Laboratory
+from harness.reproduce.bench import BARE, Bench
+from harness.reproduce.items import BANK, ITEMS
+from harness.reproduce.outcome import Reproduction
+from harness.reproduce.scale import SCALES
+from harness.reproduce.server import own_server
+from harness.results import DatasetRecord
+from harness.run import Advanced, versions
+
+
+def reproduce(
+    names: Sequence[str],
+    scale: str,
+    folder: Path,
+    advanced: Callable[[str], Advanced],
+    *,
+    data: Path | None = None,
+    model: str = "auto",
+    device: str = "auto",
+) -> Iterator[Reproduction]:
+    """Do some of the paper's tables again, one after the other; each is written when it is done.
+
+    Args:
+        names: of :data:`ITEMS`.
+        scale: of :data:`SCALES`.
+        folder: for the runs and the results; the same call takes up what was interrupted.
+        advanced: gives a bar for a run, by its name.
+        data: a folder with a ``labels.csv``; by default the photographs of the demonstration.
+        model: its name in the store.
+        device: of the gradients.
+
+    Raises:
+        HarnessError: see :mod:`harness.errors`. What was done until then is kept.
+    """
+    size = SCALES[scale]
+    specifications = list(dict.fromkeys(d for name in names for d in ITEMS[name].defenses.values()))
+    bank = folder / "quilt-bank.npz"
+    if any(BANK in each for each in specifications) and not bank.exists():
+        _make_bank(bank, data)
+    allowed = list(dict.fromkeys([BARE, *(_with(bank, each) for each in specifications)]))
+    with own_server(allowed, model, folder / "server.log") as url:
+        with HttpTarget(url, defense=BARE) as target:
+            whole = Laboratory.open(target, data=data, limit=size.photographs, device=device)
+            whole = whole.on(_parts(whole.dataset)[0], size.photographs)
+        for name in names:
+            item = ITEMS[name]
+            started = time.monotonic()
+            laboratory = whole.on(whole.dataset, size.attacked) if item.by_round else whole
+            bench = Bench(url, laboratory, size, folder / "runs", advanced)
+            figures = item.measure(bench, {k: _with(bank, v) for k, v in item.defenses.items()})
+            done = Reproduction(
+                item=name,
+                title=item.title,
+                scale=(scale, asdict(size)),
+                model=laboratory.surrogate.manifest.name,
+                model_sha256=laboratory.surrogate.manifest.sha256,
+                dataset=DatasetRecord(
+                    name=laboratory.dataset.name,
+                    candidates=len(laboratory.dataset.photographs),
+                    selected=len(bench.cases),
+                ),
+                created=datetime.now(UTC).isoformat(timespec="seconds"),
+                seconds=round(time.monotonic() - started, 1),
+                versions=versions(),
+                notes=item.notes,
+                figures=tuple(figures),
+                runs=tuple(bench.runs),
+            )
+            done.write(folder)
+            yield done
+
+
+def _with(bank: Path, specification: str) -> str:
+    return specification.replace(BANK, str(bank))
+
+
+def _parts(dataset: Dataset) -> tuple[Dataset, Dataset]:
+    """What may be attacked, and the last quarter, for a bank that knows none of the former."""
+    count = len(dataset.photographs)
+    if count < 2:
+        raise DatasetError(f"{dataset.name} has {count} photograph; two are the least here.")
+    bound = count - max(1, count // 4)
+    return (
+        replace(dataset, photographs=dataset.photographs[:bound]),
+        replace(dataset, photographs=dataset.photographs[bound:]),
+    )
+
+
+def _make_bank(bank: Path, data: Path | None) -> None:
+    """Quilt's bank, by the command that users have.
+
+    Raises:
+        DatasetError: the photographs cannot be read.
+    """
+    _, others = _parts(Dataset.demo() if data is None else Dataset.read(data, sys.maxsize))
+    files = [str(each.path) for each in others.photographs]
+    bank.parent.mkdir(parents=True, exist_ok=True)
+    made = subprocess.run(  # noqa: S603  # its own
+        [sys.executable, "-m", "service", "quilt-bank", *files, "-o", str(bank)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if made.returncode:
+        raise DatasetError(f"warpguard quilt-bank failed: {made.stderr.strip()}")

@@ -1,0 +1,32 @@
+import numpy as np
+import pytest
+
+from harness.reproduce.changes import cut_off, moved, ssim
+
+
+@pytest.fixture
+def image():
+    return np.random.default_rng(0).random((41, 37, 3)).astype(np.float32)
+
+
+def test_ssim_is_one_of_the_image_itself_and_less_of_another(image):
+    assert ssim(image, image) == pytest.approx(1.0)
+    noisy = np.clip(image + np.random.default_rng(1).normal(0, 0.1, image.shape), 0, 1)
+    noisier = np.clip(image + np.random.default_rng(1).normal(0, 0.5, image.shape), 0, 1)
+    assert 1 > ssim(image, noisy.astype(np.float32)) > ssim(image, noisier.astype(np.float32))
+
+
+def test_moving_is_by_two_pixels_right_and_down(image):
+    shifted = moved(image)
+    assert shifted.shape == image.shape
+    np.testing.assert_array_equal(shifted[2:, 2:], image[:-2, :-2])
+
+
+def test_cutting_bits_off_darkens_by_half_a_level_on_average():
+    ramp = np.linspace(0, 1, 10_000, dtype=np.float32).reshape(100, 100, 1).repeat(3, axis=2)
+    cut = cut_off(ramp)
+    assert len(np.unique(cut)) == 8
+    assert (cut <= ramp).all()
+    assert float((ramp - cut).mean()) == pytest.approx(1 / 16, abs=1e-3)
+    # What a uniform remainder in [0, 1/8) comes to: the paper has 0.0709.
+    assert float(np.sqrt(np.mean((ramp - cut) ** 2))) == pytest.approx(1 / 8 / 3**0.5, abs=1e-3)
