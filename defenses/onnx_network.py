@@ -116,9 +116,8 @@ def _run(session: Any, batch: NDArray[np.float32]) -> NDArray[np.float32]:
     try:
         output: NDArray[np.float32] = session.run(None, {session.get_inputs()[0].name: batch})[0]
     except Exception as error:  # ONNX Runtime's errors have no base of their own
-        raise DefenseError(
-            f"onnx: the network failed on an image {batch.shape}: {_told(error)}"
-        ) from error
+        # What it says has names of nodes and of its maker's files: for the log, not for clients.
+        raise DefenseError(f"onnx: the network failed on an image {batch.shape}.") from error
     return output
 
 
