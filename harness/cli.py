@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = getattr(commands, options.command)(options)
         return code
-    except HarnessError as error:
+    except (HarnessError, OSError) as error:  # the latter: a folder that cannot be written
         print(f"warpguard-harness: {error}", file=sys.stderr)  # noqa: T201
         return FAILED
     except KeyboardInterrupt:
@@ -135,7 +135,7 @@ def parser() -> argparse.ArgumentParser:
         "--scale",
         choices=("smoke", "cpu", "paper"),
         default="cpu",
-        help="a minute, an hour or two, or what the paper did (on a GPU); default: cpu",
+        help="minutes, hours, or what the paper did (on a GPU); default: cpu",
     )
     reproduce.add_argument(
         "--out", type=Path, default=Path("runs/reproduce"), help="default: %(default)s/SCALE"

@@ -2,8 +2,9 @@
 
 import argparse
 import shlex
+import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -83,22 +84,40 @@ def reproduce(options: argparse.Namespace) -> int:
     """Tables of the paper, each shown when it is done."""
     names = list(REPRODUCED) if "all" in options.items else list(dict.fromkeys(options.items))
     folder = options.out / options.scale
-    with _progress() as bar:
-        for done in reproducing.reproduce(
-            names,
-            options.scale,
-            folder,
-            bar,
-            data=options.data,
-            model=options.model,
-            device=options.device,
-        ):
+    wanted = reproducing.SCALES[options.scale].photographs
+    signal.signal(signal.SIGTERM, _leave)  # else the server would stay behind
+    with (
+        _progress() as bar,
+        closing(
+            reproducing.reproduce(
+                names,
+                options.scale,
+                folder,
+                bar,
+                data=options.data,
+                model=options.model,
+                device=options.device,
+            )
+        ) as results,
+    ):
+        for done in results:
+            if not reproducing.ITEMS[done.item].by_round and done.dataset.selected < wanted:
+                _err.print(
+                    f"{done.item} has {done.dataset.selected} photographs, not {wanted}: there are "
+                    "no more that the model gets right. --data names a folder of others."
+                )
             write_atomically(folder / f"{done.item}.md", reproducing.markdown(done).encode())
             for name, png in reproducing.plots(done).items():
                 write_atomically(folder / name, png)
             _out.print(reproducing.terminal(done))
     _say(f"The results: {folder}")
     return 0
+
+
+def _leave(number: int, frame: object) -> None:
+    """End as if asked for it, so that what is open is closed."""
+    del frame
+    raise SystemExit(128 + number)
 
 
 def attacks(options: argparse.Namespace) -> int:

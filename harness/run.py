@@ -57,14 +57,15 @@ def execute(setup: Setup, advanced: Advanced = lambda *_: None) -> Run:
     Raises:
         HarnessError: see :mod:`harness.errors`. What was done until then is kept.
     """
-    storage = Storage(setup.folder, _plan(setup))
+    plan = _plan(setup)
+    storage = Storage(setup.folder, plan)
     results: list[ImageResult] = []
     at_once = setup.options.images_at_once
     total = len(setup.cases) * setup.attack.rounds
     for start in range(0, len(setup.cases), at_once):
         some = setup.cases[start : start + at_once]
         progress = [storage.load(case) or _begin(setup, case) for case in some]
-        for rounds in _attack(setup, some, progress, storage):
+        for rounds in _attack(setup, plan, some, progress, storage):
             advanced("attack", start * setup.attack.rounds + rounds, total)
         results += [_result(*pair) for pair in zip(some, progress, strict=True)]
     checks = checks_of(
@@ -95,7 +96,11 @@ def _begin(setup: Setup, case: Case) -> Progress:
 
 
 def _attack(
-    setup: Setup, cases: Sequence[Case], progress: Sequence[Progress], storage: Storage
+    setup: Setup,
+    plan: dict[str, Any],
+    cases: Sequence[Case],
+    progress: Sequence[Progress],
+    storage: Storage,
 ) -> Iterator[int]:
     """Attack some photographs together, round by round; gives how many rounds they have in all."""
     attack = setup.attack
@@ -112,21 +117,26 @@ def _attack(
         if not active:
             break
         started = time.monotonic()
-        states = _advanced(setup, *zip(*((case, one.state) for case, one in active), strict=True))
+        states = _advanced(
+            setup, plan, [case for case, _ in active], [one.state for _, one in active]
+        )
         share = (time.monotonic() - started) / len(active)
-        for (case, one), state in zip(active, states, strict=True):
+        for (_, one), state in zip(active, states, strict=True):
             one.state, one.seconds = state, one.seconds + share
-            if attack.stop_at_hit:
-                _stop_at_hit(setup, case, one)
+        if attack.stop_at_hit:
+            _stop_at_hits(setup, active)
+        for case, one in active:
             storage.save(case, one)
         yield sum(attack.rounds if o.is_over(attack.rounds) else o.state.round for o in progress)
     yield len(cases) * attack.rounds
 
 
-def _advanced(setup: Setup, cases: Sequence[Case], states: Sequence[State]) -> list[State]:
+def _advanced(
+    setup: Setup, plan: dict[str, Any], cases: Sequence[Case], states: Sequence[State]
+) -> list[State]:
     if setup.found is None or not setup.attack.on_bare_model:
         return setup.attack.advance(cases, states, setup.oracle)
-    return [finished(setup.found, _plan(setup), case).state for case in cases]
+    return [finished(setup.found, plan, case).state for case in cases]
 
 
 def _score(setup: Setup, due: Sequence[tuple[Case, Progress]], storage: Storage) -> None:
@@ -151,11 +161,13 @@ def _score(setup: Setup, due: Sequence[tuple[Case, Progress]], storage: Storage)
             storage.save_images(case, image)
 
 
-def _stop_at_hit(setup: Setup, case: Case, one: Progress) -> None:
-    answer = int(setup.oracle.victim.classes([_posted(setup, case, one.state)])[0])
-    one.state = replace(one.state, queries=one.state.queries + 1)
-    if answer == case.target or (case.target is None and answer != case.label):
-        one.hit_round = one.state.round
+def _stop_at_hits(setup: Setup, active: Sequence[tuple[Case, Progress]]) -> None:
+    posted = [_posted(setup, case, one.state) for case, one in active]
+    answers = setup.oracle.victim.classes(posted).tolist()
+    for (case, one), answer in zip(active, answers, strict=True):
+        one.state = replace(one.state, queries=one.state.queries + 1)
+        if answer == case.target or (case.target is None and answer != case.label):
+            one.hit_round = one.state.round
 
 
 def _posted(setup: Setup, case: Case, state: State) -> Posted:

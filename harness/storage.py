@@ -125,13 +125,19 @@ def finished(folder: Path, plan: dict[str, Any], case: Case) -> Progress:
     Raises:
         RunError: that run is of another attack, model, seed or image, or did not come to it.
     """
-    other = json.loads((folder / "plan.json").read_text("utf-8"))
+    try:
+        other = json.loads((folder / "plan.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{folder} holds no run: {error}.") from None
     own = json.loads(json.dumps(plan))
     same = all(other.get(key) == own[key] for key in ("attack", "surrogate", "seed"))
     same = same and other["images"].get(case.file) == own["images"][case.file]
     progress = _read(_state_file(folder, case)) if same else None
     if progress is None or not progress.is_over(own["attack"]["parameters"]["rounds"]):
-        raise RunError(f"{folder} has not what this attack finds on {case.file}.")
+        raise RunError(
+            f"{folder} has not what this attack finds on {case.file}. Was it made with other "
+            "photographs or another model? Take another folder, or remove this one."
+        )
     return progress
 
 

@@ -46,8 +46,10 @@ def apply(diff, text):
 def copy(tmp_path_factory):
     """The repository with the example in it."""
     folder = tmp_path_factory.mktemp("copy")
+    # What is measured is the repository's own.
+    ignored = shutil.ignore_patterns("__pycache__", "test_measured.py")
     for name in ("defenses", "models", "service", "tests/defenses"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     shutil.copy(ROOT / "pyproject.toml", folder)
     (folder / "defenses" / f"{NAME}.py").write_text(block("python", "class RandomMirror"))
     registry = folder / "defenses" / "pipeline.py"

@@ -13,20 +13,13 @@ from harness.endpoint import HttpTarget
 from harness.reproduce import published
 from harness.reproduce.bench import Bench
 from harness.reproduce.outcome import Figure
+from harness.similarity import ssim
 from harness.statistics import Rate
 
 _SHIFT_PX = 2
 """What the published code's crop at (0, 0) leaves of its padding."""
 _LEVELS = 8
 """Of three bits."""
-
-
-def ssim(one: Pixels, other: Pixels) -> float:
-    """Structural similarity (Wang et al. 2004), the mean over the channels, by scikit-image."""
-    from skimage.metrics import structural_similarity  # most of a second
-
-    similarity = structural_similarity(one, other, channel_axis=2, data_range=1.0)  # type: ignore[no-untyped-call]
-    return float(similarity)
 
 
 def moved(image: Pixels) -> Pixels:

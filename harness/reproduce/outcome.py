@@ -10,8 +10,6 @@ from harness.reproduce.published import PHOTOGRAPHS
 from harness.results import DatasetRecord, Run
 from harness.statistics import Rate, wilson
 
-FORMAT = 1
-
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -25,7 +23,8 @@ class Figure(_Record):
         measure: what it is: ``ACC``, ``ASR``, ``l2``, …
         ours: what was measured here; a share in [0, 1], a number, or words such as ``100+``.
         low, high: the 95 % interval of a share.
-        paper: what the paper has; None where it has nothing.
+        paper: what the paper has, in the same way; of a share also words: ``< 20``, ``≈ 40``
+            percent. None where it has nothing.
     """
 
     row: str
@@ -61,12 +60,22 @@ class Figure(_Record):
         """Whether the two shares differ beyond what their photographs leave open.
 
         They do where our interval and the paper's, which has a hundred photographs, have nothing
-        in common.
+        in common. What the paper has in words, such as ``< 20`` percent, is a bound.
         """
-        if self.low is None or self.high is None or not isinstance(self.paper, float):
+        if self.low is None or self.high is None or self.paper is None:
             return False
-        low, high = wilson(self.paper * PHOTOGRAPHS, PHOTOGRAPHS)
+        low, high = _interval(self.paper)
         return self.high < low or high < self.low
+
+
+def _interval(paper: float | str) -> tuple[float, float]:
+    """Where the paper's share may lie."""
+    if isinstance(paper, float):
+        return wilson(paper * PHOTOGRAPHS, PHOTOGRAPHS)
+    sign, _, percent = paper.partition(" ")
+    share = float(percent) / 100
+    bounds = {"<": (0.0, share), ">": (share, 1.0)}
+    return bounds.get(sign) or wilson(share * PHOTOGRAPHS, PHOTOGRAPHS)
 
 
 class Reproduction(_Record):
@@ -79,7 +88,7 @@ class Reproduction(_Record):
         model, model_sha256: what was attacked.
         dataset: the photographs.
         created: when it was finished, ISO 8601 in UTC.
-        seconds: of all of the work, what was there from earlier runs left out.
+        seconds: that the last call took; what was there from earlier ones was not done again.
         versions: of the packages that matter.
         notes: what differs from the paper's way of doing it.
         figures: the numbers.

@@ -1,4 +1,4 @@
-"""How much of the paper's work is done: enough for a test, an evening on a CPU, or all of it."""
+"""How much of the paper's work is done: enough for a test, hours on a CPU, or all of it."""
 
 from dataclasses import dataclass
 

@@ -1,5 +1,6 @@
 """A service of one's own on this machine, with every defence that a table needs."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -12,9 +13,20 @@ import httpx2
 
 from harness.errors import EndpointError
 
+WARPGUARD = (sys.executable, "-P", "-m", "service")
+"""The command, whatever else of that name is in the folder where the user is."""
 _READY_WITHIN_S = 600.0
 """The model may have to be built, or to be loaded from a slow disk."""
 _STOPPED_WITHIN_S = 30.0
+
+
+def environment() -> dict[str, str]:
+    """The user's, without what it says of a server of theirs, but for the store of the models."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("WARPGUARD_") or name == "WARPGUARD_STORE"
+    }
 
 
 @contextmanager
@@ -33,11 +45,13 @@ def own_server(defenses: Sequence[str], model: str, log: Path) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     allowed = [word for each in defenses for word in ("--allow-defense", each)]
-    command = [sys.executable, "-m", "service", "serve", "--port", str(port), "--model", model]
+    command = [*WARPGUARD, "serve", "--port", str(port), "--model", model]
     command += ["--host", "127.0.0.1", "--log-level", "error", "--log-format", "text", *allowed]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w", encoding="utf-8") as stream:
-        process = subprocess.Popen(command, stdout=stream, stderr=stream)  # noqa: S603  # its own
+        process = subprocess.Popen(  # noqa: S603  # its own
+            command, stdout=stream, stderr=stream, env=environment()
+        )
     url = f"http://127.0.0.1:{port}"
     try:
         _wait(process, url, log)
@@ -58,7 +72,7 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
             words = log.read_text("utf-8", "replace").strip().splitlines()
             raise EndpointError(f"warpguard serve ended: {words[-1] if words else 'no word'}")
         try:
-            if httpx2.get(f"{url}/readyz").status_code == 200:
+            if httpx2.get(f"{url}/readyz", trust_env=False).status_code == 200:
                 return
         except httpx2.TransportError:
             pass

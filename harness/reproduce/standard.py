@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from harness.reproduce import published
-from harness.reproduce.bench import Bench
+from harness.reproduce.bench import BARE, Bench
 from harness.reproduce.outcome import Figure
 from harness.reproduce.published import STANDARD, Pair
 from harness.statistics import rates
@@ -24,6 +24,7 @@ def table(
     defenses: Mapping[str, str],
     paper: Mapping[str, Mapping[str, Pair]],
     rows: Sequence[str] = STANDARD,
+    l2: Mapping[str, float] | None = None,
 ) -> list[Figure]:
     """ACC and ASR of each attack behind each defence.
 
@@ -32,6 +33,7 @@ def table(
         defenses: what a column is called, and its defence.
         paper: by column and row.
         rows: the attacks; the clean images come first.
+        l2: the paper's, by row, where a table has it: a column of its own.
     """
     figures: list[Figure] = []
     for column, defense in defenses.items():
@@ -42,6 +44,10 @@ def table(
             if row == rows[0]:
                 acc, _ = published_here[CLEAN]
                 figures.append(Figure.share(CLEAN, column, "ACC", before.acc, acc))
+            if l2 is not None and defense == BARE:
+                figures.append(
+                    Figure(row=row, column="l2", measure="l2", ours=after.l2, paper=l2[row])
+                )
             pair = published_here.get(row, (None, None))
             figures.append(Figure.share(row, column, "ACC", after.acc, pair[0]))
             figures.append(Figure.share(row, column, "ASR", after.asr, pair[1]))
@@ -70,9 +76,9 @@ def baseline(bench: Bench, defenses: Mapping[str, str]) -> list[Figure]:
     """Table VIII, the undefended model: how far each attack goes, and how often it succeeds."""
     figures: list[Figure] = []
     for column, defense in defenses.items():
-        for row in STANDARD:
-            after = rates(bench.run(attack_of(row, bench), defense))
-            linf, l2, acc, asr = published.TABLE_8[row]
+        for row, (linf, l2, acc, asr) in published.TABLE_8.items():
+            attack = attack_of(STANDARD[0] if row == CLEAN else row, bench)
+            after = rates(bench.run(attack, defense), 0 if row == CLEAN else None)
             figures += [
                 Figure(row=row, column=column, measure="l∞", ours=after.linf, paper=linf),
                 Figure(row=row, column=column, measure="l2", ours=after.l2, paper=l2),

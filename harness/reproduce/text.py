@@ -5,7 +5,9 @@ from rich.table import Table
 from harness.report import plots as by_round
 from harness.reproduce.outcome import Figure, Reproduction
 from harness.reproduce.published import FIGURE_3, PHOTOGRAPHS
+from harness.results import Run
 
+_ITERATED = ("l-bfgs", "cw")
 NOTHING = "–"
 DIFFERS = "≠"
 LEGEND = (
@@ -30,7 +32,7 @@ def markdown(done: Reproduction) -> str:
     ]
     lines = [f"### {done.title}", "", f"{about(done)}.", ""]
     lines += [_line(["", *headings]), _line(["---"] * (1 + len(headings))), *map(_line, rows)]
-    lines += ["", *(f"- {note}" for note in done.notes)]
+    lines += ["", *(f"- {note}" for note in (*done.notes, f"{LEGEND}."))]
     return "\n".join(lines) + "\n"
 
 
@@ -53,19 +55,28 @@ def terminal(done: Reproduction) -> Table:
 
 
 def plots(done: Reproduction) -> dict[str, bytes]:
-    """PNG files by name: ACC and ASR by round, a pair for each attack of Fig. 3; else none.
-
-    ASR is on fresh draws there: a line of first hits could only rise.
-    """
+    """PNG files by name: ACC and ASR by round, a pair for each attack of Fig. 3; else none."""
     if done.item != "fig3":
         return {}
     attacks = [name for name, each in FIGURE_3.items() for _ in each]
+    runs = [_until(run, done.scale[1]["rounds"]) for run in done.runs]
     drawn = {}
     for letters, name in zip(("ab", "cd", "ef"), FIGURE_3, strict=True):
-        pair = by_round([r for r, attack in zip(done.runs, attacks, strict=True) if attack == name])
+        pair = by_round([r for r, attack in zip(runs, attacks, strict=True) if attack == name])
         for letter, measure in zip(letters, ("acc", "asr"), strict=True):
             drawn[f"fig3{letter}-{name}-{measure}.png"] = pair[f"{measure}-by-round.png"]
     return drawn
+
+
+def _until(run: Run, rounds: int) -> Run:
+    """A run as it was after so many rounds."""
+    images = [
+        image.model_copy(
+            update={"scores": tuple(score for score in image.scores if score.round <= rounds)}
+        )
+        for image in run.images
+    ]
+    return run.model_copy(update={"images": tuple(images)})
 
 
 def about(done: Reproduction) -> str:
@@ -75,11 +86,21 @@ def about(done: Reproduction) -> str:
     parts = [
         done.model,
         f"{count} photograph{'s' if count > 1 else ''} of {done.dataset.name}",
-        f"scale {name}: each image posted {numbers['scoring_draws']}x",
+        f"scale {name}",
+        f"each image posted {numbers['scoring_draws']}x (1x without a defence)",
     ]
-    if any("draws" in run.attack.parameters for run in done.runs):
-        parts.append(f"{numbers['draws']} draws a gradient")
+    attacks = [run.attack for run in done.runs]
+    iterated = dict.fromkeys(each.name for each in attacks if each.name in _ITERATED)
+    parts += [f"{each} with {numbers['iterations'][each]} iterations a step" for each in iterated]
+    if rounds := {each.parameters["rounds"] for each in attacks} - {1}:
+        parts.append(f"{_either(rounds)} rounds")
+    if draws := {each.parameters["draws"] for each in attacks if "draws" in each.parameters}:
+        parts.append(f"{_either(draws)} draws a gradient")
     return ", ".join(parts)
+
+
+def _either(numbers: set[int]) -> str:
+    return " or ".join(map(str, sorted(numbers)))
 
 
 def cell(figure: Figure) -> str:

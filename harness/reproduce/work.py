@@ -1,22 +1,24 @@
 """From the names of tables to their figures: a server, the photographs, and the work."""
 
+import hashlib
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.dataset import Dataset
 from harness.endpoint import HttpTarget
-from harness.errors import DatasetError
+from harness.errors import DatasetError, RunError
 from harness.laboratory import Laboratory
 from harness.reproduce.bench import BARE, Bench
 from harness.reproduce.items import BANK, ITEMS
 from harness.reproduce.outcome import Reproduction
 from harness.reproduce.scale import SCALES
-from harness.reproduce.server import own_server
+from harness.reproduce.server import WARPGUARD, environment, own_server
 from harness.results import DatasetRecord
 from harness.run import Advanced, versions
 
@@ -30,7 +32,7 @@ def reproduce(
     data: Path | None = None,
     model: str = "auto",
     device: str = "auto",
-) -> Iterator[Reproduction]:
+) -> Generator[Reproduction]:
     """Do some of the paper's tables again, one after the other; each is written when it is done.
 
     Args:
@@ -47,9 +49,9 @@ def reproduce(
     """
     size = SCALES[scale]
     specifications = list(dict.fromkeys(d for name in names for d in ITEMS[name].defenses.values()))
-    bank = folder / "quilt-bank.npz"
-    if any(BANK in each for each in specifications) and not bank.exists():
-        _make_bank(bank, data)
+    bank = folder
+    if any(BANK in each for each in specifications):
+        bank = _bank(folder, data)
     allowed = list(dict.fromkeys([BARE, *(_with(bank, each) for each in specifications)]))
     with own_server(allowed, model, folder / "server.log") as url:
         with HttpTarget(url, defense=BARE) as target:
@@ -99,20 +101,33 @@ def _parts(dataset: Dataset) -> tuple[Dataset, Dataset]:
     )
 
 
-def _make_bank(bank: Path, data: Path | None) -> None:
-    """Quilt's bank, by the command that users have.
+def _bank(folder: Path, data: Path | None) -> Path:
+    """Quilt's bank, made by the command that users have; its name tells of which photographs.
 
     Raises:
         DatasetError: the photographs cannot be read.
+        RunError: the folder's name cannot stand in a defence's.
     """
     _, others = _parts(Dataset.demo() if data is None else Dataset.read(data, sys.maxsize))
-    files = [str(each.path) for each in others.photographs]
-    bank.parent.mkdir(parents=True, exist_ok=True)
-    made = subprocess.run(  # noqa: S603  # its own
-        [sys.executable, "-m", "service", "quilt-bank", *files, "-o", str(bank)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if made.returncode:
-        raise DatasetError(f"warpguard quilt-bank failed: {made.stderr.strip()}")
+    digest = hashlib.sha256()
+    for each in others.photographs:
+        digest.update(each.path.read_bytes())
+    bank = folder / f"quilt-bank-{digest.hexdigest()[:12]}.npz"
+    if re.search(r"[^!-~]|[,()]", str(bank)):
+        raise RunError(
+            f"{folder} cannot be a part of a defence's name, as quilt's bank is there: take an "
+            "--out of letters and digits without spaces, commas and brackets."
+        )
+    if not bank.exists():
+        bank.parent.mkdir(parents=True, exist_ok=True)
+        files = [str(each.path) for each in others.photographs]
+        made = subprocess.run(  # noqa: S603  # its own
+            [*WARPGUARD, "quilt-bank", *files, "-o", str(bank)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment(),
+        )
+        if made.returncode:
+            raise DatasetError(f"warpguard quilt-bank failed: {made.stderr.strip()}")
+    return bank

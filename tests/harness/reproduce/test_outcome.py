@@ -19,8 +19,13 @@ def test_shares_differ_where_their_intervals_have_nothing_in_common():
     assert figure(0.9, 0.1).differs
 
 
-def test_words_and_nothing_do_not_differ():
-    assert not figure(0.1, "≈ 70").differs
+def test_words_are_bounds_and_nothing_does_not_differ():
+    assert figure(0.1, "≈ 70").differs
+    assert not figure(0.6, "≈ 70").differs
+    assert figure(0.9, "< 20").differs
+    assert not figure(0.1, "< 20").differs
+    assert figure(0.1, "> 90").differs
+    assert not figure(1.0, "> 90").differs
     assert not figure(0.1, None).differs
     assert not Figure(row="r", column="l2", measure="l2", ours=0.02, paper=0.13).differs
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import httpx2
 import pytest
 
 from harness.errors import EndpointError
@@ -95,6 +96,39 @@ def test_the_runs_are_kept_with_all_that_is_needed_to_repeat_them(folder):
     run = json.loads(next(folder.glob("runs/adaptive*/fd+rdg/run.json")).read_text())
     assert run["endpoint"]["quantized"] is False
     assert run["attack"]["parameters"]["knowledge"] == "exact"
+
+
+def test_the_bank_is_of_photographs_that_are_not_attacked(folder, results):
+    (bank,) = folder.glob("quilt-bank-*.npz")
+    assert bank.stat().st_size > 0
+    # The first fifteen of the twenty may be attacked, the last five are in the bank.
+    names = {image.file for run in results["table4"].runs for image in run.images}
+    assert all(int(name.split("_")[1]) < 15 for name in names)
+
+
+def test_a_folder_that_a_defence_cannot_name_is_refused_before_the_work(tmp_path):
+    done = command("table4", "--scale", "smoke", "--out", str(tmp_path / "my runs"), timeout_s=60)
+    assert done.returncode == 1
+    assert "--out" in done.stderr
+    assert not (tmp_path / "my runs").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_told():
+    done = command("table8", "--scale", "smoke", "--out", "/proc/none", timeout_s=60)
+    assert done.returncode == 1
+    assert "/proc/none" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_setting_of_another_server_is_the_own_one_s(monkeypatch, tmp_path):
+    monkeypatch.setenv("WARPGUARD_DEFENSE", "rdg")
+    monkeypatch.setenv("WARPGUARD_API_KEYS", str(tmp_path / "none"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "service").mkdir()
+    (tmp_path / "service" / "__main__.py").write_text("raise SystemExit('another service')")
+    with own_server(["fd"], "auto", tmp_path / "log") as url:
+        told = httpx2.get(f"{url}/v1/defenses").json()
+    assert told["default"] == "fd+rdg"
 
 
 def test_a_server_that_does_not_start_is_told_with_its_last_words(tmp_path):
