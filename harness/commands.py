@@ -14,7 +14,6 @@ from harness import quick as quickly
 from harness import report as reporting
 from harness import reproduce as reproducing
 from harness.attacks import ATTACKS, described, parse_attack
-from harness.cli import REPRODUCED
 from harness.endpoint import HttpTarget
 from harness.files import write_atomically
 from harness.laboratory import Laboratory
@@ -82,7 +81,7 @@ def report(options: argparse.Namespace) -> int:
 
 def reproduce(options: argparse.Namespace) -> int:
     """Tables of the paper, each shown when it is done."""
-    names = list(REPRODUCED) if "all" in options.items else list(dict.fromkeys(options.items))
+    names = list(reproducing.ITEMS) if "all" in options.items else list(dict.fromkeys(options.items))
     folder = options.out / options.scale
     wanted = reproducing.SCALES[options.scale].photographs
     signal.signal(signal.SIGTERM, _leave)  # else the server would stay behind

@@ -30,6 +30,6 @@ class Scale:
 
 SCALES = {
     "smoke": Scale(2, 1, 2, 2, 2, 1, 1, {"cw": 1, "l-bfgs": 1}),
-    "cpu": Scale(20, 10, 50, 100, 20, 4, 5, {"cw": 20, "l-bfgs": 10}),
+    "cpu": Scale(20, 10, 50, 100, 15, 4, 5, {"cw": 20, "l-bfgs": 10}),
     "paper": Scale(100, 100, 50, 10_000, 50, 30, 1, {"cw": 1000, "l-bfgs": 1000}),
 }
