@@ -11,13 +11,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import accuracy, defenses, health, overhead, serving
+from benchmarks import accuracy, defenses, health, overhead, properties, serving
 from benchmarks.timing import Result
 
 SPEED: dict[str, Callable[[], list[Result]]] = {
     "defenses": defenses.measure,
     "overhead": overhead.measure,
     "health": health.measure,
+}
+
+ON_PHOTOGRAPHS: dict[str, Callable[[Path, int | None], list[Result]]] = {
+    "accuracy": accuracy.measure,
+    "properties": properties.measure,
 }
 
 
@@ -28,19 +33,21 @@ def main() -> int:
         "names",
         nargs="*",
         metavar="NAME",
-        help=f"{', '.join(SPEED)}; or serving, accuracy (default: the first three)",
+        help=f"{', '.join(SPEED)}; or serving, accuracy, properties (default: the first three)",
     )
-    parser.add_argument("--data", type=Path, help="accuracy: a folder with labels.csv and images")
-    parser.add_argument("--limit", type=int, help="accuracy: only the first images")
+    parser.add_argument(
+        "--data", type=Path, help="accuracy, properties: a folder with labels.csv and images"
+    )
+    parser.add_argument("--limit", type=int, help="accuracy, properties: only the first images")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     console = Console(width=110 if not sys.stdout.isatty() else None)
     missed = 0
     for name in options.names or SPEED:
-        if name == "accuracy":
+        if name in ON_PHOTOGRAPHS:
             if options.data is None:
-                parser.error("accuracy needs --data DIR")
-            results = accuracy.measure(options.data, options.limit)
+                parser.error(f"{name} needs --data DIR")
+            results = ON_PHOTOGRAPHS[name](options.data, options.limit)
         elif name == "serving":
             results = serving.measure()
         elif name in SPEED:

@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import json
 import sys
-from dataclasses import MISSING, fields
 from pathlib import Path
 from random import SystemRandom
 from typing import Any
@@ -15,7 +14,7 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from defenses import OPERATIONS, Pipeline
+from defenses import Pipeline
 from models import (
     CATALOG,
     Manifest,
@@ -28,7 +27,7 @@ from models import (
     resolve,
 )
 from models.catalog import PackagedFile
-from service import __version__, key_file
+from service import __version__, key_file, listing
 from service.decode import decode, encode_png
 from service.errors import ServiceError
 from service.metrics import Metrics
@@ -136,40 +135,11 @@ def defend(options: argparse.Namespace) -> int:
 
 def defenses(options: argparse.Namespace) -> int:
     """List the operations that a defence can be made of."""
-    rows: list[dict[str, Any]] = []
-    for name, kind in OPERATIONS.items():
-        defaults = {field.name: field.default for field in fields(kind)}
-        required = [key for key, default in defaults.items() if default is MISSING]
-        rows.append(
-            {
-                "name": name,
-                "summary": kind.summary,
-                # Not made, as some need a file; the defaults are attributes of the class too.
-                "random": kind.__new__(kind).random,
-                "parameters": {k: None if k in required else v for k, v in defaults.items()},
-                "required": required,
-                "reference": kind.reference,
-            }
-        )
+    rows = listing.rows()
     if options.json:
         _print_json(rows)
-        return 0
-    table = Table(caption="Join them with +, as in fd+rdg or fd(step=20)*2+rdg(delta=0.1).")
-    for column in ("name", "what it does", "random", "parameters and defaults", "reference"):
-        table.add_column(column)
-    for row in rows:
-        parameters = ", ".join(
-            f"{key}=FILE" if key in row["required"] else f"{key}={value}"
-            for key, value in row["parameters"].items()
-        )
-        table.add_row(
-            row["name"],
-            row["summary"],
-            "yes" if row["random"] else "no",
-            parameters,
-            row["reference"],
-        )
-    _out.print(table)
+    else:
+        _out.print(listing.table(rows))
     return 0
 
 
