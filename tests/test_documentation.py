@@ -14,7 +14,9 @@ import pytest
 from PIL import Image
 
 from harness.attacks import parse_attack
+from harness.cli import REPRODUCED
 from harness.cli import parser as harness_parser
+from harness.reproduce import Reproduction, markdown
 from models import Manifest
 from service.metrics import Metrics
 from service.settings import Settings, environment_variable, flag
@@ -58,7 +60,8 @@ def shell(script, folder, server):
     """Run an example as a reader would, but for the port, and for long work: that is tested."""
     script = script.replace(*port_of(server)).replace("8081", str(free_port()))
     script = script.replace(".venv/lib", f"{Path(sys.prefix) / 'lib'}")
-    script = script.replace("warpguard-harness quick", "echo warpguard-harness quick")
+    for command in ("quick", "reproduce"):
+        script = script.replace(f"warpguard-harness {command}", f"echo {command}")
     script = re.sub(r"^make ", f"make -n -C {ROOT} ", script, flags=re.MULTILINE)
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(
@@ -101,11 +104,26 @@ def test_the_harness_s_commands_are_right():
     scripts = [block.values[0] for block in blocks("sh") + blocks("text")]
     lines = "\n".join(scripts).replace("\\\n", " ").splitlines()
     commands = [shlex.split(line)[1:] for line in lines if line.startswith("warpguard-harness ")]
-    assert {command[0] for command in commands} == {"attacks", "quick", "report", "run"}
+    assert {command[0] for command in commands} == {
+        "attacks",
+        "quick",
+        "report",
+        "reproduce",
+        "run",
+    }
     for command in commands:
         options = harness_parser().parse_args(command)
         if options.command == "run":
             parse_attack(options.attack)
+
+
+def test_the_tables_of_the_reproduction_are_those_of_its_files():
+    page = (ROOT / "docs" / "reproduction.md").read_text("utf-8")
+    files = sorted((ROOT / "docs" / "reproduction").glob("*.json"))
+    assert {file.stem for file in files} == set(REPRODUCED)
+    for file in files:
+        done = Reproduction.model_validate_json(file.read_bytes())
+        assert markdown(done) in page, file.name
 
 
 def test_the_manifest_of_the_documentation_is_one():

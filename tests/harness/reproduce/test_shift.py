@@ -1,0 +1,54 @@
+"""Why the paper's FD holds BPDA off, and this one does not: two pixels (docs/reproduction.md)."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from defenses import Pipeline
+from defenses.feature_distillation import FeatureDistillation
+from harness.attacks import parse_attack
+from harness.attacks.attack import Oracle
+from harness.dataset import Dataset
+from harness.reproduce.changes import moved
+from harness.surrogate import Surrogate
+from models import Store, ensure
+
+ATTACK = parse_attack("bpda(rounds=20,rule=raw,step=0.1)")
+
+
+@dataclass(frozen=True)
+class Moved(FeatureDistillation):
+    """FD as the published code has it."""
+
+    name: ClassVar[str] = "moved"
+
+    def _apply(self, image, params):
+        return np.ascontiguousarray(moved(super()._apply(image, params)))
+
+
+@pytest.fixture(scope="module")
+def bare():
+    return Surrogate(*ensure(Store(), "efficientnet-lite2"), Pipeline(), "cpu")
+
+
+def hits(bare, operation):
+    """How many of three photographs the paper's loop takes to its class."""
+    surrogate = bare.with_defense(Pipeline([operation]))
+    oracle = Oracle(surrogate, surrogate)
+    waiting = Dataset.demo().cases(bare.manifest, bare.classes, 3)
+    states = [ATTACK.begin(case, oracle) for case in waiting]
+    for _ in range(ATTACK.rounds):
+        states = ATTACK.advance(waiting, states, oracle)
+        answers = surrogate.classes([state.adversarial for state in states])
+        left = [i for i, case in enumerate(waiting) if answers[i] != case.target]
+        waiting, states = [waiting[i] for i in left], [states[i] for i in left]
+        if not waiting:
+            break
+    return 3 - len(waiting)
+
+
+def test_moved_by_two_pixels_it_holds_the_attack_off_that_it_falls_to_unmoved(bare):
+    assert hits(bare, FeatureDistillation()) >= 2
+    assert hits(bare, Moved()) == 0
