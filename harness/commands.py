@@ -81,7 +81,7 @@ def report(options: argparse.Namespace) -> int:
 
 def reproduce(options: argparse.Namespace) -> int:
     """Tables of the paper, each shown when it is done."""
-    names = list(reproducing.ITEMS) if "all" in options.items else list(dict.fromkeys(options.items))
+    names = list(reproducing.ITEMS if "all" in options.items else dict.fromkeys(options.items))
     folder = options.out / options.scale
     wanted = reproducing.SCALES[options.scale].photographs
     signal.signal(signal.SIGTERM, _leave)  # else the server would stay behind
