@@ -152,8 +152,8 @@ def load(file: Stamped) -> PatchBank:
     except BankError:
         raise
     except Exception as error:  # a broken archive makes its readers raise almost anything
-        told = " ".join(str(error).split())[:200]
-        raise BankError(f"cannot be read as an .npz file: {told}.") from error
+        # NumPy's own words advise to allow pickles: no advice for a file from anywhere.
+        raise BankError("cannot be read as a bank; 'warpguard quilt-bank' makes one.") from error
     return PatchBank.of(patches)
 
 

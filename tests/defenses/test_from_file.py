@@ -71,7 +71,7 @@ def test_the_path_may_begin_at_home(written, mine, monkeypatch):
 @pytest.mark.parametrize("content", [b"", b"PK\x05\x06 but no more", b"\0" * 1000, b"text\n"])
 def test_a_file_of_another_kind_is_refused(written, content, mine):
     mine(written).write_bytes(content)
-    with pytest.raises(DefenseError, match=r"mine (is not an ONNX|cannot be read as an .npz)"):
+    with pytest.raises(DefenseError, match=r"mine (is not an ONNX|cannot be read as a bank)"):
         Pipeline.parse(written)
 
 
