@@ -21,6 +21,8 @@ from rich.progress import Progress
 from benchmarks.timing import Result, medians_ms, on_one_core
 from defenses import OPERATIONS, Pipeline, patch_bank
 from defenses.measured import Measured
+from harness.budget import l2_rms
+from harness.files import write_atomically
 from harness.similarity import ssim
 from models import Classifier, Store, ensure, fit, to_tensor
 from service.decode import decode
@@ -63,8 +65,8 @@ def measure(folder: Path, limit: int | None) -> list[Result]:
     ):
         bank = Path(temporary, "bank.npz")
         patches = patch_bank.gather(images[bound:], 400, 5, Random(0))
-        with bank.open("wb") as file:  # type: ignore[assignment]
-            patch_bank.write(file, np.concatenate(list(patches)))  # type: ignore[arg-type]
+        with bank.open("wb") as stream:
+            patch_bank.write(stream, np.concatenate(list(patches)))
         for name in progress.track(names, description="operations"):
             pipeline = Pipeline.parse(f"quilt(bank={bank})" if name == "quilt" else name)
             defended = [pipeline(image, SystemRandom()) for image in images[:bound]]
@@ -95,9 +97,9 @@ def changes(pipeline: Pipeline, images: list[NDArray[np.uint8]]) -> dict[str, fl
         signs = np.random.default_rng(number).choice([-1, 1], pixels.shape)
         inwards = np.where(pixels < STEP, 1, np.where(pixels > 1 - STEP, -1, signs))
         near = (pixels + STEP * inwards).astype(np.float32)
-        figures["l2"].append(_rms(defended - pixels))
+        figures["l2"].append(l2_rms(defended - pixels))
         figures["ssim"].append(ssim(pixels, defended))
-        figures["spread"].append(_rms(pipeline.apply(pixels, other) - defended))
+        figures["spread"].append(l2_rms(pipeline.apply(pixels, other) - defended))
         figures["flat"].append(float(np.mean(pipeline.apply(near, draw) == defended)))
     return {name: float(np.mean(values)) for name, values in figures.items()}
 
@@ -111,11 +113,7 @@ def write(operations: dict[str, Measured], setting: str) -> None:
             for name, figures in operations.items()
         },
     }
-    FILE.write_text(json.dumps(kept, indent=1) + "\n")
-
-
-def _rms(change: NDArray[Any]) -> float:
-    return float(np.sqrt(np.mean(np.square(change, dtype=np.float64))))
+    write_atomically(FILE, (json.dumps(kept, indent=1) + "\n").encode())
 
 
 def _processor() -> str:

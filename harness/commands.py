@@ -85,6 +85,8 @@ def reproduce(options: argparse.Namespace) -> int:
     folder = options.out / options.scale
     wanted = reproducing.SCALES[options.scale].photographs
     signal.signal(signal.SIGTERM, _leave)  # else the server would stay behind
+    if options.data is None and options.scale != "smoke":
+        _err.print(f"The default photographs are twenty, for {wanted} name a folder with --data.")
     with (
         _progress() as bar,
         closing(

@@ -87,7 +87,7 @@ def table_4(bench: Bench, defenses: Mapping[str, str]) -> list[Figure]:
         attack, accuracy = published.TABLE_4.get(name, ("", None))
         exact = bench.run(f"adaptive(rounds={rounds},draws={draws})", defense)
         bpda = bench.run(f"bpda(rounds={rounds})", defense)
-        # Where no exact derivative of a part is known, averaged BPDA is the adaptive attack.
+        # Of one operation both differentiate what can be; of two the paper's takes the identity.
         eot = exact
         if len(Pipeline.parse(defense).operations) > 1:
             eot = bench.run(f"bpda-eot(rounds={rounds},draws={draws})", defense)

@@ -60,7 +60,8 @@ def _swept(
 _STANDARD = (
     "Attacks are made on the undefended model, and posted as FP32; the paper posts each image "
     "once. C&W is ART's and L-BFGS SciPy's, with five search steps as in the paper, which has up "
-    "to 1000 iterations of Cleverhans' in each."
+    "to 1000 iterations of Cleverhans' in each. The clean row is of the posts of one run, so that "
+    "it moves a little from table to table."
 )
 _LOOP = (
     "The paper's loop: raw gradients of the cross-entropy times 0.1, posted once a round, an image "
@@ -167,7 +168,8 @@ ITEMS: Mapping[str, Item] = MappingProxyType(
                 _SEMI,
                 "For rand and crop, which have a derivative, the second attack takes it. crop "
                 "keeps 0.8 of each side; the paper's costs a third of the accuracy.",
-                "The plots have ASR on fresh draws, the table has both.",
+                "The plots have ASR on fresh draws, the table has both. It is of the last of the "
+                "rounds that Fig. 3 shows; runs that Table II has too go on after it.",
             ),
         ),
     }

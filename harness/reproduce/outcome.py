@@ -88,7 +88,7 @@ class Reproduction(_Record):
         model, model_sha256: what was attacked.
         dataset: the photographs.
         created: when it was finished, ISO 8601 in UTC.
-        seconds: that the last call took; what was there from earlier ones was not done again.
+        last_call_seconds: what was there from earlier calls was not done again, and is not in it.
         versions: of the packages that matter.
         notes: what differs from the paper's way of doing it.
         figures: the numbers.
@@ -103,7 +103,7 @@ class Reproduction(_Record):
     model_sha256: str | None
     dataset: DatasetRecord
     created: str
-    seconds: float
+    last_call_seconds: float
     versions: dict[str, str]
     notes: tuple[str, ...]
     figures: tuple[Figure, ...]

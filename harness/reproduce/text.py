@@ -8,12 +8,13 @@ from harness.reproduce.published import FIGURE_3, PHOTOGRAPHS
 from harness.results import Run
 
 _ITERATED = ("l-bfgs", "cw")
+_MEANINGLESS = " (whether everything works; the figures mean nothing)"
 NOTHING = "–"
 DIFFERS = "≠"
 LEGEND = (
-    "Each cell: ours with its 95 % interval by photographs, and after the stroke the paper's "
-    f"({NOTHING}: it has none). {DIFFERS} marks shares that differ by more than the photographs "
-    f"leave open, the paper's {PHOTOGRAPHS} included"
+    "Each cell: ours, shares with their 95 % interval by photographs, and after the stroke the "
+    f"paper's ({NOTHING}: it has none). {DIFFERS} marks shares whose interval has nothing in "
+    f"common with that of the paper's {PHOTOGRAPHS} photographs"
 )
 
 
@@ -86,7 +87,7 @@ def about(done: Reproduction) -> str:
     parts = [
         done.model,
         f"{count} photograph{'s' if count > 1 else ''} of {done.dataset.name}",
-        f"scale {name}",
+        f"scale {name}{_MEANINGLESS if name == 'smoke' else ''}",
         f"each image posted {numbers['scoring_draws']}x (1x without a defence)",
     ]
     attacks = [run.attack for run in done.runs]

@@ -75,7 +75,7 @@ def reproduce(
                     selected=len(bench.cases),
                 ),
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
-                seconds=round(time.monotonic() - started, 1),
+                last_call_seconds=round(time.monotonic() - started, 1),
                 versions=versions(),
                 notes=item.notes,
                 figures=tuple(figures),
