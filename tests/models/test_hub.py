@@ -89,9 +89,9 @@ class Handler(BaseHTTPRequestHandler):
         if action != "ok":
             body = body[: int(count)]
             self.close_connection = True
+        server.sent += len(body)  # before the client can have read it
         self.wfile.write(body)
         self.wfile.flush()
-        server.sent += len(body)
         if action == "stall":
             server.released.wait(20)
 
