@@ -31,7 +31,7 @@ def environment() -> dict[str, str]:
 
 @contextmanager
 def own_server(defenses: Sequence[str], model: str, log: Path) -> Iterator[str]:
-    """Run ``warpguard serve`` while the block is; gives its address.
+    """Run ``warpguard serve`` while the block is, and while we are; gives its address.
 
     Args:
         defenses: what a request may name.
@@ -52,17 +52,26 @@ def own_server(defenses: Sequence[str], model: str, log: Path) -> Iterator[str]:
         process = subprocess.Popen(  # noqa: S603  # its own
             command, stdout=stream, stderr=stream, env=environment()
         )
+    keeper = _end_with_us(process)
     url = f"http://127.0.0.1:{port}"
     try:
         _wait(process, url, log)
         yield url
     finally:
+        keeper.kill()  # first: once the server has ended, its number may be another process's
+        keeper.communicate()
         process.terminate()
         try:
             process.wait(_STOPPED_WITHIN_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _end_with_us(process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+    """Ends the server even if this process is killed: only we hold the other end of this pipe."""
+    command = ["sh", "-c", 'read _; kill "$1"', "sh", str(process.pid)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE)  # noqa: S603  # its own
 
 
 def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:

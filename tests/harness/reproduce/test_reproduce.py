@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 
 import httpx2
 import pytest
@@ -14,6 +15,10 @@ from harness.reproduce.scale import SCALES
 from harness.reproduce.server import own_server
 
 LONGEST_S = 60
+HANGS_AFTER_S = 900
+"""All of them take two minutes by themselves, and several on a machine that has other work."""
+
+pytestmark = pytest.mark.timeout(HANGS_AFTER_S)
 
 
 def command(*arguments, timeout_s):
@@ -29,7 +34,7 @@ def command(*arguments, timeout_s):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("reproduce")
-    done = command("all", "--scale", "smoke", "--out", str(out), timeout_s=290)
+    done = command("all", "--scale", "smoke", "--out", str(out), timeout_s=HANGS_AFTER_S - 30)
     assert done.returncode == 0, done.stderr
     return out / "smoke"
 
@@ -137,6 +142,36 @@ def test_a_server_that_does_not_start_is_told_with_its_last_words(tmp_path):
         own_server(["fd"], "no-such-model", tmp_path / "log"),
     ):
         pass
+
+
+def answers(url):
+    try:
+        httpx2.get(f"{url}/livez", timeout=60)
+    except httpx2.TransportError:
+        return False
+    return True
+
+
+def test_a_killed_command_takes_its_server_along(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from harness.reproduce.server import own_server\n"
+        "with own_server(['fd'], 'auto', Path(sys.argv[1])) as url:\n"
+        "    print(url, flush=True); sys.stdin.read()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "log")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    url = process.stdout.readline().strip()
+    assert answers(url)
+    process.kill()
+    process.communicate()
+    give_up = time.monotonic() + 60
+    while answers(url):
+        assert time.monotonic() < give_up
+        time.sleep(0.1)
 
 
 def test_an_unknown_item_is_refused_with_those_that_there_are():
