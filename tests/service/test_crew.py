@@ -29,6 +29,19 @@ class Model:
         return rows * 2
 
 
+class Held(Model):
+    """Ends each batch when it is released."""
+
+    def __init__(self):
+        super().__init__()
+        self.release = threading.Semaphore(0)
+
+    def __call__(self, rows):
+        answer = super().__call__(rows)
+        assert self.release.acquire(timeout=60)
+        return answer
+
+
 def rows(*values):
     return np.array(values, np.float32)[:, None]
 
@@ -40,7 +53,7 @@ async def infer(crew, values):
 
 
 async def until(condition):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.001)
 
@@ -87,12 +100,17 @@ def test_each_caller_gets_its_own_rows(callers, max_rows, lanes, window_s):
 
 
 def test_what_arrives_while_the_model_runs_is_the_next_batch():
-    model = Model(0.05)
+    model = Held()
 
     async def scenario(crew):
         first = asyncio.create_task(infer(crew, rows(0)))
-        await asyncio.sleep(0.02)
-        await asyncio.gather(first, *(infer(crew, rows(i)) for i in range(6)))
+        await until(lambda: model.batches == [1])
+        others = [asyncio.create_task(infer(crew, rows(i))) for i in range(6)]
+        await until(lambda: len(crew._rows) == 4)  # as many as are prepared ahead
+        model.release.release()
+        await until(lambda: model.batches == [1, 4] and len(crew._rows) == 2)
+        model.release.release(2)
+        await asyncio.gather(first, *others)
 
     run(model, scenario)
     assert model.batches == [1, 4, 2]
@@ -100,7 +118,7 @@ def test_what_arrives_while_the_model_runs_is_the_next_batch():
 
 def test_the_window_counts_from_the_first_row():
     model = Model()
-    window_s = 0.2
+    window_s = 2.0
 
     async def scenario(crew):
         started = time.perf_counter()
@@ -110,11 +128,11 @@ def test_the_window_counts_from_the_first_row():
             await infer(crew, rows(1))
             return time.perf_counter() - started
 
-        return await asyncio.gather(call(0), call(0.1), call(0.15))
+        return await asyncio.gather(call(0), call(0.5), call(1.0))
 
     answered = run(model, scenario, window_s=window_s)
     assert model.batches == [3]
-    assert all(window_s <= at < window_s + 0.1 for at in answered)
+    assert all(window_s <= at < window_s + 1.0 for at in answered)
 
 
 def test_a_full_batch_does_not_wait_for_its_window():
@@ -125,7 +143,7 @@ def test_a_full_batch_does_not_wait_for_its_window():
         await asyncio.gather(*(infer(crew, rows(i)) for i in range(4)))
         return time.perf_counter() - started
 
-    assert run(model, scenario, window_s=5.0) < 1.0
+    assert run(model, scenario, window_s=60.0) < 30
 
 
 def test_rows_above_the_maximum_are_several_batches():
@@ -169,17 +187,18 @@ def test_a_failing_model_is_its_batch_s_error_and_the_next_batch_is_served(fault
 
 
 def test_a_cancelled_caller_s_rows_are_not_inferred():
-    model = Model(0.05)
+    model = Held()
 
     async def scenario(crew):
         first = asyncio.create_task(infer(crew, rows(0)))
-        await asyncio.sleep(0.02)
+        await until(lambda: model.batches == [1])
         gone = asyncio.create_task(infer(crew, rows(1, 2)))
         stays = asyncio.create_task(infer(crew, rows(3)))
         await until(lambda: crew.queued_rows == 3)
         gone.cancel()
         await asyncio.gather(gone, return_exceptions=True)
         assert crew.queued_rows == 1
+        model.release.release(2)
         await first
         np.testing.assert_array_equal((await stays).scores, rows(6))
 
@@ -188,15 +207,17 @@ def test_a_cancelled_caller_s_rows_are_not_inferred():
 
 
 def test_the_event_loop_runs_while_the_model_does():
+    model = Held()
+
     async def scenario(crew):
         task = asyncio.create_task(infer(crew, rows(0)))
-        ticks = 0
-        while not task.done():
-            await asyncio.sleep(0.005)
-            ticks += 1
-        return ticks
+        await until(lambda: model.batches == [1])
+        for _ in range(10):
+            await asyncio.sleep(0.001)
+        model.release.release()  # never, if the model held the loop
+        await task
 
-    assert run(Model(0.2), scenario) > 10
+    run(model, scenario)
 
 
 def test_who_waits_when_it_stops_is_told():

@@ -346,7 +346,9 @@ def test_over_the_deadline(start, load_colours, make_photograph):
     answer = client.post(PREDICT, content=make_photograph())
     assert (answer.status_code, code(answer)) == (504, "deadline_exceeded")
     release.set()
-    assert client.post(PREDICT, content=make_photograph()).status_code == 200
+    give_up = time.monotonic() + 20
+    while client.post(PREDICT, content=make_photograph()).status_code != 200:
+        assert time.monotonic() < give_up
 
 
 def test_a_failing_model_gives_nothing_away(start, load_colours, make_photograph):
