@@ -9,10 +9,6 @@ import sys
 import time
 
 import pytest
-from hypothesis import settings
-
-settings.register_profile("warpguard", deadline=None)  # a busy machine is no defect
-settings.load_profile("warpguard")
 
 
 @pytest.fixture(scope="session", autouse=True)

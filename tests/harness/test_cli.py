@@ -62,7 +62,7 @@ def test_a_run_says_how_to_repeat_it(runs):
 def test_the_same_command_does_nothing_twice(runs, server):
     folder, _told = runs
     before = Run.read(folder / "adaptive")
-    again = harness("quick", "--endpoint", server, "--limit", 1, "--out", folder, timeout_s=280)
+    again = harness("quick", "--endpoint", server, "--limit", 1, "--out", folder, timeout_s=60)
     assert again.returncode == 0, again.stderr
     assert Run.read(folder / "adaptive").images == before.images
 

@@ -220,7 +220,7 @@ def test_a_killed_process_is_resumed_by_another(server, tmp_path):
     server.script = ["stall 123456"]
     part = tmp_path / f"{SHA256}.part"
     process = start_pull(server, tmp_path)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 20
     while not (part.exists() and part.stat().st_size == 123456):
         assert process.poll() is None
         assert time.monotonic() < deadline
@@ -305,11 +305,10 @@ def test_no_url(tmp_path, endpoint):
         hub.pull(FILE, tmp_path, endpoint=endpoint)
 
 
-def test_a_server_that_falls_silent(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(hub, "_ATTEMPTS", 1)
-    server.script = ["stall 10", "stall 0"]
+def test_a_server_that_falls_silent(server, tmp_path):
+    server.script = ["stall 10", *["stall 0"] * 5]
     with pytest.raises(PullError, match="timed out"):
-        pull(server, tmp_path, timeout_s=2.0)
+        pull(server, tmp_path, timeout_s=0.05)
     assert pull(server, tmp_path).path.read_bytes() == DATA
     assert server.gets[-1][1] == "bytes=10-"
 

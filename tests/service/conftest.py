@@ -148,7 +148,7 @@ class Process:
                 return float(line.rpartition(" ")[2])
         return 0.0
 
-    def wait_until(self, condition, seconds=60):
+    def wait_until(self, condition, seconds=20):
         give_up = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < give_up, self.log[-3000:]
@@ -164,7 +164,7 @@ class Process:
     def signal(self, number=signal.SIGTERM):
         self.process.send_signal(number)
 
-    def exit_code(self, seconds=60):
+    def exit_code(self, seconds=30):
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -185,7 +185,7 @@ def spawning(folder, store):
         one = Process([*arguments, *options], log, environment)
         started.append(one)
         if ready:
-            one.wait_until(one.is_ready, 120)
+            one.wait_until(one.is_ready)
         return one
 
     try:

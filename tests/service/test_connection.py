@@ -2,7 +2,6 @@
 
 import json
 import resource
-import select
 import socket
 import threading
 import time
@@ -59,15 +58,15 @@ def drip(connection, text, seconds=0.1):
     ids=["head", "body", "chunks"],
 )
 def test_a_request_that_drips_in_is_cut(hasty, text):
-    started = time.monotonic()
     with hasty.connect() as connection:
+        started = time.monotonic()
         # All but the last hundred bytes at once: they are what drips.
         connection.sendall(text[:-100])
         threading.Thread(target=drip, args=(connection, text[-100:]), daemon=True).start()
         status, code, message = refused(connection)
         assert (status, code) == (408, "request_timeout")
         assert "1 s" in message
-        assert 0.9 < time.monotonic() - started < 9
+        assert 0.9 < time.monotonic() - started < 4
     assert hasty.metric('warpguard_refusals_total{code="request_timeout"}') >= 1
     assert hasty.metric("warpguard_in_flight_images") == 0
 
@@ -78,12 +77,12 @@ def test_a_request_that_drips_in_is_cut(hasty, text):
     ids=["never asks", "sends a blank line", "asked once"],
 )
 def test_an_idle_connection_is_closed_without_a_word(hasty, text, seconds):
-    started = time.monotonic()
     with hasty.connect() as connection:
+        started = time.monotonic()
         connection.sendall(text)
         answer = receive(connection)
         assert answer.count(b"HTTP/1.1") == text.count(b"GET")
-        assert seconds - 0.1 < time.monotonic() - started < seconds + 9
+        assert seconds - 0.1 < time.monotonic() - started < seconds + 3
 
 
 def test_a_pipelined_request_that_drips_in_is_cut(hasty):
@@ -95,7 +94,7 @@ def test_a_pipelined_request_that_drips_in_is_cut(hasty):
         answers = receive(connection)
     assert answers.startswith(b"HTTP/1.1 200")
     assert b"HTTP/1.1 408" in answers
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 4
 
 
 def test_a_head_that_begins_in_the_middle_of_a_body_s_last_bytes(hasty, make_photograph):
@@ -119,7 +118,7 @@ def test_blank_lines_after_an_answer_do_not_hold_the_connection(hasty):
         started = time.monotonic()
         connection.sendall(b"\r\n")
         assert receive(connection) == b""
-        assert time.monotonic() - started < 15
+        assert time.monotonic() - started < 4
 
 
 def test_a_body_that_is_not_waited_for_does_not_hold_the_connection(hasty):
@@ -130,7 +129,7 @@ def test_a_body_that_is_not_waited_for_does_not_hold_the_connection(hasty):
         threading.Thread(target=drip, args=(connection, b"x" * 100), daemon=True).start()
         answer = receive(connection)
         assert answer.startswith(b"HTTP/1.1 413")
-        assert time.monotonic() - started < 9  # it drips for ten seconds
+        assert time.monotonic() - started < 4
 
 
 def ask_for_much(connection, server, body, times=1):
@@ -143,7 +142,7 @@ def ask_for_much(connection, server, body, times=1):
 
 
 def test_a_client_that_fetches_nothing_is_left(spawn, make_photograph):
-    server = spawn("--request-timeout-seconds", "3")
+    server = spawn("--request-timeout-seconds", "0.5")
     body = make_photograph(size=(1300, 1300), noise=60, kind="BMP")
     with socket.socket() as connection:
         ask_for_much(connection, server, body, times=2)
@@ -153,7 +152,7 @@ def test_a_client_that_fetches_nothing_is_left(spawn, make_photograph):
 
 
 def test_a_slow_client_that_goes_on_fetching_gets_all_of_it(spawn, make_photograph):
-    server = spawn("--request-timeout-seconds", "2", "--deadline-ms", "60000")
+    server = spawn("--request-timeout-seconds", "2")
     body = make_photograph(size=(2000, 2000), noise=60, kind="BMP")
     with socket.socket() as connection:
         ask_for_much(connection, server, body)
@@ -165,11 +164,11 @@ def test_a_slow_client_that_goes_on_fetching_gets_all_of_it(spawn, make_photogra
             part = connection.recv(65536)
             assert part, f"{fetched} of {length}"
             fetched += len(part)
-            if fetched > (pauses + 1) * 500_000:
+            if fetched > (pauses + 1) * 500_000:  # few and long: a busy machine adds little
                 pauses += 1
-                time.sleep(0.12)
+                time.sleep(0.14)
         assert length > 10_000_000
-        assert time.monotonic() - started > 2.2
+        assert time.monotonic() - started > 2.8  # 1.4 times the limit
 
 
 @pytest.mark.parametrize(
@@ -203,9 +202,9 @@ def test_the_open_inference_protocol_s_errors_have_its_shape_here_too(hasty):
     assert json.loads(body) == {"error": "The head is larger than 16384 bytes."}
 
 
-def test_a_head_of_sixteen_thousand_bytes_in_small_pieces_is_none_too_large(spawn):
+def test_a_head_of_sixteen_thousand_bytes_in_small_pieces_is_none_too_large(hasty):
     text = b"GET /healthz HTTP/1.1\r\nhost: x\r\nx: " + b"x" * 16_000 + b"\r\n\r\n"
-    with spawn().connect() as connection:
+    with hasty.connect() as connection:
         for start in range(0, len(text), 1000):
             connection.sendall(text[start : start + 1000])
             time.sleep(0.01)
@@ -225,9 +224,9 @@ def test_a_thousand_connections_held_open_stop_nobody(spawn, make_photograph):
         started = time.monotonic()
         statuses = {server.ask(PREDICT, make_photograph()).status for _ in range(20)}
         assert statuses == {200}
-        assert time.monotonic() - started < 20
+        assert time.monotonic() - started < 4
         server.signal()
-        assert server.exit_code(15) == 0
+        assert server.exit_code(5) == 0
     finally:
         for connection in held:
             connection.close()
@@ -251,11 +250,10 @@ def test_over_the_limit_of_connections_only_probes_are_answered(spawn, make_phot
     with server.connect() as silent:
         started = time.monotonic()
         assert receive(silent) == b""
-        assert time.monotonic() - started < 15
+        assert time.monotonic() - started < 4
     flood = [server.connect() for _ in range(80)]
     # Most are given some seconds to be told; those over a second limit are not.
-    server.wait_until(lambda: sum(map(is_closed, flood)) >= 16)
-    assert sum(map(is_closed, flood)) < len(flood)
+    server.wait_until(lambda: sum(is_closed(connection) for connection in flood) >= 16, seconds=1)
     for connection in (*held, *flood):
         connection.close()
     server.wait_until(lambda: server.ask(PREDICT, make_photograph()).status == 200)
@@ -275,11 +273,11 @@ def test_bodies_are_bounded_together(spawn, make_photograph):
     server = spawn("--max-body-bytes", "100000", "--max-buffered-bytes", "250000")
     head = HEAD.encode() + b"content-length: 100000\r\n\r\n"
     held = [server.connect() for _ in range(3)]
-    for connection in held:
+    for connection in held[:2]:
         connection.sendall(head + b"x" * 99_000)
-    (refused_one, *others), _, _ = select.select(held, [], [], 20)
-    assert not others
-    assert refused_one.recv(65536).startswith(b"HTTP/1.1 429")
+    time.sleep(0.2)
+    held[2].sendall(head + b"x" * 99_000)
+    assert held[2].recv(65536).startswith(b"HTTP/1.1 429")
     assert server.ask(PREDICT, make_photograph()).status == 200
     for connection in held:
         connection.close()

@@ -365,7 +365,7 @@ def test_in_a_real_server_keys_come_and_go_and_none_is_logged(spawn, keys, make_
     server.signal(1)  # SIGHUP
     server.wait_until(lambda: server.ask(PREDICT, body, {"x-api-key": other}).status == 200)
     path.write_text(line)
-    server.wait_until(lambda: server.ask(PREDICT, body, own).status == 401)
+    server.wait_until(lambda: server.ask(PREDICT, body, own).status == 401, 5)
     path.write_text(f"other {other}")
     while "stay as they are" not in server.log:
         assert server.ask(PREDICT, body, {"x-api-key": other}).status == 200

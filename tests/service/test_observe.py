@@ -98,7 +98,7 @@ def test_the_stage_receive_ends_with_the_body_s_last_byte(client, make_photograp
     good = make_photograph()
 
     async def slowly():
-        await asyncio.sleep(2)
+        await asyncio.sleep(0.2)
         return {"type": "http.request", "body": good[100:], "more_body": False}
 
     first = {"type": "http.request", "body": good[:100], "more_body": True}
@@ -107,8 +107,8 @@ def test_the_stage_receive_ends_with_the_body_s_last_byte(client, make_photograp
     assert sent[0]["status"] == 200
     now = series(client)
     assert now['warpguard_stage_seconds_count{stage="receive"}'] == "1.0"
-    assert 2 <= float(now['warpguard_stage_seconds_sum{stage="receive"}']) < 20
-    assert float(now['warpguard_stage_seconds_sum{stage="total"}']) < 2
+    assert 0.2 <= float(now['warpguard_stage_seconds_sum{stage="receive"}']) < 2
+    assert float(now['warpguard_stage_seconds_sum{stage="total"}']) < 0.2
     client.get("/readyz")
     assert series(client)['warpguard_stage_seconds_count{stage="receive"}'] == "1.0"
 

@@ -342,13 +342,11 @@ def test_over_the_limit_is_busy(start, load_colours, make_photograph):
 
 def test_over_the_deadline(start, load_colours, make_photograph):
     started, release = threading.Event(), threading.Event()
-    client = start(slow(load_colours, started, release), deadline_ms=100)
+    client = start(slow(load_colours, started, release), deadline_ms=1000)
     answer = client.post(PREDICT, content=make_photograph())
     assert (answer.status_code, code(answer)) == (504, "deadline_exceeded")
     release.set()
-    give_up = time.monotonic() + 20
-    while client.post(PREDICT, content=make_photograph()).status_code != 200:
-        assert time.monotonic() < give_up
+    assert client.post(PREDICT, content=make_photograph()).status_code == 200
 
 
 def test_a_failing_model_gives_nothing_away(start, load_colours, make_photograph):

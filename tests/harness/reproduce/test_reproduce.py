@@ -1,7 +1,7 @@
 """Every table and Fig. 3 at the smallest scale: one command, on a server that it starts itself."""
 
 import json
-import resource
+import os
 import subprocess
 import sys
 import time
@@ -16,15 +16,12 @@ from harness.reproduce.scale import SCALES
 from harness.reproduce.server import own_server
 
 LONGEST_S = 60
-HANGS_AFTER_S = 1800
-"""All of them take two minutes by themselves, and several on a machine that has other work."""
-
-pytestmark = pytest.mark.timeout(HANGS_AFTER_S)
-
 
 def command(*arguments, timeout_s):
     return subprocess.run(
         [sys.executable, "-m", "harness", "reproduce", *arguments],
+        # Two threads wait for each other at every layer: with other work beside them, for long.
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=timeout_s,
@@ -32,28 +29,12 @@ def command(*arguments, timeout_s):
     )
 
 
-def child_cpu_seconds():
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
 @pytest.fixture(scope="module")
-def all_items(tmp_path_factory):
-    """The folder of one run of all items, and how much of the time it could compute.
-
-    That is 1 on a machine that does nothing else.
-    """
+def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("reproduce")
-    began, used = time.monotonic(), child_cpu_seconds()
-    done = command("all", "--scale", "smoke", "--out", str(out), timeout_s=HANGS_AFTER_S - 30)
+    done = command("all", "--scale", "smoke", "--out", str(out), timeout_s=290)
     assert done.returncode == 0, done.stderr
-    share = (child_cpu_seconds() - used) / (time.monotonic() - began)
-    return out / "smoke", min(1.0, share)
-
-
-@pytest.fixture(scope="module")
-def folder(all_items):
-    return all_items[0]
+    return out / "smoke"
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +46,9 @@ def results(folder):
 
 
 @pytest.mark.parametrize("name", ITEMS)
-def test_each_is_done_within_a_minute_and_has_the_papers_figures_beside_ours(
-    all_items, results, name
-):
-    done, (_, share) = results[name], all_items
-    assert share * done.last_call_seconds < LONGEST_S
+def test_each_is_done_within_a_minute_and_has_the_papers_figures_beside_ours(results, name):
+    done = results[name]
+    assert done.last_call_seconds < LONGEST_S
     assert any(figure.paper is not None for figure in done.figures)
     assert all(0 <= f.low <= f.ours <= f.high <= 1 for f in done.figures if f.is_share)
     assert done.scale[0] == "smoke"
@@ -106,7 +85,7 @@ def test_fig_3_is_drawn(folder):
 
 
 def test_what_was_done_is_not_done_again(folder, results):
-    again = command("table8", "--scale", "smoke", "--out", str(folder.parent), timeout_s=280)
+    again = command("table8", "--scale", "smoke", "--out", str(folder.parent), timeout_s=120)
     assert again.returncode == 0, again.stderr
     before, after = (
         results["table8"],
@@ -131,14 +110,14 @@ def test_the_bank_is_of_photographs_that_are_not_attacked(folder, results):
 
 
 def test_a_folder_that_a_defence_cannot_name_is_refused_before_the_work(tmp_path):
-    done = command("table4", "--scale", "smoke", "--out", str(tmp_path / "my runs"), timeout_s=280)
+    done = command("table4", "--scale", "smoke", "--out", str(tmp_path / "my runs"), timeout_s=60)
     assert done.returncode == 1
     assert "--out" in done.stderr
     assert not (tmp_path / "my runs").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_told():
-    done = command("table8", "--scale", "smoke", "--out", "/proc/none", timeout_s=280)
+    done = command("table8", "--scale", "smoke", "--out", "/proc/none", timeout_s=60)
     assert done.returncode == 1
     assert "/proc/none" in done.stderr
     assert "Traceback" not in done.stderr
@@ -194,6 +173,6 @@ def test_a_killed_command_takes_its_server_along(tmp_path):
 
 
 def test_an_unknown_item_is_refused_with_those_that_there_are():
-    done = command("table10", timeout_s=280)
+    done = command("table10", timeout_s=60)
     assert done.returncode == 2
     assert "table9" in done.stderr
