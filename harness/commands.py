@@ -2,7 +2,6 @@
 
 import argparse
 import shlex
-import signal
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
@@ -84,7 +83,6 @@ def reproduce(options: argparse.Namespace) -> int:
     names = list(reproducing.ITEMS if "all" in options.items else dict.fromkeys(options.items))
     folder = options.out / options.scale
     wanted = reproducing.SCALES[options.scale].photographs
-    signal.signal(signal.SIGTERM, _leave)  # else the server would stay behind
     if options.data is None and options.scale != "smoke":
         _err.print(f"The default photographs are twenty, for {wanted} name a folder with --data.")
     with (
@@ -113,12 +111,6 @@ def reproduce(options: argparse.Namespace) -> int:
             _out.print(reproducing.terminal(done))
     _say(f"The results: {folder}")
     return 0
-
-
-def _leave(number: int, frame: object) -> None:
-    """End as if asked for it, so that what is open is closed."""
-    del frame
-    raise SystemExit(128 + number)
 
 
 def attacks(options: argparse.Namespace) -> int:
@@ -183,5 +175,7 @@ class _Bars:
             if what not in tasks:
                 tasks[what] = self._progress.add_task(f"{name}: {what}")
             self._progress.update(tasks[what], completed=done, total=total)
+            if done == total:  # there are hundreds of them in all tables
+                self._progress.remove_task(tasks.pop(what))
 
         return advanced

@@ -100,7 +100,9 @@ class Storage:
         """Keep the photograph and what was posted last, as 8-bit PNG."""
         for folder, image in ((CLEAN, case.image), (ADVERSARIAL, as_pixels(posted))):
             buffer = io.BytesIO()
-            Image.fromarray(np.rint(image * 255).astype(np.uint8)).save(buffer, "PNG")
+            Image.fromarray(np.rint(image * 255).astype(np.uint8)).save(
+                buffer, "PNG", compress_level=1
+            )
             write_atomically(self.folder / folder / image_name(case.file), buffer.getvalue())
 
     def remember(self, name: str, measure: Callable[[], list[float]]) -> list[float]:
