@@ -17,6 +17,7 @@ from harness.reproduce.server import own_server
 
 LONGEST_S = 60
 
+
 def command(*arguments, timeout_s):
     return subprocess.run(
         [sys.executable, "-m", "harness", "reproduce", *arguments],
