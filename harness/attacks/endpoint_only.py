@@ -16,11 +16,14 @@ from harness.attacks.squares import candidate, share, start
 from harness.budget import as_pixels, to_8_bits
 from harness.errors import AttackError
 
-_SAME = 1e-3
-"""Scores of one image that differ by more come from a random defence, not from rounding."""
+_ASKED = 4
+"""How often the photograph is posted: two draws may agree by chance."""
+_SAME = 1e-5
+"""Scores of one image that differ by more come from a random defence. A model that rounds worse is
+taken for one, which costs queries alone; a random one taken for fixed keeps its luckiest draw."""
 _KNOWN = 8
 """After so many posts an incumbent's mean score is left as it is."""
-_FLOOR = 1e-12
+_FLOOR = float(np.finfo(np.float32).tiny)
 _MOST = 3
 """How many times :meth:`Square._step` posts for one candidate at most."""
 
@@ -30,11 +33,11 @@ class Square(Attack):
     """Random search: squares of the largest change, each kept where it lowers the score.
 
     The score is the paper's: without a target the margin of the label, with one the cross-entropy.
-    The photograph is posted twice. Where the scores differ, the defence is random, and a lucky draw
-    must not be what is kept: a candidate that looks better is posted again, and taken if its second
-    score, which nothing was chosen by, is still below the mean over all posts of the incumbent;
-    each step adds one to these, until there are eight. The score of a candidate that was taken is
-    forgotten, so that its mean, too, is of posts after the choice.
+    The photograph is posted four times. Where the scores differ, the defence is random, and a lucky
+    draw must not be what is kept: a candidate that looks better is posted again, and taken if its
+    second score, which nothing was chosen by, is still below the mean over all posts of the
+    incumbent; each step adds one to these, until there are eight. The score of a candidate that was
+    taken is forgotten, so that its mean, too, is of posts after the choice.
 
     Attributes:
         rounds: in how many parts the queries are made.
@@ -93,10 +96,10 @@ class Square(Attack):
 
     def _begin(self, searches: Sequence["_Search"], oracle: Oracle) -> None:
         """Is the defence random? And the first candidate, which is taken as it is."""
-        before = self._scores(searches, [search.case.image for search in searches], oracle)
-        again = self._scores(searches, [search.case.image for search in searches], oracle)
-        for search, one, other in zip(searches, before, again, strict=True):
-            search.random = abs(one - other) > _SAME
+        photographs = [search.case.image for search in searches]
+        asked = np.array([self._scores(searches, photographs, oracle) for _ in range(_ASKED)])
+        for search, spread in zip(searches, np.ptp(asked, axis=0), strict=True):
+            search.random = bool(spread > _SAME)
             search.incumbent = self._as_posted(
                 search.case, start(search.case.image, self.budget, search.generator)
             )

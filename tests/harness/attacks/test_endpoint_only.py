@@ -101,6 +101,17 @@ def test_an_endpoint_that_answers_the_same_is_asked_once(surrogate, make_cases):
     assert len(posted) > 0.95 * len(victim.posted)
 
 
+@pytest.mark.parametrize("defense", ["none", "fd", "rdg", "rand", "fd+rdg"])
+def test_a_random_defense_is_known_whatever_two_draws_say(defense, surrogate, make_cases):
+    """Two draws of these warps on these photographs agree to 1e-3 in every tenth pair."""
+    (case,), victim = make_cases(1), surrogate(defense)
+    attack = parse_attack("square(queries=60)")
+    cases = [Case(f"{number}.png", case.image, case.label, case.target) for number in range(100)]
+    oracle = Oracle(None, victim)
+    states = attack.advance(cases, [attack.begin(each, oracle) for each in cases], oracle)
+    assert {bool(state.memory["scores"][2]) for state in states} == {"r" in defense}
+
+
 @pytest.mark.parametrize("defense", ["rdg", "rand", "fd+rdg"])
 def test_square_breaks_random_defences_of_a_model_near_its_boundary(
     defense, surrogate, make_cases, successes
