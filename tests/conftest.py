@@ -9,6 +9,10 @@ import sys
 import time
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every run, and no limit on an example's time; `make fuzz` looks for new ones.
+settings.load_profile("ci")
 
 
 @pytest.fixture(scope="session", autouse=True)

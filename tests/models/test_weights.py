@@ -420,8 +420,7 @@ def assert_refused_or_read(folder: Path, content: bytes) -> None:
 
 FUZZ = settings(
     max_examples=400,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 

@@ -72,7 +72,7 @@ def run(model, scenario, **options):
     return asyncio.run(main())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     callers=st.lists(st.tuples(st.integers(1, 7), st.floats(0, 0.01)), min_size=1, max_size=30),
     max_rows=st.integers(1, 9),

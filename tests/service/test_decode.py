@@ -184,7 +184,7 @@ def test_a_file_cut_short_is_a_bad_image(kind):
 SAMPLES = [encoded(Image.fromarray(gradient(16, 24)), kind) for kind in FORMATS]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     body=st.sampled_from(SAMPLES),
     changes=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=12),

@@ -86,7 +86,7 @@ def test_a_body_without_a_coding_is_left_alone():
     assert received(b"\x1f\x8b", "") == b"\x1f\x8b"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     parts=st.lists(
         st.tuples(st.binary(min_size=1, max_size=40), st.integers(1, 40_000)), max_size=20
@@ -131,7 +131,7 @@ def test_a_broken_stream_is_a_bad_request(coding):
             received(other, coding)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(
     coding=st.sampled_from(sorted(CODINGS)),
     changes=st.lists(

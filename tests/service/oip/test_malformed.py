@@ -192,14 +192,14 @@ REQUEST = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(request=or_anything(REQUEST), raw=st.binary(max_size=20), header=st.booleans())
 def test_documents_of_every_shape_are_read_or_refused(request, raw, header):
     text = json.dumps(request).encode()
     check(text + raw, str(len(text)) if header else None)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(body=st.binary(max_size=300), header_length=st.none() | st.text(max_size=4))
 def test_any_bytes_are_read_or_refused(body, header_length):
     check(body, header_length)
