@@ -2,11 +2,9 @@
 
 import argparse
 import shlex
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from harness import quick as quickly
@@ -17,8 +15,9 @@ from harness.endpoint import HttpTarget
 from harness.files import write_atomically
 from harness.laboratory import Laboratory
 from harness.options import Options, require_use
+from harness.progress import progress
 from harness.results import Run, run_folders
-from harness.run import Advanced, execute
+from harness.run import execute
 
 _out = Console()
 _err = Console(stderr=True)
@@ -28,7 +27,7 @@ def quick(options: argparse.Namespace) -> int:
     """The verdict in a few minutes."""
     runs = []
     listed = quickly.attacks()
-    with _target(options) as target, _progress() as bar:
+    with _target(options) as target, progress(_err) as bar:
         laboratory = _laboratory(options, target)
         for number, (attack, how) in enumerate(listed, 1):
             setup = laboratory.setup(attack, options.out / attack.name, how)
@@ -52,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
         sanity_images=options.sanity_images,
     )
     require_use(attack, how, options.source_model)
-    with _target(options) as target, _progress() as bar:
+    with _target(options) as target, progress(_err) as bar:
         laboratory = _laboratory(options, target)
         done = execute(laboratory.setup(attack, options.out, how), bar(attack.name))
     _out.print(reporting.verdict([done]))
@@ -86,7 +85,7 @@ def reproduce(options: argparse.Namespace) -> int:
     if options.data is None and options.scale != "smoke":
         _err.print(f"The default photographs are twenty, for {wanted} name a folder with --data.")
     with (
-        _progress() as bar,
+        progress(_err) as bar,
         closing(
             reproducing.reproduce(
                 names,
@@ -148,34 +147,3 @@ def _laboratory(options: argparse.Namespace, target: HttpTarget) -> Laboratory:
         device=options.device,
         source_model=getattr(options, "source_model", None),
     )
-
-
-@contextmanager
-def _progress() -> "Iterator[_Bars]":
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=_err, transient=True) as progress:
-        yield _Bars(progress)
-
-
-class _Bars:
-    """A bar for each attack and for its checks."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-
-    def __call__(self, name: str) -> Advanced:
-        tasks = {}
-
-        def advanced(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = self._progress.add_task(f"{name}: {what}")
-            self._progress.update(tasks[what], completed=done, total=total)
-            if done == total:  # there are hundreds of them in all tables
-                self._progress.remove_task(tasks.pop(what))
-
-        return advanced

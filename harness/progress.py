@@ -1,0 +1,64 @@
+"""How far a run is: bars on a terminal, and a line now and then where there is none."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from harness.run import Advanced
+
+LINE_EVERY_S = 30.0
+
+
+@contextmanager
+def progress(console: Console) -> Iterator[Callable[[str], Advanced]]:
+    """What shows on a console how far the run of a name is."""
+    if not console.is_terminal:
+        yield _Lines(console)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bars:
+        yield _Bars(bars)
+
+
+class _Bars:
+    """A bar for each attack and for its checks."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+
+    def __call__(self, name: str) -> Advanced:
+        tasks = {}
+
+        def advanced(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = self._bars.add_task(f"{name}: {what}")
+            self._bars.update(tasks[what], completed=done, total=total)
+            if done == total:  # there are hundreds of them in all tables
+                self._bars.remove_task(tasks.pop(what))
+
+        return advanced
+
+
+class _Lines:
+    """A line every half a minute: a log is to show that something goes on, and stay short."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._due = time.monotonic() + LINE_EVERY_S
+
+    def __call__(self, name: str) -> Advanced:
+        def advanced(what: str, done: int, total: int) -> None:
+            if time.monotonic() >= self._due:
+                line = f"{name}: {what} {done} of {total}"
+                self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+                self._due = time.monotonic() + LINE_EVERY_S
+
+        return advanced
