@@ -93,7 +93,7 @@ def test_it_is_served(copy, tmp_path):
     image = Image.linear_gradient("L").rotate(90).convert("RGB")
     image.save(tmp_path / "in.png")
     answers = set()
-    for _ in range(16):  # half of them are mirrored
+    for _ in range(40):  # half of them are mirrored
         files = [str(tmp_path / "in.png"), "-o", str(tmp_path / "out.png")]
         run(copy, "service", "defend", *files, "--defense", NAME)
         answers.add(Image.open(tmp_path / "out.png").tobytes())

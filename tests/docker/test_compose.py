@@ -17,7 +17,7 @@ FILE = ROOT / "docker-compose.yml"
 COMPOSE = yaml.safe_load(FILE.read_text("utf-8"))
 SERVICES = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
-PHOTOGRAPH = Path(find_spec("foolbox").origin).parent / "data" / "imagenet_16_251.jpg"
+PHOTOGRAPH = Path(find_spec("foolbox").origin).parent / "data" / "imagenet_08_915.jpg"
 ALL_SERVICES = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
 OUR_SERVICES = pytest.mark.parametrize("service", OURS.values(), ids=OURS)
 
@@ -124,6 +124,6 @@ def test_the_commands_of_the_sidecar_profile_serve_together(serve):
     )
     with urllib.request.urlopen(request, timeout=60) as response:
         answer = json.load(response)
-    assert answer["outputs"][0]["data"][0].endswith(":251:dalmatian")
+    assert answer["outputs"][0]["data"][0].endswith(":915:yurt")
     metrics = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60).read()
     assert b'warpguard_images_total{defense="fd+rdg"} 1.0' in metrics

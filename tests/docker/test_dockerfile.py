@@ -28,7 +28,7 @@ from service import __version__
 from service.settings import Settings, environment_variable
 
 ROOT = Path(__file__).parents[2]
-PHOTOGRAPH = Path(find_spec("foolbox").origin).parent / "data" / "imagenet_16_251.jpg"
+PHOTOGRAPH = Path(find_spec("foolbox").origin).parent / "data" / "imagenet_08_915.jpg"
 NETWORK = re.compile(r"PIP_|SSL_|REQUESTS_CA_BUNDLE$|.*_proxy$", re.IGNORECASE)
 PIP = {name: value for name, value in os.environ.items() if NETWORK.match(name)}
 MB = 1024 * 1024
@@ -191,7 +191,7 @@ def test_the_image_serves_checks_itself_and_stops_on_sigterm(
     with urllib.request.urlopen(request, timeout=60) as response:
         answer = json.load(response)
     assert answer["model"] == "efficientnet-lite2"
-    assert answer["predictions"][0]["label"] == "dalmatian"
+    assert answer["predictions"][0]["label"] == "yurt"
     container.send_signal(signal.SIGTERM)
     _, log = container.communicate(timeout=30)
     assert container.returncode == 0, log

@@ -275,7 +275,7 @@ def test_bodies_are_bounded_together(spawn, make_photograph):
     held = [server.connect() for _ in range(3)]
     for connection in held[:2]:
         connection.sendall(head + b"x" * 99_000)
-    time.sleep(0.2)
+    time.sleep(1)
     held[2].sendall(head + b"x" * 99_000)
     assert held[2].recv(65536).startswith(b"HTTP/1.1 429")
     assert server.ask(PREDICT, make_photograph()).status == 200

@@ -177,7 +177,7 @@ def test_parameters_out_of_range_are_refused_by_name(client, make_photograph, qu
 
 
 def test_two_equal_requests_are_defended_differently(client, make_photograph):
-    body = make_photograph(noise=40)
+    body = make_photograph(noise=40, size=(120, 160))
     answers = [client.post(PREDICT, content=body).json() for _ in range(4)]
     assert len({answer["predictions"][0]["probability"] for answer in answers}) > 1
     first, second = (pixels(client.post("/v1/defend", content=body)) for _ in range(2))
@@ -194,7 +194,7 @@ def test_no_parameter_fixes_the_draw(client, make_photograph):
         if parameter["in"] != "path"
     }
     assert names == {"defense", "draws", "top_k", "timeout_ms"}
-    body = make_photograph(noise=40)
+    body = make_photograph(noise=40, size=(120, 160))
     for attempt in ("seed=1", "random_state=1", "rng=1", "params={}", "draw=0"):
         url = f"/v1/defend?{attempt}"
         headers = {"x-seed": "1", "x-request-id": "the-same"}

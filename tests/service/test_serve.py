@@ -33,7 +33,7 @@ def test_photographs_are_recognised_behind_the_defence(open_server):
     for photograph in PHOTOGRAPHS:
         label = int(photograph.stem.rpartition("_")[2])
         for defense in right:
-            path = f"/v1/predict?defense={defense}&draws=2"
+            path = f"/v1/predict?defense={defense}&draws=8"
             status, content = ask(port, path, photograph.read_bytes())
             assert status == 200
             answer = json.loads(content)

@@ -22,7 +22,7 @@ def checks():
 @pytest.fixture(scope="module")
 def address(serve, colour_store):
     options = ["--store", str(colour_store), "--model", "colours"]
-    _, port = serve(*options, "--defense", "none", "--allow-defense", "fd+rdg")
+    _, port = serve(*options, "--defense", "none", "--allow-defense", "fd+rdg(delta=1.0)")
     return f"127.0.0.1:{port}"
 
 

@@ -109,7 +109,7 @@ def check_classification(address):
 
 def check_parameters(address):
     with http.InferenceServerClient(address) as client:
-        parameters = {"draws": 4, "defense": "fd+rdg"}
+        parameters = {"draws": 4, "defense": "fd+rdg(delta=1.0)"}
         rng = np.random.default_rng(0)
         array = rng.integers(0, 256, (1, 32, 32, 3), np.uint8)
         outputs = [output("defended"), output("agreement")]
@@ -117,7 +117,7 @@ def check_parameters(address):
         draws = result.as_numpy("defended")
         assert draws.shape == (4, 32, 32, 3)
         assert len({draw.tobytes() for draw in draws}) == 4
-        assert result.get_response()["parameters"] == {"defense": "fd+rdg", "draws": 4}
+        assert result.get_response()["parameters"] == parameters
 
 
 def check_compression(address):
