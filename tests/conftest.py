@@ -11,7 +11,7 @@ import time
 import pytest
 from hypothesis import settings
 
-# The same examples in every run, and no limit on an example's time; `make fuzz` looks for new ones.
+# The same examples in every run, and no limit on the time of one: what fails is what was changed.
 settings.load_profile("ci")
 
 
