@@ -16,7 +16,7 @@ _SPECIFICATIONS = (
     "i-fgsm",
     "bpda(rounds=20)",
     "bpda-eot(rounds=10,draws=4,step=0.008)",
-    "square(queries=200)",
+    "square(queries=200,draws=1)",
     "adaptive(rounds=20,draws=4)",
 )
 

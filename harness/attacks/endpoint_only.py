@@ -42,10 +42,11 @@ class Square(Attack):
     Attributes:
         rounds: in how many parts the queries are made.
         queries: how many images are posted for one photograph in all, each draw counted.
-        draws: over how many posts each score is the mean.
+        draws: over how many posts each score is the mean, where the defence is random.
         first_share: of the pixels, in the first square. The paper has 0.05 for l∞ and 0.1 for l2
             with 10 000 queries; for fewer, 0.8 is AutoAttack's (Croce and Hein 2020,
-            arXiv:2003.01690). The schedule of the squares is scaled to the queries.
+            arXiv:2003.01690). The schedule of the squares is scaled to the queries, and goes by the
+            candidates: among posts that scatter, what a small square does is not seen.
         quantized: post images of 8 bits, as image files are.
     """
 
@@ -58,7 +59,7 @@ class Square(Attack):
     norm: Literal["l2", "linf"] = "linf"
     epsilon: float = 8 / 255
     queries: int = 1000
-    draws: int = 1
+    draws: int = 10
     first_share: float = 0.8
     quantized: bool = True
 
@@ -89,25 +90,31 @@ class Square(Attack):
         ]
         if states[0].round == 0:
             self._begin(searches, oracle)
+        draws = self._draws(searches)
         allowed = self.queries * (states[0].round + 1) // self.rounds
-        while active := [s for s in searches if s.queries + _MOST * self.draws <= allowed]:
-            self._step(active, oracle)
+        while active := [s for s in searches if s.queries + _MOST * draws <= allowed]:
+            self._step(active, oracle, draws)
         return [search.state for search in searches]
 
     def _begin(self, searches: Sequence["_Search"], oracle: Oracle) -> None:
         """Is the defence random? And the first candidate, which is taken as it is."""
         photographs = [search.case.image for search in searches]
-        asked = np.array([self._scores(searches, photographs, oracle) for _ in range(_ASKED)])
+        asked = np.array([self._scores(searches, photographs, oracle, 1) for _ in range(_ASKED)])
         for search, spread in zip(searches, np.ptp(asked, axis=0), strict=True):
             search.random = bool(spread > _SAME)
             search.incumbent = self._as_posted(
                 search.case, start(search.case.image, self.budget, search.generator)
             )
         images = [search.incumbent for search in searches]
-        for search, score in zip(searches, self._scores(searches, images, oracle), strict=True):
+        scores = self._scores(searches, images, oracle, self._draws(searches))
+        for search, score in zip(searches, scores, strict=True):
             search.sum, search.posts = score, 1
 
-    def _step(self, searches: Sequence["_Search"], oracle: Oracle) -> None:
+    def _draws(self, searches: Sequence["_Search"]) -> int:
+        """How often an image is posted for a score: an endpoint is random for all, or for none."""
+        return self.draws if any(search.random for search in searches) else 1
+
+    def _step(self, searches: Sequence["_Search"], oracle: Oracle, draws: int) -> None:
         """One candidate for each photograph."""
         images = [
             self._as_posted(
@@ -116,15 +123,17 @@ class Square(Attack):
                     search.case.image,
                     search.incumbent,
                     self.budget,
-                    share(self.first_share, search.queries / self.queries),
+                    share(self.first_share, search.tried / self.queries),
                     search.generator,
                 ),
             )
             for search in searches
         ]
+        for search in searches:
+            search.tried += 1
         asked = [search for search in searches if search.random and search.posts < _KNOWN]
         scores = self._scores(
-            [*searches, *asked], [*images, *(search.incumbent for search in asked)], oracle
+            [*searches, *asked], [*images, *(search.incumbent for search in asked)], oracle, draws
         )
         for search, score in zip(asked, scores[len(searches) :], strict=True):
             search.sum, search.posts = search.sum + score, search.posts + 1
@@ -135,7 +144,7 @@ class Square(Attack):
         ]
         doubtful = [(search, image) for search, image, _ in better if search.random]
         confirmed = self._scores(
-            [search for search, _ in doubtful], [image for _, image in doubtful], oracle
+            [search for search, _ in doubtful], [image for _, image in doubtful], oracle, draws
         )
         for (search, image), score in zip(doubtful, confirmed, strict=True):
             if score < search.mean:
@@ -148,17 +157,17 @@ class Square(Attack):
         return as_pixels(self.budget.post(case.image, image, quantized=self.quantized))
 
     def _scores(
-        self, searches: Sequence["_Search"], images: Sequence[Pixels], oracle: Oracle
+        self, searches: Sequence["_Search"], images: Sequence[Pixels], oracle: Oracle, draws: int
     ) -> list[float]:
         """What is to become small; each image is posted for the search beside it."""
         if not images:
             return []
         posted = [to_8_bits(image) if self.quantized else image for image in images]
-        by_class = oracle.victim.probabilities(posted, self.draws)
+        by_class = oracle.victim.probabilities(posted, draws)
         logs = np.log(np.maximum(by_class, _FLOOR))
         scores = []
         for search, row in zip(searches, logs, strict=True):
-            search.queries += self.draws
+            search.queries += draws
             if self.targeted:
                 scores.append(float(-row[search.case.goal]))
             else:
@@ -173,8 +182,9 @@ class _Search:
     def __init__(self, case: Case, state: State, generator: np.random.Generator) -> None:
         self.case, self._before, self.generator = case, state, generator
         self.incumbent, self.queries = state.adversarial, state.queries
-        kept: NDArray[np.float64] = state.memory.get("scores", np.zeros(3))
+        kept: NDArray[np.float64] = state.memory.get("scores", np.zeros(4))
         self.sum, self.posts, self.random = float(kept[0]), int(kept[1]), bool(kept[2])
+        self.tried = int(kept[3])
 
     @property
     def mean(self) -> float:
@@ -184,5 +194,5 @@ class _Search:
     @property
     def state(self) -> State:
         """What the next round begins from."""
-        kept = np.array([self.sum, self.posts, self.random], np.float64)
+        kept = np.array([self.sum, self.posts, self.random, self.tried], np.float64)
         return self._before.advanced(self.incumbent, queries=self.queries, memory={"scores": kept})
