@@ -25,7 +25,7 @@ from harness.budget import l2_rms
 from harness.files import write_atomically
 from harness.similarity import ssim
 from models import Classifier, Store, ensure, fit, to_tensor
-from service.decode import decode
+from service.images.decode import decode
 
 FILE = Path(__file__).parents[1] / "defenses" / "measured.json"
 MODEL = "efficientnet-lite2"

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import atheris
 
 with atheris.instrument_imports(include=["service", "PIL"]):
-    from service.decode import decode as decode_image
     from service.errors import ServiceError
+    from service.images.decode import decode as decode_image
     from service.oip import codec
     from service.oip.tensors import Limits
 

@@ -28,8 +28,8 @@ from models import (
 )
 from models.catalog import PackagedFile
 from service import __version__, key_file, listing
-from service.decode import decode, encode_png
 from service.errors import ServiceError
+from service.images.decode import decode, encode_png
 from service.metrics import Metrics
 from service.predictor import Predictor
 from service.schemas import Prediction

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from defenses import Image, Pipeline
 from models import Classifier, fit, probabilities, to_tensor
 from service.crew import Crew, Tensor
-from service.decode import decode, encode_png
+from service.images.decode import decode, encode_png
 from service.metrics import Metrics
 from service.settings import Settings
 from service.stages import Stages

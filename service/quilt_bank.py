@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from defenses import patch_bank
-from service.decode import decode
 from service.errors import ServiceError, SetupError
+from service.images.decode import decode
 
 IMAGE_SUFFIXES = frozenset(
     (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")

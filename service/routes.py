@@ -9,9 +9,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 
 from defenses import Pipeline
-from service.decode import FORMATS
 from service.detail import told
 from service.errors import InvalidParameterError, ServiceError
+from service.images.decode import FORMATS
 from service.schemas import (
     DefenseEntry,
     DefensesAnswer,

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from defenses import Image
 from models import GraphInput, Manifest, ManifestError, Scaling, fit, to_tensor
-from service.decode import encode_png
 from service.errors import InvalidParameterError
+from service.images.decode import encode_png
 
 _PLAIN = Manifest(
     name="upstream",

@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 from numpy.typing import NDArray
 
 from defenses import Image, Pipeline
-from service.decode import decode
 from service.errors import told_of
+from service.images.decode import decode
 from service.metrics import Metrics
 from service.settings import Settings
 from service.stages import Stages

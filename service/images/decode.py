@@ -15,7 +15,6 @@ from PIL import Image, ImageOps
 
 from defenses import Image as RgbImage
 from defenses.operation import MIN_SIDE_PX
-from service.bombs import check_pixels, check_scans
 from service.errors import (
     BadImageError,
     BadRequestError,
@@ -23,6 +22,7 @@ from service.errors import (
     ServiceError,
     UnsupportedMediaError,
 )
+from service.images.limits import check_pixels, check_scans
 
 for plugin in ("Bmp", "Gif", "Jpeg", "Png", "Tiff", "WebP"):
     import_module(f"PIL.{plugin}ImagePlugin")  # now, and not while the first image waits

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from service.decode import FORMATS, decode
 from service.errors import (
     BadImageError,
     BadRequestError,
@@ -18,6 +17,7 @@ from service.errors import (
     TooManyPixelsError,
     UnsupportedMediaError,
 )
+from service.images.decode import FORMATS, decode
 
 LIMIT = 1_000_000
 

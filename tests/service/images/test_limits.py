@@ -9,9 +9,9 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from service.bombs import MOST_SCANS
-from service.decode import decode
 from service.errors import BadImageError, TooManyPixelsError
+from service.images.decode import decode
+from service.images.limits import MOST_SCANS
 
 MEGABYTE = 1024 * 1024
 LIMIT = 6_250_000
