@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from defenses import Image, Pipeline
 from models import Classifier, fit, probabilities, to_tensor
-from service.crew import Crew, Tensor
 from service.images.decode import decode, encode_png
 from service.metrics import Metrics
+from service.scheduling.deadline import deadline, tellable
+from service.scheduling.scheduler import Crew, Tensor
 from service.settings import Settings
 from service.stages import Stages
-from service.workers import deadline, tellable
 
 _SYSTEM_RANDOM = SystemRandom()
 """The operating system's generator. Each draw takes fresh numbers from it; it has no seed."""

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from defenses import Pipeline
 from models import Classifier, ModelError
 from service import __version__
-from service.admission import Admission
 from service.errors import NotReadyError, ServiceError, UnknownDefenseError
 from service.keys import Keys
 from service.metrics import Metrics
 from service.predictor import Predictor
-from service.priority import yield_to_the_event_loop
+from service.scheduling.admission import Admission
+from service.scheduling.priority import yield_to_the_event_loop
 from service.settings import Settings
 
 _log = logging.getLogger(__name__)

@@ -10,11 +10,11 @@ from defenses import Image, Pipeline
 from service.errors import told_of
 from service.images.decode import decode
 from service.metrics import Metrics
+from service.scheduling.deadline import Workers, deadline
 from service.settings import Settings
 from service.stages import Stages
 from service.transformer.frame import Frame
 from service.transformer.upstream import Reply, Upstream
-from service.workers import Workers, deadline
 
 Body: TypeAlias = tuple[bytes, dict[str, str]]
 """Of a request, and the headers that say what it is."""

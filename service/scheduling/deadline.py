@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from defenses import DefenseError
 from service.errors import DeadlineError, InferenceError, InvalidParameterError, ServiceError
-from service.priority import yield_to_the_event_loop
+from service.scheduling.priority import yield_to_the_event_loop
 
 T = TypeVar("T")
 

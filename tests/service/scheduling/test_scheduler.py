@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.crew import Crew
 from service.errors import InferenceError, NotReadyError
+from service.scheduling.scheduler import Crew
 
 
 class Model:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import InferenceError, NotReadyError
-from service.priority import yield_to_the_event_loop
+from service.scheduling.priority import yield_to_the_event_loop
 
 T = TypeVar("T")
 Tensor = NDArray[np.float32]

@@ -1,0 +1,1 @@
+"""Which images are worked on, when, and for how long."""
