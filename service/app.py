@@ -15,9 +15,9 @@ from starlette.requests import ClientDisconnect
 from defenses import DefenseError
 from models import Classifier, ModelError
 from service import __version__
+from service.auth.keys import require_key
 from service.disconnect import CancelOnDisconnect
 from service.errors import ServiceError
-from service.keys import require_key
 from service.observe import REQUEST_ID_HEADER, Observe
 from service.oip.compression import Compression
 from service.oip.routes import router as oip

@@ -27,7 +27,8 @@ from models import (
     resolve,
 )
 from models.catalog import PackagedFile
-from service import __version__, key_file, listing
+from service import __version__, listing
+from service.auth import key_file
 from service.errors import ServiceError
 from service.images.decode import decode, encode_png
 from service.metrics import Metrics

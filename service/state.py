@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from defenses import Pipeline
 from models import Classifier, ModelError
 from service import __version__
+from service.auth.keys import Keys
 from service.errors import NotReadyError, ServiceError, UnknownDefenseError
-from service.keys import Keys
 from service.metrics import Metrics
 from service.predictor import Predictor
 from service.scheduling.admission import Admission

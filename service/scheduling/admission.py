@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from service import keys
+from service.auth import keys
 from service.errors import BusyError, TooManyImagesError
 
 

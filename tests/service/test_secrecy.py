@@ -22,7 +22,7 @@ INFER = "/v2/models/colours/infer"
 ALLOWED = {
     "service": {"random.SystemRandom"},
     "defenses": {"random.Random"},  # the type of the generator that it is given
-    "service/key_file.py": {"secrets"},
+    "service/auth/key_file.py": {"secrets"},
     "service/observe.py": {"uuid.uuid4"},  # ids of requests
 }
 """What may be used as a source of random numbers, and where."""

@@ -11,10 +11,10 @@ from typing import Annotated
 from fastapi import Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
-from service import key_file
+from service.auth import key_file
+from service.auth.key_file import Entry, KeyFileError
+from service.auth.rate_limit import Bucket
 from service.errors import UnauthorizedError
-from service.key_file import Entry, KeyFileError
-from service.rate import Bucket
 
 _LOOK_EVERY_S = 1.0
 _BEARER = HTTPBearer(auto_error=False)

@@ -10,12 +10,12 @@ from fastapi import APIRouter
 import service.oip.routes
 import service.repository
 import service.routes
-from service import key_file
 from service.app import create_app
+from service.auth import key_file
+from service.auth.key_file import Entry, KeyFileError, append, digest_of, new, parse, read
+from service.auth.keys import Keys
+from service.auth.rate_limit import Bucket
 from service.errors import RateLimitedError
-from service.key_file import Entry, KeyFileError, append, digest_of, new, parse, read
-from service.keys import Keys
-from service.rate import Bucket
 from service.settings import Settings
 
 PREDICT = "/v1/predict"

@@ -1,0 +1,1 @@
+"""API keys, and how many images each may ask for."""
