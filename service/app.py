@@ -33,7 +33,7 @@ from service.upload import BodyBudget, BodyLimit
 
 _log = logging.getLogger(__name__)
 _TELEMETRY: TelemetryConfig = {
-    # Spans go to the provider that is set when traces are on: see service.otlp. FastAPI's own
+    # Spans go to the provider that is set when traces are on: see service.telemetry.otlp. FastAPI's own
     # metrics, and its logs with exceptions' texts, go nowhere.
     "metrics": False,
     "logs": False,

@@ -31,11 +31,11 @@ from service import __version__, listing
 from service.auth import key_file
 from service.errors import ServiceError
 from service.images.decode import decode, encode_png
-from service.metrics import Metrics
 from service.predictor import Predictor
 from service.schemas import Prediction
 from service.serve import load_classifier
 from service.settings import MAX_DRAWS, Settings
+from service.telemetry.metrics import Metrics
 
 _out = Console()
 _err = Console(stderr=True)

@@ -8,8 +8,8 @@ import uuid
 from opentelemetry import trace
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service import logs
-from service.metrics import Metrics
+from service.telemetry import logs
+from service.telemetry.metrics import Metrics
 
 REQUEST_ID_HEADER = "x-request-id"
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from defenses import Image, Pipeline
 from models import Classifier, fit, probabilities, to_tensor
 from service.images.decode import decode, encode_png
-from service.metrics import Metrics
 from service.scheduling.deadline import deadline, tellable
 from service.scheduling.scheduler import Crew, Tensor
 from service.settings import Settings
-from service.stages import Stages
+from service.telemetry.metrics import Metrics
+from service.telemetry.timings import Stages
 
 _SYSTEM_RANDOM = SystemRandom()
 """The operating system's generator. Each draw takes fresh numbers from it; it has no seed."""
@@ -31,7 +31,7 @@ class Outcome:
         agreement: the share of the draws, in [0, 1], whose most probable class is the mean's.
         defended: for each draw the image that was classified, of the model's input size and of the
             dtype that came in.
-        stages_ms: milliseconds by stage, see :data:`service.metrics.STAGES`.
+        stages_ms: milliseconds by stage, see :data:`service.telemetry.metrics.STAGES`.
     """
 
     probabilities: NDArray[np.float32]

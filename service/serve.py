@@ -10,13 +10,14 @@ import cv2
 
 from defenses import DefenseError
 from models import Classifier, ModelError, Store, ensure, resolve
-from service import logs, traces
 from service.app import create_app
 from service.errors import ServiceError, SetupError
 from service.files import allow_connections
 from service.memory import keep_freed_memory
 from service.server import Server
 from service.settings import Settings
+from service.telemetry import logs
+from service.telemetry import tracing as traces
 
 _log = logging.getLogger(__name__)
 _THREADS_END_S = 0.2

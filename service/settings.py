@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from defenses import Pipeline
 from models import available_cpus
-from service.logs import LogFormat
+from service.telemetry.logs import LogFormat
 
 MAX_DRAWS = 16
 """The most draws a client can ask for."""

@@ -14,11 +14,11 @@ from models import Classifier, ModelError
 from service import __version__
 from service.auth.keys import Keys
 from service.errors import NotReadyError, ServiceError, UnknownDefenseError
-from service.metrics import Metrics
 from service.predictor import Predictor
 from service.scheduling.admission import Admission
 from service.scheduling.priority import yield_to_the_event_loop
 from service.settings import Settings
+from service.telemetry.metrics import Metrics
 
 _log = logging.getLogger(__name__)
 

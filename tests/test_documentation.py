@@ -18,8 +18,8 @@ from harness.cli import REPRODUCED
 from harness.cli import parser as harness_parser
 from harness.reproduce import Reproduction, markdown
 from models import Manifest
-from service.metrics import Metrics
 from service.settings import Settings, environment_variable, flag
+from service.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

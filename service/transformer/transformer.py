@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from defenses import Image, Pipeline
 from service.errors import told_of
 from service.images.decode import decode
-from service.metrics import Metrics
 from service.scheduling.deadline import Workers, deadline
 from service.settings import Settings
-from service.stages import Stages
+from service.telemetry.metrics import Metrics
+from service.telemetry.timings import Stages
 from service.transformer.frame import Frame
 from service.transformer.upstream import Reply, Upstream
 

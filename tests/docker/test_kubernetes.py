@@ -12,8 +12,8 @@ import yaml
 
 from service import __version__
 from service.app import create_app
-from service.metrics import Metrics
 from service.settings import Settings
+from service.telemetry.metrics import Metrics
 
 FOLDER = Path(__file__).parents[2] / "docker" / "kubernetes"
 FILES = sorted(FOLDER.glob("*/*.yaml"))

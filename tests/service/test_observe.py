@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from service.logs import request_id
+from service.telemetry.logs import request_id
 
 PREDICT = "/v1/predict"
 

@@ -14,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from PIL import Image
 
-from service import logs
-from service.logs import JsonFormatter, TextFormatter
+from service.telemetry import logs
+from service.telemetry.logs import JsonFormatter, TextFormatter
 
 FORGED = '{"level": "critical", "message": "forged"}'
 
@@ -160,7 +160,7 @@ def test_what_json_does_not_know_is_written_all_the_same():
 
 CONFIGURED = """
 import logging, sys, warnings
-from service import logs
+from service.telemetry import logs
 logs.configure({!r}, "info")
 warnings.warn("a warning")
 logging.getLogger("PIL").debug("a chunk")

@@ -21,7 +21,7 @@ def sent_to(endpoint: AnyHttpUrl | None) -> Iterator[None]:
         yield
         return
     try:
-        from service import otlp  # an extra, and not loaded for nothing
+        from service.telemetry import otlp  # an extra, and not loaded for nothing
     except ImportError as error:
         raise TracesError(
             f"--otel-endpoint needs the extra 'otel': pip install 'warpguard[otel]' ({error})."

@@ -8,7 +8,7 @@ from typing import Self
 
 from opentelemetry import trace
 
-from service.metrics import Metrics
+from service.telemetry.metrics import Metrics
 
 _tracer = trace.get_tracer("warpguard")
 
@@ -40,7 +40,7 @@ class Stages:
 
     @contextmanager
     def measure(self, name: str) -> Iterator[None]:
-        """Measure a stage of :data:`service.metrics.STAGES`, in whichever thread it runs."""
+        """Measure a stage of :data:`service.telemetry.metrics.STAGES`, in whichever thread it runs."""
         started = time.perf_counter()
         error = None
         try:
