@@ -16,10 +16,10 @@ from defenses import DefenseError
 from models import Classifier, ModelError
 from service import __version__
 from service.auth.keys import require_key
-from service.disconnect import CancelOnDisconnect
 from service.errors import ServiceError
-from service.observe import REQUEST_ID_HEADER, Observe
-from service.oip.compression import Compression
+from service.middleware.compression import Compression
+from service.middleware.disconnect import CancelOnDisconnect
+from service.middleware.request_log import REQUEST_ID_HEADER, Observe
 from service.oip.routes import router as oip
 from service.refusal import refusal
 from service.repository import router as repository

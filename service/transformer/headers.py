@@ -3,7 +3,7 @@
 from fastapi import Request, Response
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from service.observe import REQUEST_ID_HEADER
+from service.middleware.request_log import REQUEST_ID_HEADER
 from service.transformer.upstream import Reply
 
 _OF_TRACES = (

@@ -23,7 +23,7 @@ ALLOWED = {
     "service": {"random.SystemRandom"},
     "defenses": {"random.Random"},  # the type of the generator that it is given
     "service/auth/key_file.py": {"secrets"},
-    "service/observe.py": {"uuid.uuid4"},  # ids of requests
+    "service/middleware/request_log.py": {"uuid.uuid4"},  # ids of requests
 }
 """What may be used as a source of random numbers, and where."""
 

@@ -17,7 +17,7 @@ from service.errors import (
     BodyTooLargeError,
     UnsupportedMediaError,
 )
-from service.oip.compression import Compression, accepted
+from service.middleware.compression import Compression, accepted
 
 MIB = 2**20
 CODINGS = {"gzip": gzip.compress, "deflate": zlib.compress}
