@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from service.memory import keep_freed_memory
+from service.server.memory import keep_freed_memory
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from models import ModelError
 from service import __version__, commands
 from service.errors import ServiceError, SetupError
 from service.quilt_bank import quilt_bank
-from service.serve import serve
+from service.server.run import serve
 from service.settings import Settings, flag
 
 OK, FAILED, USAGE = 0, 1, 2

@@ -33,7 +33,7 @@ from service.errors import ServiceError
 from service.images.decode import decode, encode_png
 from service.predictor import Predictor
 from service.schemas import Prediction
-from service.serve import load_classifier
+from service.server.run import load_classifier
 from service.settings import MAX_DRAWS, Settings
 from service.telemetry.metrics import Metrics
 

@@ -9,7 +9,7 @@ import numpy as np
 from defenses import Pipeline
 from models import Classifier, Store, ensure, fit, probabilities, resolve, to_tensor
 from service.images.decode import decode
-from service.memory import keep_freed_memory
+from service.server.memory import keep_freed_memory
 
 MAX_PIXELS = 25_000_000
 ENOUGH_PX = 342

@@ -8,12 +8,12 @@ import time
 
 import models.session
 import service.predictor
-import service.serve
+import service.server.run
 from service.cli import main
 
 _number = itertools.count()
 _run = models.session.Classifier.run
-_load = service.serve.load_classifier
+_load = service.server.run.load_classifier
 
 
 def slow(classifier, batch):
@@ -55,7 +55,7 @@ FAULTS = {
     "slow": ((models.session.Classifier, "run", slow),),
     "hang": ((models.session.Classifier, "run", hang),),
     "hang-warming": ((models.session.Classifier, "run", hang_from_the_first),),
-    "hang-reloading": ((service.serve, "load_classifier", hang_from_the_second_load),),
+    "hang-reloading": ((service.server.run, "load_classifier", hang_from_the_second_load),),
     "decode-raises": ((service.predictor, "decode", every_other(service.predictor.decode)),),
     "defend-raises": (
         (service.predictor.Pipeline, "__call__", every_other(service.predictor.Pipeline.__call__)),

@@ -9,7 +9,7 @@ import pytest
 import trustme
 
 from service.errors import SetupError
-from service.tls import Certificate
+from service.server.tls import Certificate
 
 PREDICT = "/v1/predict"
 

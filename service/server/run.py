@@ -12,9 +12,9 @@ from defenses import DefenseError
 from models import Classifier, ModelError, Store, ensure, resolve
 from service.app import create_app
 from service.errors import ServiceError, SetupError
-from service.files import allow_connections
-from service.memory import keep_freed_memory
-from service.server import Server
+from service.server.files import allow_connections
+from service.server.memory import keep_freed_memory
+from service.server.server import Server
 from service.settings import Settings
 from service.telemetry import logs
 from service.telemetry import tracing as traces

@@ -1,0 +1,1 @@
+"""The process, its sockets and its limits."""
