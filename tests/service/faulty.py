@@ -9,7 +9,7 @@ import time
 import models.session
 import service.predictor
 import service.server.run
-from service.cli import main
+from service.cli.main import main
 
 _number = itertools.count()
 _run = models.session.Classifier.run

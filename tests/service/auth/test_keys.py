@@ -383,7 +383,7 @@ def test_in_a_real_server_keys_come_and_go_and_none_is_logged(spawn, keys, make_
 
 
 def test_the_command_makes_keys_that_work(tmp_path):
-    from service.cli import main
+    from service.cli.main import main
 
     path = tmp_path / "keys.txt"
     assert main(["keys", "new", "shop", "--file", str(path), "--rate", "5"]) == 0
@@ -393,7 +393,7 @@ def test_the_command_makes_keys_that_work(tmp_path):
 
 
 def test_the_command_shows_a_key_once(tmp_path, capsys):
-    from service.cli import main
+    from service.cli.main import main
 
     main(["keys", "new", "shop"])
     key, line = capsys.readouterr().out.splitlines()

@@ -226,7 +226,7 @@ def run(code, *arguments):
 def test_without_the_extra_it_is_one_clear_error():
     code = (
         "import sys; sys.modules['opentelemetry.sdk'] = None\n"
-        "from service.cli import main; sys.exit(main())"
+        "from service.cli.main import main; sys.exit(main())"
     )
     done = run(code, "--otel-endpoint", "http://127.0.0.1:4318")
     assert done.returncode == 1
@@ -237,7 +237,7 @@ def test_without_the_extra_it_is_one_clear_error():
 
 @pytest.mark.parametrize("address", ["collector:4318", "ftp://collector", "http://"])
 def test_an_address_that_is_none_is_refused(address):
-    done = run("from service.cli import main; exit(main())", "--otel-endpoint", address)
+    done = run("from service.cli.main import main; exit(main())", "--otel-endpoint", address)
     assert done.returncode == 2
     assert done.stderr.startswith("warpguard: --otel-endpoint: ")
 

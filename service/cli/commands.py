@@ -27,8 +27,9 @@ from models import (
     resolve,
 )
 from models.catalog import PackagedFile
-from service import __version__, listing
+from service import __version__
 from service.auth import key_file
+from service.cli import defense_table as listing
 from service.errors import ServiceError
 from service.images.decode import decode, encode_png
 from service.predictor import Predictor

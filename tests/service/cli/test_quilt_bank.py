@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from defenses import Quilting
-from service.cli import main
+from service.cli.main import main
 
 
 @pytest.fixture

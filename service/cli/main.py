@@ -13,9 +13,10 @@ from pydantic_settings import CliSettingsSource
 
 from defenses import DefenseError
 from models import ModelError
-from service import __version__, commands
+from service import __version__
+from service.cli import commands
+from service.cli.quilt_bank import quilt_bank
 from service.errors import ServiceError, SetupError
-from service.quilt_bank import quilt_bank
 from service.server.run import serve
 from service.settings import Settings, flag
 
