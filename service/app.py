@@ -15,6 +15,9 @@ from starlette.requests import ClientDisconnect
 from defenses import DefenseError
 from models import Classifier, ModelError
 from service import __version__
+from service.api.repository import router as repository
+from service.api.routes import defending, local, operations, router
+from service.api.uploads import BodyBudget, BodyLimit
 from service.auth.keys import require_key
 from service.errors import ServiceError
 from service.middleware.compression import Compression
@@ -22,14 +25,11 @@ from service.middleware.disconnect import CancelOnDisconnect
 from service.middleware.request_log import REQUEST_ID_HEADER, Observe
 from service.oip.routes import router as oip
 from service.refusal import refusal
-from service.repository import router as repository
-from service.routes import defending, local, operations, router
 from service.settings import Settings
 from service.state import ServerState, State
 from service.transformer.state import TransformerState
 from service.transformer.v1 import router as transformer_v1
 from service.transformer.v2 import router as transformer_v2
-from service.upload import BodyBudget, BodyLimit
 
 _log = logging.getLogger(__name__)
 _TELEMETRY: TelemetryConfig = {

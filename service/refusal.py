@@ -2,7 +2,7 @@
 
 from starlette.responses import JSONResponse
 
-from service.schemas import ErrorAnswer, ErrorDetail
+from service.api.schemas import ErrorAnswer, ErrorDetail
 
 _PLAIN = ("/v2", "/v1/models/")
 """The paths of the Open Inference Protocol and of TensorFlow's: an error is a sentence there."""

@@ -28,12 +28,12 @@ from models import (
 )
 from models.catalog import PackagedFile
 from service import __version__
+from service.api.schemas import Prediction
 from service.auth import key_file
 from service.cli import defense_table as listing
 from service.errors import ServiceError
 from service.images.decode import decode, encode_png
 from service.predictor import Predictor
-from service.schemas import Prediction
 from service.server.run import load_classifier
 from service.settings import MAX_DRAWS, Settings
 from service.telemetry.metrics import Metrics

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from service.api.repository import router as repository
+from service.api.routes import local, router
 from service.oip.routes import router as oip
-from service.repository import router as repository
-from service.routes import local, router
 from service.telemetry.metrics import STAGES
 from service.transformer.v1 import router as transformer_v1
 from service.transformer.v2 import router as transformer_v2

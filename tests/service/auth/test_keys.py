@@ -7,9 +7,9 @@ import time
 import pytest
 from fastapi import APIRouter
 
+import service.api.repository
+import service.api.routes
 import service.oip.routes
-import service.repository
-import service.routes
 from service.app import create_app
 from service.auth import key_file
 from service.auth.key_file import Entry, KeyFileError, append, digest_of, new, parse, read
@@ -278,7 +278,7 @@ def test_who_has_none_does_not(guarded, make_photograph, headers):
 def test_every_route_needs_a_key_but_those_of_health_and_documentation(guarded):
     client, _ = guarded
     open_routes = set()
-    for router in (service.routes, service.oip.routes, service.repository):
+    for router in (service.api.routes, service.oip.routes, service.api.repository):
         for found in (found for each in vars(router).values() for found in routes_of(each)):
             path = found.path.format(model="colours", version="1", name="colours")
             for method in found.methods:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Literal
 
+from service.api.schemas import ClassLabel, ClassProbability, Prediction, TopClass
 from service.predictor import Outcome
-from service.schemas import ClassLabel, ClassProbability, Prediction, TopClass
 
 Detail = Literal["label", "top1", "full"]
 

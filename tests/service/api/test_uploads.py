@@ -5,7 +5,7 @@ import tempfile
 
 from starlette.requests import Request
 
-from service.upload import read_form
+from service.api.uploads import read_form
 
 
 def form(*files):

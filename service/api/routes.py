@@ -9,10 +9,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 
 from defenses import Pipeline
-from service.detail import told
-from service.errors import InvalidParameterError, ServiceError
-from service.images.decode import FORMATS
-from service.schemas import (
+from service.api.answers import told
+from service.api.schemas import (
     DefenseEntry,
     DefensesAnswer,
     ErrorAnswer,
@@ -28,9 +26,11 @@ from service.schemas import (
     PredictTopAnswer,
     TopClass,
 )
+from service.api.uploads import FORM_FIELD, Upload, is_form, read_form
+from service.errors import InvalidParameterError, ServiceError
+from service.images.decode import FORMATS
 from service.settings import MAX_DRAWS
 from service.state import State
-from service.upload import FORM_FIELD, Upload, is_form, read_form
 
 router = APIRouter()
 """What every server has."""
