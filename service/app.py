@@ -19,15 +19,15 @@ from service.api.repository import router as repository
 from service.api.routes import defending, local, operations, router
 from service.api.uploads import BodyBudget, BodyLimit
 from service.auth.keys import require_key
+from service.backend import ServerState, State
+from service.error_response import refusal
 from service.errors import ServiceError
 from service.middleware.compression import Compression
 from service.middleware.disconnect import CancelOnDisconnect
 from service.middleware.request_log import REQUEST_ID_HEADER, Observe
 from service.oip.routes import router as oip
-from service.refusal import refusal
 from service.settings import Settings
-from service.state import ServerState, State
-from service.transformer.state import TransformerState
+from service.transformer.backend import TransformerState
 from service.transformer.v1 import router as transformer_v1
 from service.transformer.v2 import router as transformer_v2
 

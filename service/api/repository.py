@@ -5,8 +5,8 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 
 from fastapi import APIRouter, Request
 
+from service.backend import ServerState
 from service.errors import LoadError, UnknownModelNameError
-from service.state import ServerState
 
 router = APIRouter()
 

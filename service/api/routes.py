@@ -27,10 +27,10 @@ from service.api.schemas import (
     TopClass,
 )
 from service.api.uploads import FORM_FIELD, Upload, is_form, read_form
+from service.backend import State
 from service.errors import InvalidParameterError, ServiceError
 from service.images.decode import FORMATS
 from service.settings import MAX_DRAWS
-from service.state import State
 
 router = APIRouter()
 """What every server has."""

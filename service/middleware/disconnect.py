@@ -4,8 +4,8 @@ import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.error_response import refusal
 from service.errors import NotReadyError
-from service.refusal import refusal
 
 
 class CancelOnDisconnect:

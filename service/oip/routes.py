@@ -9,12 +9,12 @@ from fastapi import APIRouter, Request, Response
 from defenses import Image, Pipeline
 from models import Manifest
 from service import __version__
+from service.backend import State
 from service.errors import UnknownModelNameError, told_of
 from service.oip import outputs
 from service.oip.codec import HEADER_LENGTH, Inference, decode, encode
 from service.oip.tensors import Limits
 from service.predictor import Outcome, Predictor
-from service.state import State
 
 VERSION = "1"
 """The only version of the model: one that is loaded anew takes the place of the one before."""

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from service.error_response import refusal
 from service.errors import (
     BadRequestError,
     HeadTooLargeError,
@@ -18,7 +19,6 @@ from service.errors import (
     RequestTimeoutError,
     ServiceError,
 )
-from service.refusal import refusal
 
 MOST_HEAD_BYTES = 16 * 1024
 """The largest request line with its headers."""

@@ -13,10 +13,10 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.app import create_admin_app
+from service.backend import ServerState
 from service.server.connection import Limits, limited
 from service.server.tls import Certificate
 from service.settings import Settings
-from service.state import ServerState
 
 _log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from service.scheduling.deadline import Workers, deadline
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.telemetry.timings import Stages
-from service.transformer.frame import Frame
+from service.transformer.input_spec import Frame
 from service.transformer.upstream import Reply, Upstream
 
 Body: TypeAlias = tuple[bytes, dict[str, str]]

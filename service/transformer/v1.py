@@ -19,9 +19,9 @@ from service.errors import BadRequestError, InvalidParameterError, TooManyImages
 from service.oip.codec import split
 from service.oip.schema import Datatype, Input
 from service.oip.tensors import Limits, read
-from service.transformer.frame import Frame
+from service.transformer.backend import served
 from service.transformer.headers import passed_back, passed_on
-from service.transformer.state import served
+from service.transformer.input_spec import Frame
 from service.transformer.transformer import Body
 
 router = APIRouter(tags=["v1, to the classifier behind"])

@@ -11,9 +11,9 @@ from service.errors import InvalidParameterError, UnknownModelNameError
 from service.oip.codec import HEADER_LENGTH, Tensor, encode, images_of, split
 from service.oip.schema import InferenceRequest, Input, Parameters, RequestedOutput
 from service.oip.tensors import Images, Limits
-from service.transformer.frame import Frame
+from service.transformer.backend import TransformerState, served
 from service.transformer.headers import passed_back, passed_on
-from service.transformer.state import TransformerState, served
+from service.transformer.input_spec import Frame
 from service.transformer.transformer import Body
 
 router = APIRouter(tags=["Open Inference Protocol v2, to the classifier behind"])

@@ -82,7 +82,7 @@ def test_every_line_is_a_json_object(visited):
         age = datetime.now(UTC) - datetime.fromisoformat(entry["time"])
         assert timedelta() < age < timedelta(minutes=10)
     loggers = {entry["logger"] for entry in entries}
-    assert {"uvicorn.error", "service.state", "service.access", "models.session"} <= loggers
+    assert {"uvicorn.error", "service.backend", "service.access", "models.session"} <= loggers
 
 
 def test_a_request_is_found_by_its_id(visited):

@@ -3,7 +3,7 @@
 import pytest
 
 from models import GraphInput, Manifest, ManifestError, Resize, Scaling
-from service.transformer.frame import Frame
+from service.transformer.input_spec import Frame
 
 
 def of(datatype, *shape, binary=True):

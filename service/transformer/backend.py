@@ -10,10 +10,10 @@ from fastapi import Request
 from pydantic_core import from_json
 
 from models import Manifest, ManifestError
+from service.backend import ServerState
 from service.errors import NotReadyError, UnknownModelNameError, UpstreamError
 from service.settings import Settings
-from service.state import ServerState
-from service.transformer.frame import Frame
+from service.transformer.input_spec import Frame
 from service.transformer.transformer import Transformer
 from service.transformer.upstream import Upstream
 
