@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from harness.attacks.one_round import Batch, Counted, OneRoundAttack
+from harness.attacks.bare_model import Batch, Counted, OneRoundAttack
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,13 +7,13 @@ from dataclasses import fields
 from types import MappingProxyType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from harness.attacks.art import CarliniWagner, DeepFool, Fgsm, IFgsm
 from harness.attacks.attack import Attack
-from harness.attacks.endpoint_only import Square
 from harness.attacks.gradient import Adaptive, Bpda, BpdaEot, SemiBruteForce
 from harness.attacks.hopskipjump import HopSkipJump
 from harness.attacks.l_bfgs import LBfgs
-from harness.attacks.library import CarliniWagner, DeepFool, Fgsm, IFgsm
 from harness.attacks.noise import RandomNoise
+from harness.attacks.square import Square
 from harness.errors import AttackError
 
 ATTACKS: dict[str, type[Attack]] = {

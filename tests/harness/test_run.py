@@ -10,9 +10,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from defenses import Pipeline
+from harness.attacks.art import IFgsm
 from harness.attacks.attack import Case, Oracle
 from harness.attacks.gradient import Adaptive
-from harness.attacks.library import IFgsm
 from harness.attacks.noise import RandomNoise
 from harness.errors import RunError
 from harness.options import Options

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from harness.attacks.one_round import Batch, Counted, OneRoundAttack
+from harness.attacks.bare_model import Batch, Counted, OneRoundAttack
 from harness.errors import AttackError
 
 _ROWS = {"cpu": 16, "cuda": 128}

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.attacks.attack import Attack, Case, Oracle, Pixels, State, numpy_random
-from harness.attacks.squares import candidate, share, start
+from harness.attacks.square_proposals import candidate, share, start
 from harness.budget import as_pixels, to_8_bits
 from harness.errors import AttackError
 

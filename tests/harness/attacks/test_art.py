@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from harness.attacks import Oracle, parse_attack, run
-from harness.attacks.library import Fgsm, IFgsm
+from harness.attacks.art import Fgsm, IFgsm
 
 
 def spent(states):

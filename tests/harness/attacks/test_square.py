@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from harness.attacks import Case, Oracle, parse_attack, run
-from harness.attacks.squares import candidate, share, start
+from harness.attacks.square_proposals import candidate, share, start
 from harness.budget import Budget
 
 
