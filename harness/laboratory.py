@@ -15,7 +15,7 @@ from harness.errors import SurrogateError
 from harness.options import Options
 from harness.results import DatasetRecord, EndpointRecord
 from harness.run import Setup
-from harness.surrogate import Surrogate
+from harness.surrogate.surrogate import Surrogate
 from models import (
     CATALOG,
     Manifest,

@@ -31,7 +31,7 @@ from harness.errors import EndpointError
 from harness.options import Options
 from harness.results import Check, ImageResult
 from harness.statistics import success_share, wilson
-from harness.surrogate import frozen
+from harness.surrogate.surrogate import frozen
 
 NOISE_MARGIN = 0.05
 """How much more often than the photograph itself random noise may be taken for the target."""

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from harness.budget import Budget
 from harness.errors import AttackError
-from harness.surrogate import Surrogate
+from harness.surrogate.surrogate import Surrogate
 
 Pixels: TypeAlias = NDArray[np.float32]
 """``(H, W, 3)`` RGB in [0, 1]."""

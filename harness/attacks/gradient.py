@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from harness.attacks.attack import Attack, Case, Oracle, Pixels, State
 from harness.errors import AttackError
-from harness.surrogate import Knowledge, Loss
+from harness.surrogate.surrogate import Knowledge, Loss
 
 _JUDGING_DRAWS = 16
 """How many draws decide which restart was best."""
@@ -20,7 +20,7 @@ class GradientAttack(Attack):
     """Gradient steps, each projected on the budget.
 
     Attributes:
-        knowledge: what the attacker knows of the defence; see :mod:`harness.surrogate`.
+        knowledge: what the attacker knows of the defence; see :mod:`harness.surrogate.surrogate`.
         loss: ``cross-entropy``, ``logit`` (does not saturate; Zhao et al. 2021) or ``margin``.
         rule: what a step is: ``l2`` has the root mean square ``step``, ``sign`` changes each value
             by ``step``, ``raw`` is ``step`` times the gradient, as in the paper's loops.

@@ -19,7 +19,7 @@ from harness.options import Options
 from harness.results import DatasetRecord, EndpointRecord, Run
 from harness.run import Setup, execute
 from harness.statistics import rates, scored_rounds
-from harness.surrogate import Surrogate
+from harness.surrogate.surrogate import Surrogate
 from models import GraphInput, Manifest, Scaling
 
 SIDE = 32

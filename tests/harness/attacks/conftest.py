@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from defenses import Pipeline
 from harness.attacks import Case
-from harness.surrogate import Surrogate
+from harness.surrogate.surrogate import Surrogate
 from models import GraphInput, Manifest, Scaling
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from harness.attacks import Case, Oracle, parse_attack, run
 from harness.attacks.gradient import Adaptive
-from harness.surrogate import Gradients, frozen
+from harness.surrogate.surrogate import Gradients, frozen
 
 
 @pytest.mark.parametrize("model", ["colour", "network"])

@@ -12,7 +12,7 @@ from harness.attacks import parse_attack
 from harness.attacks.attack import Oracle
 from harness.dataset import Dataset
 from harness.reproduce.changes import moved
-from harness.surrogate import Surrogate
+from harness.surrogate.surrogate import Surrogate
 from models import Store, ensure
 
 ATTACK = parse_attack("bpda(rounds=20,rule=raw,step=0.1)")

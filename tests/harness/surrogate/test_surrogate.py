@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from defenses import Pipeline
 from harness.errors import SurrogateError
-from harness.surrogate import Surrogate, frozen
+from harness.surrogate.surrogate import Surrogate, frozen
 from models import GraphInput, GraphOutput, Manifest, Scaling
 
 GENERATOR = np.random.default_rng(4)

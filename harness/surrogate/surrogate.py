@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from defenses import Draw, Gradient, Image, Operation, Pipeline, PipelineDraw
 from harness.errors import SurrogateError
-from harness.graph import OnnxModule, difference
+from harness.surrogate.onnx_to_torch import OnnxModule, difference
 from models import Classifier, Manifest, available_cpus, to_tensor
 
 Knowledge: TypeAlias = Literal["bare", "identity", "random", "exact"]

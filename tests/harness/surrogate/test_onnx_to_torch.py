@@ -7,7 +7,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from harness.errors import SurrogateError
-from harness.graph import _OPERATORS, OnnxModule, difference
+from harness.surrogate.onnx_to_torch import _OPERATORS, OnnxModule, difference
 from models import EMBEDDED, Store, ensure
 from models.graph import GraphBuilder
 from models.inception_v3 import build_inception_v3

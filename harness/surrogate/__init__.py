@@ -1,0 +1,1 @@
+"""The attacker's own copy of what is served, with gradients."""
