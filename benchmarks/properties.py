@@ -23,7 +23,7 @@ from defenses import OPERATIONS, Pipeline, patch_bank
 from defenses.measured import Measured
 from harness.budget import l2_rms
 from harness.files import write_atomically
-from harness.similarity import ssim
+from harness.report.similarity import ssim
 from models import Classifier, Store, ensure, fit, to_tensor
 from service.images.decode import decode
 

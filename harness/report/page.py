@@ -9,7 +9,7 @@ from jinja2 import Environment, StrictUndefined
 
 from harness.report import figures, tables
 from harness.report.groups import MARKS, Entry, Group, grouped, plain, value
-from harness.report.strip import AMPLIFIED, Strip, data_uri, strips
+from harness.report.image_grid import AMPLIFIED, Strip, data_uri, strips
 from harness.results import ADVERSARIAL, Check, Run
 
 _MOST_STRIPS = 24

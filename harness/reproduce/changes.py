@@ -10,10 +10,10 @@ from defenses import Pipeline
 from harness.attacks.attack import Pixels
 from harness.budget import l2_rms
 from harness.endpoint import HttpTarget
+from harness.report.similarity import ssim
 from harness.reproduce import published
 from harness.reproduce.bench import Bench
 from harness.reproduce.outcome import Figure
-from harness.similarity import ssim
 from harness.statistics import Rate
 
 _SHIFT_PX = 2

@@ -9,7 +9,7 @@ from PIL import Image
 
 from harness import report
 from harness.errors import RunError
-from harness.report.strip import amplified, strips
+from harness.report.image_grid import amplified, strips
 from harness.results import ADVERSARIAL, CLEAN, Check
 
 FAILED = (

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from harness.similarity import ssim
+from harness.report.similarity import ssim
 
 
 @pytest.mark.parametrize("size", [(41, 37), (7, 299)])
