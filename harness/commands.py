@@ -13,11 +13,11 @@ from harness import reproduce as reproducing
 from harness.attacks import ATTACKS, described, parse_attack
 from harness.endpoint import HttpTarget
 from harness.files import write_atomically
-from harness.laboratory import Laboratory
-from harness.options import Options, require_use
 from harness.progress import progress
 from harness.results import Run, run_folders
-from harness.run import execute
+from harness.runs.experiment import Laboratory
+from harness.runs.options import Options, require_use
+from harness.runs.run import execute
 
 _out = Console()
 _err = Console(stderr=True)

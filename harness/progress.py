@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from harness.run import Advanced
+from harness.runs.run import Advanced
 
 LINE_EVERY_S = 30.0
 

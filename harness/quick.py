@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from harness.attacks import parse_attack
 from harness.attacks.attack import Attack
-from harness.options import Options
+from harness.runs.options import Options
 
 LIMIT = 10
 OPTIONS = Options(scoring_draws=8, score_rounds=(), images_at_once=LIMIT, sanity_images=0)

@@ -8,11 +8,11 @@ from pathlib import Path
 from harness.attacks import parse_attack
 from harness.attacks.attack import Case
 from harness.endpoint import HttpTarget
-from harness.laboratory import Laboratory
-from harness.options import Options
 from harness.reproduce.scale import Scale
 from harness.results import Run
-from harness.run import Advanced, execute
+from harness.runs.experiment import Laboratory
+from harness.runs.options import Options
+from harness.runs.run import Advanced, execute
 
 BARE = "none"
 """The defence of the undefended model."""

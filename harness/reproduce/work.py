@@ -13,14 +13,14 @@ from pathlib import Path
 from harness.dataset import Dataset
 from harness.endpoint import HttpTarget
 from harness.errors import DatasetError, RunError
-from harness.laboratory import Laboratory
 from harness.reproduce.bench import BARE, Bench
 from harness.reproduce.items import BANK, ITEMS
 from harness.reproduce.outcome import Reproduction
 from harness.reproduce.scale import SCALES
 from harness.reproduce.server import WARPGUARD, environment, own_server
 from harness.results import DatasetRecord
-from harness.run import Advanced, versions
+from harness.runs.experiment import Laboratory
+from harness.runs.run import Advanced, versions
 
 
 def reproduce(

@@ -12,9 +12,9 @@ from harness.attacks.attack import Attack, Case, Oracle
 from harness.dataset import Dataset
 from harness.endpoint import HttpTarget
 from harness.errors import SurrogateError
-from harness.options import Options
 from harness.results import DatasetRecord, EndpointRecord
-from harness.run import Setup
+from harness.runs.options import Options
+from harness.runs.run import Setup
 from harness.surrogate.surrogate import Surrogate
 from models import (
     CATALOG,

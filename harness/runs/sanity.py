@@ -28,8 +28,8 @@ from harness.attacks.attack import Attack, Case, Oracle, Posted, Victim, run
 from harness.attacks.gradient import GradientAttack
 from harness.attacks.noise import RandomNoise
 from harness.errors import EndpointError
-from harness.options import Options
 from harness.results import Check, ImageResult
+from harness.runs.options import Options
 from harness.statistics import success_share, wilson
 from harness.surrogate.surrogate import frozen
 

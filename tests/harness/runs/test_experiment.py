@@ -7,7 +7,7 @@ import pytest
 
 from harness.endpoint import Description
 from harness.errors import SurrogateError
-from harness.laboratory import Laboratory
+from harness.runs.experiment import Laboratory
 from models import Store, ensure
 
 NOWHERE = Path("no/photographs")

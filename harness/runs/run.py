@@ -12,7 +12,6 @@ from typing import Any
 from harness.attacks.attack import Attack, Case, Oracle, Posted, State
 from harness.budget import as_pixels, l2_rms, linf
 from harness.dataset import pixels_sha256
-from harness.options import Options
 from harness.results import (
     AttackRecord,
     DatasetRecord,
@@ -21,8 +20,9 @@ from harness.results import (
     Run,
     Score,
 )
-from harness.sanity import Bench, checks_of
-from harness.storage import Progress, Storage, finished
+from harness.runs.options import Options
+from harness.runs.sanity import Bench, checks_of
+from harness.runs.storage import Progress, Storage, finished
 
 _PACKAGES = ("warpguard", "torch", "adversarial-robustness-toolbox", "numpy", "onnxruntime-gpu")
 

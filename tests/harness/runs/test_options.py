@@ -4,7 +4,7 @@ import pytest
 
 from harness.attacks import ATTACKS, parse_attack
 from harness.errors import OptionsError
-from harness.options import Options, require_use
+from harness.runs.options import Options, require_use
 
 
 @pytest.mark.parametrize("rounds", [None, (), (1,), (5,), (5, 1, 3)])

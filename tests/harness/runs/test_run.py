@@ -15,9 +15,9 @@ from harness.attacks.attack import Case, Oracle
 from harness.attacks.gradient import Adaptive
 from harness.attacks.noise import RandomNoise
 from harness.errors import RunError
-from harness.options import Options
 from harness.results import DatasetRecord, EndpointRecord, Run
-from harness.run import Setup, execute
+from harness.runs.options import Options
+from harness.runs.run import Setup, execute
 from harness.statistics import rates, scored_rounds
 from harness.surrogate.surrogate import Surrogate
 from models import GraphInput, Manifest, Scaling

@@ -1,0 +1,1 @@
+"""One attack on one endpoint, from its set-up to its result."""
