@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from harness.attacks import parse_attack
-from harness.cli import REPRODUCED
-from harness.cli import parser as harness_parser
+from harness.cli.main import REPRODUCED
+from harness.cli.main import parser as harness_parser
 from harness.reproduce import Reproduction, markdown
 from models import Manifest
 from service.settings import Settings, environment_variable, flag

@@ -1,7 +1,7 @@
 import pytest
 
 from defenses import Pipeline
-from harness.cli import REPRODUCED
+from harness.cli.main import REPRODUCED
 from harness.reproduce import published
 from harness.reproduce.items import BANK, ITEMS
 from harness.reproduce.standard import canvas, distortion, padding

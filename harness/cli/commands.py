@@ -7,13 +7,13 @@ from contextlib import closing
 from rich.console import Console
 from rich.table import Table
 
-from harness import quick as quickly
 from harness import report as reporting
 from harness import reproduce as reproducing
 from harness.attacks import ATTACKS, described, parse_attack
+from harness.cli import quick as quickly
+from harness.cli.progress import progress
 from harness.endpoint import HttpTarget
 from harness.files import write_atomically
-from harness.progress import progress
 from harness.results import Run, run_folders
 from harness.runs.experiment import Laboratory
 from harness.runs.options import Options, require_use

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from rich.console import Console
 
 from harness import progress as module
-from harness.progress import progress
+from harness.cli.progress import progress
 
 
 def console(terminal):

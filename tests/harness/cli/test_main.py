@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from harness.attacks import ATTACKS, described
-from harness.cli import main
+from harness.cli.main import main
 from harness.results import Run
 from harness.statistics import rates
 
@@ -123,7 +123,7 @@ def test_a_value_of_the_list_is_whole_at_80_columns():
 
 def test_help_does_not_wait_for_pytorch():
     program = (
-        "import sys; from harness.cli import main\n"
+        "import sys; from harness.cli.main import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
         "assert 'torch' not in sys.modules"

@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     options = parser().parse_args(arguments)
     # PyTorch takes seconds to import; --help and wrong commands do not wait for it.
-    from harness import commands
+    from harness.cli import commands
 
     try:
         code: int = getattr(commands, options.command)(options)
