@@ -54,13 +54,13 @@ class Score(_Record):
     Attributes:
         round: how many rounds of the attack came before; 0 is the clean image.
         classes: the endpoint's most probable class, one for each fresh draw of its defence.
-        l2: the root mean square of the change that was posted, pixels being in [0, 1].
+        l2_rms: the root mean square of the change that was posted, pixels being in [0, 1].
         linf: its largest absolute value.
     """
 
     round: int
     classes: tuple[int, ...] = Field(min_length=1)
-    l2: float
+    l2_rms: float
     linf: float
 
 
@@ -79,7 +79,7 @@ class ImageResult(_Record):
         zero_gradients: rounds whose gradient was zero everywhere.
         nonfinite_gradients: rounds whose gradient had a NaN or an infinity.
         outside_budget: scored iterates that were outside the budget before they were brought in.
-        hit_round: where the attack stops at its first hit: the round of it.
+        first_success_round: where the attack stops at its first hit: the round of it.
     """
 
     file: str
@@ -93,7 +93,7 @@ class ImageResult(_Record):
     zero_gradients: int = 0
     nonfinite_gradients: int = 0
     outside_budget: int = 0
-    hit_round: int | None = None
+    first_success_round: int | None = None
 
 
 class Check(_Record):

@@ -19,14 +19,14 @@
 'adaptive(epsilon=0.02)'
 """
 
-from harness.attacks.attack import Attack, Case, Oracle, Pixels, Posted, State, Victim, run
+from harness.attacks.attack import Attack, Attacker, Case, Pixels, Posted, State, Victim, run
 from harness.attacks.registry import ATTACKS, described, parse_attack, specification
 
 __all__ = [
     "ATTACKS",
     "Attack",
+    "Attacker",
     "Case",
-    "Oracle",
     "Pixels",
     "Posted",
     "State",

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from harness.attacks.bare_model import Batch, Counted, OneRoundAttack
+from harness.attacks.bare_model import BareModelAttack, Batch, Counted
 from harness.errors import AttackError
 
 _ROWS = {"cpu": 16, "cuda": 128}
@@ -20,7 +20,7 @@ _ROWS = {"cpu": 16, "cuda": 128}
 
 
 @dataclass(frozen=True, kw_only=True)
-class _ArtAttack(OneRoundAttack):
+class _ArtAttack(BareModelAttack):
     """What ART attacks as one batch."""
 
     def _found(
@@ -67,7 +67,7 @@ class Fgsm(_ArtAttack):
         if self.iterations != 1:
             raise AttackError(f"{self.name}: iterations are 1; i-fgsm takes more.")
 
-    def prolonged(self, factor: int) -> Self:
+    def with_more_iterations(self, factor: int) -> Self:
         """Itself."""
         del factor
         return self
@@ -171,7 +171,7 @@ class CarliniWagner(_ArtAttack):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeepFool(OneRoundAttack):
+class DeepFool(BareModelAttack):
     """Steps to the nearest of the linearised boundaries, whichever class is behind it.
 
     One photograph at a time, as ART would else take the nearest classes of the whole batch. One

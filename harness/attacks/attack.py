@@ -2,12 +2,12 @@
 
 ::
 
-    state  = attack.begin(case, oracle)             # round 0
-    states = attack.advance(cases, states, oracle)  # one round further, many photographs at once
+    state  = attack.begin(case, attacker)             # round 0
+    states = attack.advance(cases, states, attacker)  # one round further, many photographs at once
 
 An attack is a frozen dataclass whose fields are its parameters. What it has done so far is an
 explicit :class:`State`, so a run can be stopped after any round and taken up again; what is random
-comes from :meth:`Oracle.random`, so it can be repeated.
+comes from :meth:`Attacker.random`, so it can be repeated.
 """
 
 from abc import ABC, abstractmethod
@@ -89,7 +89,7 @@ class Victim(Protocol):
 
 
 @dataclass(frozen=True)
-class Oracle:
+class Attacker:
     """What an attacker may ask.
 
     Attributes:
@@ -117,9 +117,9 @@ class Oracle:
         return self.surrogate
 
 
-def numpy_random(oracle: Oracle, case: Case, round_: int) -> np.random.Generator:
-    """:meth:`Oracle.random` for arrays."""
-    return np.random.default_rng(oracle.random(case, round_).getrandbits(64))
+def numpy_random(attacker: Attacker, case: Case, round_: int) -> np.random.Generator:
+    """:meth:`Attacker.random` for arrays."""
+    return np.random.default_rng(attacker.random(case, round_).getrandbits(64))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +134,7 @@ class Attack(ABC):
         rounds: how often :meth:`advance` is called.
         norm, epsilon: the budget. ``l2`` is the root mean square over all values in [0, 1].
         targeted: whether it wants the case's target, or any wrong class.
-        stop_at_hit: post the iterate once after each round, and leave it at its first success, as
+        early_stop: post the iterate once after each round, and leave it at its first success, as
             the paper's loops do. An image that was hit once may not fall again.
     """
 
@@ -148,7 +148,7 @@ class Attack(ABC):
     norm: Literal["l2", "linf"] = "l2"
     epsilon: float = 0.05
     targeted: bool = True
-    stop_at_hit: bool = False
+    early_stop: bool = False
 
     def __post_init__(self) -> None:
         if self.norm not in ("l2", "linf"):
@@ -163,33 +163,33 @@ class Attack(ABC):
         """How far the posted image may be from the photograph."""
         return Budget(self.norm, self.epsilon)
 
-    def begin(self, case: Case, oracle: Oracle) -> State:
+    def begin(self, case: Case, attacker: Attacker) -> State:
         """Where the attack starts: by default at the photograph."""
-        del oracle
+        del attacker
         return State(case.image.copy())
 
     @abstractmethod
     def advance(
-        self, cases: Sequence[Case], states: Sequence[State], oracle: Oracle
+        self, cases: Sequence[Case], states: Sequence[State], attacker: Attacker
     ) -> list[State]:
         """One round on each photograph; all states are of the same round.
 
         Raises:
-            AttackError: the oracle has not what the attack needs.
+            AttackError: the attacker has not what the attack needs.
         """
 
     def with_epsilon(self, epsilon: float) -> Self:
         """The same attack with another budget, its steps in proportion where they have one."""
         return replace(self, epsilon=epsilon)
 
-    def prolonged(self, factor: int) -> Self:
+    def with_more_iterations(self, factor: int) -> Self:
         """The same attack with more iterations."""
         return replace(self, rounds=self.rounds * factor)
 
 
-def run(attack: Attack, cases: Sequence[Case], oracle: Oracle) -> list[State]:
+def run(attack: Attack, cases: Sequence[Case], attacker: Attacker) -> list[State]:
     """All rounds of an attack, without keeping anything."""
-    states = [attack.begin(case, oracle) for case in cases]
+    states = [attack.begin(case, attacker) for case in cases]
     for _ in range(attack.rounds):
-        states = attack.advance(cases, states, oracle)
+        states = attack.advance(cases, states, attacker)
     return states

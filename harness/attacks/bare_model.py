@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from harness.attacks.attack import Attack, Case, Oracle, State
+from harness.attacks.attack import Attack, Attacker, Case, State
 from harness.errors import AttackError
 
 Batch = NDArray[np.float32]
@@ -40,7 +40,7 @@ class Counted(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OneRoundAttack(Attack):
+class BareModelAttack(Attack):
     """An attack on the bare model that knows when it is done; its result is cut to the budget.
 
     Attributes:
@@ -72,15 +72,15 @@ class OneRoundAttack(Attack):
             if not 0 < value < np.inf:
                 raise AttackError(f"{self.name}: {parameter} is a positive number, not {value!r}.")
 
-    def prolonged(self, factor: int) -> Self:
+    def with_more_iterations(self, factor: int) -> Self:
         """The same attack with more iterations."""
         return replace(self, iterations=self.iterations * factor)
 
     def advance(
-        self, cases: Sequence[Case], states: Sequence[State], oracle: Oracle
+        self, cases: Sequence[Case], states: Sequence[State], attacker: Attacker
     ) -> list[State]:
         """The whole attack."""
-        surrogate = oracle.gradients_of(self)
+        surrogate = attacker.gradients_of(self)
         model = Counted(surrogate.module)
         clean = np.stack([case.image for case in cases]).transpose(0, 3, 1, 2)
         goals = np.array([case.goal if self.targeted else case.label for case in cases])

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.attacks.attack import Attack, Case, Oracle, Pixels, State
+from harness.attacks.attack import Attack, Attacker, Case, Pixels, State
 from harness.errors import AttackError
 from harness.surrogate.surrogate import Knowledge, Loss
 
@@ -69,20 +69,20 @@ class GradientAttack(Attack):
         step = self.step if self.rule == "raw" else self.step * epsilon / self.epsilon
         return replace(self, epsilon=epsilon, step=step)
 
-    def begin(self, case: Case, oracle: Oracle) -> State:
+    def begin(self, case: Case, attacker: Attacker) -> State:
         """At the photograph, or at a random place."""
-        return State(self._start(case, oracle, 0))
+        return State(self._start(case, attacker, 0))
 
     def advance(
-        self, cases: Sequence[Case], states: Sequence[State], oracle: Oracle
+        self, cases: Sequence[Case], states: Sequence[State], attacker: Attacker
     ) -> list[State]:
         """One step on each photograph."""
-        surrogate = oracle.gradients_of(self)
+        surrogate = attacker.gradients_of(self)
         found = surrogate.gradients(
             [state.adversarial for state in states],
             [case.goal if self.targeted else case.label for case in cases],
             [
-                oracle.random(case, state.round + 1)
+                attacker.random(case, state.round + 1)
                 for case, state in zip(cases, states, strict=True)
             ],
             knowledge=self.knowledge,
@@ -96,7 +96,7 @@ class GradientAttack(Attack):
             for case, state, gradient in zip(cases, states, found.values, strict=True)
         ]
         if self.restarts > 1 and after[0].round % (self.rounds // self.restarts) == 0:
-            after = self._restarted(cases, after, oracle)
+            after = self._restarted(cases, after, attacker)
         return after
 
     def _stepped(
@@ -132,23 +132,23 @@ class GradientAttack(Attack):
             return step * direction / np.float32(np.sqrt(np.mean(direction**2)) or 1.0)
         return step * direction
 
-    def _start(self, case: Case, oracle: Oracle, round_: int) -> Pixels:
+    def _start(self, case: Case, attacker: Attacker, round_: int) -> Pixels:
         if not self.random_start:
             return case.image.copy()
-        generator = np.random.default_rng(oracle.random(case, round_).getrandbits(64))
+        generator = np.random.default_rng(attacker.random(case, round_).getrandbits(64))
         noise = generator.uniform(-1, 1, case.image.shape).astype(np.float32)
         noise *= np.float32(self.epsilon / self.budget.size(noise))
         return self.budget.project(case.image, case.image + noise)
 
     def _restarted(
-        self, cases: Sequence[Case], states: Sequence[State], oracle: Oracle
+        self, cases: Sequence[Case], states: Sequence[State], attacker: Attacker
     ) -> list[State]:
         """Keep the better of this restart and those before, and start again or end with it."""
-        surrogate = oracle.gradients_of(self)
+        surrogate = attacker.gradients_of(self)
         judged = surrogate.gradients(
             [state.adversarial for state in states],
             [case.goal if self.targeted else case.label for case in cases],
-            [oracle.random(case, -1) for case in cases],  # the same draws for every restart
+            [attacker.random(case, -1) for case in cases],  # the same draws for every restart
             knowledge=self.knowledge,
             loss=self.loss,
             draws=_JUDGING_DRAWS,
@@ -163,7 +163,7 @@ class GradientAttack(Attack):
             after.append(
                 replace(
                     state,
-                    adversarial=best if last else self._start(case, oracle, -2 - state.round),
+                    adversarial=best if last else self._start(case, attacker, -2 - state.round),
                     memory={"best": best, "best_loss": np.array(best_loss)},
                     gradients=state.gradients + _JUDGING_DRAWS,
                 )

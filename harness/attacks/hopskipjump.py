@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.attacks.attack import Attack, Case, Oracle, Pixels, State, Victim, numpy_random
+from harness.attacks.attack import Attack, Attacker, Case, Pixels, State, Victim, numpy_random
 from harness.budget import as_pixels, l2_rms, linf, to_8_bits
 from harness.errors import AttackError
 
@@ -68,27 +68,27 @@ class HopSkipJump(Attack):
             raise AttackError(f"{self.name}: probe is in (0, 1], not {self.probe!r}.")
 
     def advance(
-        self, cases: Sequence[Case], states: Sequence[State], oracle: Oracle
+        self, cases: Sequence[Case], states: Sequence[State], attacker: Attacker
     ) -> list[State]:
         """One normal, one step and one bisection for each photograph."""
-        walks = [
-            _Walk(self, case, state, numpy_random(oracle, case, state.round + 1))
+        searches = [
+            _BoundarySearch(self, case, state, numpy_random(attacker, case, state.round + 1))
             for case, state in zip(cases, states, strict=True)
         ]
-        company = _Company(self, oracle.victim)
+        batch = _Batch(self, attacker.victim)
         if states[0].round == 0:
-            company.begin(walks, cases)
-        begun = [walk for walk in walks if walk.start is not None]
+            batch.begin(searches, cases)
+        begun = [search for search in searches if search.start is not None]
         if begun:
             if states[0].round == 0:
-                company.approach(begun)
-            company.step(begun)
-            company.approach(begun)
-            company.finish(begun)
-        return [walk.after() for walk in walks]
+                batch.approach(begun)
+            batch.step(begun)
+            batch.approach(begun)
+            batch.finish(begun)
+        return [search.after() for search in searches]
 
 
-class _Walk:
+class _BoundarySearch:
     """One photograph's way."""
 
     def __init__(
@@ -138,7 +138,7 @@ class _Walk:
         return self._state.advanced(self.result, queries=self.queries, memory=memory)
 
 
-class _Company:
+class _Batch:
     """Walks side by side, so that they post together."""
 
     def __init__(self, attack: HopSkipJump, victim: Victim) -> None:
@@ -148,104 +148,109 @@ class _Company:
         image = np.clip(image, 0, 1).astype(np.float32)
         return as_pixels(to_8_bits(image)) if self._attack.quantized else image
 
-    def _wanted(self, walks: Sequence[_Walk], images: Sequence[Pixels]) -> NDArray[np.bool_]:
-        """Whether each image has a class that its walk wants, by most of the answers."""
+    def _wanted(
+        self, searches: Sequence[_BoundarySearch], images: Sequence[Pixels]
+    ) -> NDArray[np.bool_]:
+        """Whether each image has a class that its search wants, by most of the answers."""
         draws = self._attack.draws
         posted = [to_8_bits(image) if self._attack.quantized else image for image in images]
         answers = self._victim.classes([image for image in posted for _ in range(draws)])
         wanted = []
-        for walk, row in zip(walks, answers.reshape(-1, draws), strict=True):
-            walk.queries += draws
+        for search, row in zip(searches, answers.reshape(-1, draws), strict=True):
+            search.queries += draws
             most = int(np.bincount(row).argmax())
             wanted.append(
-                most == walk.case.goal if self._attack.targeted else most != walk.case.label
+                most == search.case.goal if self._attack.targeted else most != search.case.label
             )
         return np.array(wanted)
 
-    def begin(self, walks: Sequence[_Walk], cases: Sequence[Case]) -> None:
+    def begin(self, searches: Sequence[_BoundarySearch], cases: Sequence[Case]) -> None:
         """Find an image that has the wanted class already."""
         own = {
-            walk.case.file: [
+            search.case.file: [
                 case.image
                 for case in cases
-                if self._attack.targeted and case.label == walk.case.goal
+                if self._attack.targeted and case.label == search.case.goal
             ]
-            for walk in walks
+            for search in searches
         }
         for _ in range(_STARTS):
-            walks = [walk for walk in walks if walk.start is None]
-            if not walks:
+            searches = [search for search in searches if search.start is None]
+            if not searches:
                 return
             images = [
                 self._as_posted(
-                    own[walk.case.file].pop(0)
-                    if own[walk.case.file]
-                    else walk.generator.random(walk.case.image.shape, dtype=np.float32)
+                    own[search.case.file].pop(0)
+                    if own[search.case.file]
+                    else search.generator.random(search.case.image.shape, dtype=np.float32)
                 )
-                for walk in walks
+                for search in searches
             ]
-            for walk, image, wanted in zip(walks, images, self._wanted(walks, images), strict=True):
+            for search, image, wanted in zip(
+                searches, images, self._wanted(searches, images), strict=True
+            ):
                 if wanted:
-                    walk.start = walk.point = image
+                    search.start = search.point = image
 
-    def approach(self, walks: Sequence[_Walk]) -> None:
+    def approach(self, searches: Sequence[_BoundarySearch]) -> None:
         """Bisection towards the photograph, as exact as a hundredth of a value's share."""
-        low, high = np.zeros(len(walks)), np.ones(len(walks))
-        for _ in range(int(np.ceil(np.log2(100 * np.sqrt(walks[0].case.image.size))))):
+        low, high = np.zeros(len(searches)), np.ones(len(searches))
+        for _ in range(int(np.ceil(np.log2(100 * np.sqrt(searches[0].case.image.size))))):
             middle = (low + high) / 2
             images = [
-                self._as_posted(walk.between(share))
-                for walk, share in zip(walks, middle, strict=True)
+                self._as_posted(search.between(share))
+                for search, share in zip(searches, middle, strict=True)
             ]
-            wanted = self._wanted(walks, images)
+            wanted = self._wanted(searches, images)
             low, high = np.where(wanted, low, middle), np.where(wanted, middle, high)
-        for walk, share in zip(walks, high, strict=True):
-            walk.point = self._as_posted(walk.between(share))
+        for search, share in zip(searches, high, strict=True):
+            search.point = self._as_posted(search.between(share))
 
-    def step(self, walks: Sequence[_Walk]) -> None:
+    def step(self, searches: Sequence[_BoundarySearch]) -> None:
         """Along the normal, half as far until the wanted class is kept."""
-        directions = [self._normal(walk) for walk in walks]
-        steps = [walk.distance / walk.number**0.5 for walk in walks]
-        todo = list(range(len(walks)))
+        directions = [self._normal(search) for search in searches]
+        steps = [search.distance / search.number**0.5 for search in searches]
+        todo = list(range(len(searches)))
         for _ in range(_HALVINGS):
             images = [
-                self._as_posted(walks[i].point + np.float32(steps[i]) * directions[i]) for i in todo
+                self._as_posted(searches[i].point + np.float32(steps[i]) * directions[i])
+                for i in todo
             ]
-            wanted = self._wanted([walks[i] for i in todo], images)
+            wanted = self._wanted([searches[i] for i in todo], images)
             for i, image, kept in zip(todo, images, wanted, strict=True):
                 steps[i] /= 2
                 if kept:
-                    walks[i].point = image
+                    searches[i].point = image
             todo = [i for i, kept in zip(todo, wanted, strict=True) if not kept]
             if not todo:
                 return
         for i in todo:
-            walks[i].point = self._as_posted(walks[i].half_way_back())
+            searches[i].point = self._as_posted(searches[i].half_way_back())
 
-    def _normal(self, walk: _Walk) -> Pixels:
+    def _normal(self, search: _BoundarySearch) -> Pixels:
         """The boundary's, by the answers to images around the point (equations 9 and 12)."""
-        shape, linear = walk.point.shape, self._attack.norm == "linf"
-        radius = self._attack.probe * l2_rms(walk.point - walk.case.image)
+        shape, linear = search.point.shape, self._attack.norm == "linf"
+        radius = self._attack.probe * l2_rms(search.point - search.case.image)
         if self._attack.quantized:
             radius = max(radius, 1 / 255)
-        left = int(self._attack.directions * walk.number**0.5)
+        left = int(self._attack.directions * search.number**0.5)
         total, signed = np.zeros(shape), np.zeros(shape)
         count, signs = left, 0.0
         while left:
             changes, images = [], []
             for _ in range(min(left, _POSTED)):
                 noise = (
-                    walk.generator.uniform(-1, 1, shape)
+                    search.generator.uniform(-1, 1, shape)
                     if linear
-                    else walk.generator.standard_normal(shape)
+                    else search.generator.standard_normal(shape)
                 ).astype(np.float32)
                 images.append(
-                    self._as_posted(walk.point + np.float32(radius / l2_rms(noise)) * noise)
+                    self._as_posted(search.point + np.float32(radius / l2_rms(noise)) * noise)
                 )
-                changes.append(images[-1] - walk.point)
+                changes.append(images[-1] - search.point)
             left -= len(images)
             for change, wanted in zip(
-                changes, self._wanted([walk] * len(images), images), strict=True
+                changes, self._wanted([search] * len(images), images), strict=True
             ):
                 sign = 1.0 if wanted else -1.0
                 total, signed, signs = total + change, signed + sign * change, signs + sign
@@ -256,9 +261,11 @@ class _Company:
         length = float(np.sqrt(np.square(normal).sum()))
         return (normal / (length or 1.0)).astype(np.float32)
 
-    def finish(self, walks: Sequence[_Walk]) -> None:
+    def finish(self, searches: Sequence[_BoundarySearch]) -> None:
         """What is posted of the point."""
-        images = [self._as_posted(walk.outermost()) for walk in walks]
-        for walk, image, wanted in zip(walks, images, self._wanted(walks, images), strict=True):
-            best = image if wanted else walk.point
-            walk.result = self._attack.budget.project(walk.case.image, best)
+        images = [self._as_posted(search.outermost()) for search in searches]
+        for search, image, wanted in zip(
+            searches, images, self._wanted(searches, images), strict=True
+        ):
+            best = image if wanted else search.point
+            search.result = self._attack.budget.project(search.case.image, best)

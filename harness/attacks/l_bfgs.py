@@ -8,11 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from harness.attacks.bare_model import Batch, Counted, OneRoundAttack
+from harness.attacks.bare_model import BareModelAttack, Batch, Counted
 
 
 @dataclass(frozen=True, kw_only=True)
-class LBfgs(OneRoundAttack):
+class LBfgs(BareModelAttack):
     """L-BFGS-B on the squared l2 of the change plus ``weight`` times the cross-entropy, in [0, 1].
 
     The weight is searched for: ten times more until the goal is reached, then by bisection; the

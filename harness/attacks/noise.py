@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from harness.attacks.attack import Attack, Case, Oracle, Pixels, State, numpy_random
+from harness.attacks.attack import Attack, Attacker, Case, Pixels, State, numpy_random
 from harness.errors import AttackError
 
 
@@ -37,11 +37,11 @@ class RandomNoise(Attack):
             )
 
     def advance(
-        self, cases: Sequence[Case], states: Sequence[State], oracle: Oracle
+        self, cases: Sequence[Case], states: Sequence[State], attacker: Attacker
     ) -> list[State]:
         """Other noise on each photograph."""
         return [
-            state.advanced(self._noisy(case, numpy_random(oracle, case, state.round + 1)))
+            state.advanced(self._noisy(case, numpy_random(attacker, case, state.round + 1)))
             for case, state in zip(cases, states, strict=True)
         ]
 

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.attacks.attack import Attack, Case, Oracle, Pixels, State, numpy_random
+from harness.attacks.attack import Attack, Attacker, Case, Pixels, State, numpy_random
 from harness.attacks.square_proposals import candidate, share, start
 from harness.budget import as_pixels, to_8_bits
 from harness.errors import AttackError
@@ -76,37 +76,37 @@ class Square(Attack):
         if not 0 < self.first_share <= 1:
             raise AttackError(f"{self.name}: first_share is in (0, 1], not {self.first_share!r}.")
 
-    def prolonged(self, factor: int) -> Self:
+    def with_more_iterations(self, factor: int) -> Self:
         """The same attack with more queries, in more rounds."""
         return replace(self, rounds=self.rounds * factor, queries=self.queries * factor)
 
     def advance(
-        self, cases: Sequence[Case], states: Sequence[State], oracle: Oracle
+        self, cases: Sequence[Case], states: Sequence[State], attacker: Attacker
     ) -> list[State]:
         """One part of the queries, for all photographs side by side."""
         searches = [
-            _Search(case, state, numpy_random(oracle, case, state.round + 1))
+            _Search(case, state, numpy_random(attacker, case, state.round + 1))
             for case, state in zip(cases, states, strict=True)
         ]
         if states[0].round == 0:
-            self._begin(searches, oracle)
+            self._begin(searches, attacker)
         draws = self._draws(searches)
         allowed = self.queries * (states[0].round + 1) // self.rounds
         while active := [s for s in searches if s.queries + _MOST * draws <= allowed]:
-            self._step(active, oracle, draws)
+            self._step(active, attacker, draws)
         return [search.state for search in searches]
 
-    def _begin(self, searches: Sequence["_Search"], oracle: Oracle) -> None:
+    def _begin(self, searches: Sequence["_Search"], attacker: Attacker) -> None:
         """Is the defence random? And the first candidate, which is taken as it is."""
         photographs = [search.case.image for search in searches]
-        asked = np.array([self._scores(searches, photographs, oracle, 1) for _ in range(_ASKED)])
+        asked = np.array([self._scores(searches, photographs, attacker, 1) for _ in range(_ASKED)])
         for search, spread in zip(searches, np.ptp(asked, axis=0), strict=True):
             search.random = bool(spread > _SAME)
             search.incumbent = self._as_posted(
                 search.case, start(search.case.image, self.budget, search.generator)
             )
         images = [search.incumbent for search in searches]
-        scores = self._scores(searches, images, oracle, self._draws(searches))
+        scores = self._scores(searches, images, attacker, self._draws(searches))
         for search, score in zip(searches, scores, strict=True):
             search.sum, search.posts = score, 1
 
@@ -114,7 +114,7 @@ class Square(Attack):
         """How often an image is posted for a score: an endpoint is random for all, or for none."""
         return self.draws if any(search.random for search in searches) else 1
 
-    def _step(self, searches: Sequence["_Search"], oracle: Oracle, draws: int) -> None:
+    def _step(self, searches: Sequence["_Search"], attacker: Attacker, draws: int) -> None:
         """One candidate for each photograph."""
         images = [
             self._as_posted(
@@ -133,7 +133,7 @@ class Square(Attack):
             search.tried += 1
         asked = [search for search in searches if search.random and search.posts < _KNOWN]
         scores = self._scores(
-            [*searches, *asked], [*images, *(search.incumbent for search in asked)], oracle, draws
+            [*searches, *asked], [*images, *(search.incumbent for search in asked)], attacker, draws
         )
         for search, score in zip(asked, scores[len(searches) :], strict=True):
             search.sum, search.posts = search.sum + score, search.posts + 1
@@ -144,7 +144,7 @@ class Square(Attack):
         ]
         doubtful = [(search, image) for search, image, _ in better if search.random]
         confirmed = self._scores(
-            [search for search, _ in doubtful], [image for _, image in doubtful], oracle, draws
+            [search for search, _ in doubtful], [image for _, image in doubtful], attacker, draws
         )
         for (search, image), score in zip(doubtful, confirmed, strict=True):
             if score < search.mean:
@@ -157,13 +157,17 @@ class Square(Attack):
         return as_pixels(self.budget.post(case.image, image, quantized=self.quantized))
 
     def _scores(
-        self, searches: Sequence["_Search"], images: Sequence[Pixels], oracle: Oracle, draws: int
+        self,
+        searches: Sequence["_Search"],
+        images: Sequence[Pixels],
+        attacker: Attacker,
+        draws: int,
     ) -> list[float]:
         """What is to become small; each image is posted for the search beside it."""
         if not images:
             return []
         posted = [to_8_bits(image) if self.quantized else image for image in images]
-        by_class = oracle.victim.probabilities(posted, draws)
+        by_class = attacker.victim.probabilities(posted, draws)
         logs = np.log(np.maximum(by_class, _FLOOR))
         scores = []
         for search, row in zip(searches, logs, strict=True):

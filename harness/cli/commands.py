@@ -15,7 +15,7 @@ from harness.cli.progress import progress
 from harness.endpoint import HttpTarget
 from harness.files import write_atomically
 from harness.results import Run, run_folders
-from harness.runs.experiment import Laboratory
+from harness.runs.experiment import Experiment
 from harness.runs.options import Options, require_use
 from harness.runs.run import execute
 
@@ -28,9 +28,9 @@ def quick(options: argparse.Namespace) -> int:
     runs = []
     listed = quickly.attacks()
     with _target(options) as target, progress(_err) as bar:
-        laboratory = _laboratory(options, target)
+        experiment = _experiment(options, target)
         for number, (attack, how) in enumerate(listed, 1):
-            setup = laboratory.setup(attack, options.out / attack.name, how)
+            setup = experiment.setup(attack, options.out / attack.name, how)
             runs.append(execute(setup, bar(f"{number}/{len(listed)} {attack.name}")))
     _out.print(reporting.verdict(runs))
     page = options.out / "report.html"
@@ -52,8 +52,8 @@ def run(options: argparse.Namespace) -> int:
     )
     require_use(attack, how, options.source_model)
     with _target(options) as target, progress(_err) as bar:
-        laboratory = _laboratory(options, target)
-        done = execute(laboratory.setup(attack, options.out, how), bar(attack.name))
+        experiment = _experiment(options, target)
+        done = execute(experiment.setup(attack, options.out, how), bar(attack.name))
     _out.print(reporting.verdict([done]))
     command = shlex.join(["warpguard-harness", "report", str(options.out)])
     _say(f"The run: {options.out}. A page of it: {command}")
@@ -139,8 +139,8 @@ def _target(options: argparse.Namespace) -> HttpTarget:
     )
 
 
-def _laboratory(options: argparse.Namespace, target: HttpTarget) -> Laboratory:
-    return Laboratory.open(
+def _experiment(options: argparse.Namespace, target: HttpTarget) -> Experiment:
+    return Experiment.open(
         target,
         data=options.data,
         limit=options.limit,

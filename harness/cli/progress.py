@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from harness.runs.run import Advanced
+from harness.runs.run import OnProgress
 
 LINE_EVERY_S = 30.0
 
 
 @contextmanager
-def progress(console: Console) -> Iterator[Callable[[str], Advanced]]:
+def progress(console: Console) -> Iterator[Callable[[str], OnProgress]]:
     """What shows on a console how far the run of a name is."""
     if not console.is_terminal:
         yield _Lines(console)
@@ -34,17 +34,17 @@ class _Bars:
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
 
-    def __call__(self, name: str) -> Advanced:
+    def __call__(self, name: str) -> OnProgress:
         tasks = {}
 
-        def advanced(what: str, done: int, total: int) -> None:
+        def on_progress(what: str, done: int, total: int) -> None:
             if what not in tasks:
                 tasks[what] = self._bars.add_task(f"{name}: {what}")
             self._bars.update(tasks[what], completed=done, total=total)
             if done == total:  # there are hundreds of them in all tables
                 self._bars.remove_task(tasks.pop(what))
 
-        return advanced
+        return on_progress
 
 
 class _Lines:
@@ -54,11 +54,11 @@ class _Lines:
         self._console = console
         self._due = time.monotonic() + LINE_EVERY_S
 
-    def __call__(self, name: str) -> Advanced:
-        def advanced(what: str, done: int, total: int) -> None:
+    def __call__(self, name: str) -> OnProgress:
+        def on_progress(what: str, done: int, total: int) -> None:
             if time.monotonic() >= self._due:
                 line = f"{name}: {what} {done} of {total}"
                 self._console.print(line, highlight=False, markup=False, soft_wrap=True)
                 self._due = time.monotonic() + LINE_EVERY_S
 
-        return advanced
+        return on_progress

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
+from harness.rates import Rate
 from harness.report.groups import MARKS, Entry, Group, grouped
 from harness.report.tables import asr_heading
 from harness.results import Run
-from harness.statistics import Rate
 
 Measure: TypeAlias = Literal["acc", "asr"]
 MEASURES: tuple[Measure, ...] = ("acc", "asr")

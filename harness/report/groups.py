@@ -9,11 +9,11 @@ from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 from harness.errors import RunError
+from harness.rates import Rates, rates, scored_rounds
 from harness.results import Check, Run
-from harness.statistics import Rates, rates, scored_rounds
 
-State: TypeAlias = Literal["passed", "failed", "unchecked"]
-MARKS: dict[State, str] = {"passed": "✓", "failed": "✗", "unchecked": "?"}
+CheckState: TypeAlias = Literal["passed", "failed", "unchecked"]
+MARKS: dict[CheckState, str] = {"passed": "✓", "failed": "✗", "unchecked": "?"}
 
 _SHOWN = 40  # characters of a parameter's value
 
@@ -68,7 +68,7 @@ class Entry:
         return tuple(check for check in self.run.checks if check.passed is False)
 
     @property
-    def state(self) -> State:
+    def state(self) -> CheckState:
         """Whether it can be believed; a run that no check was done on is ``unchecked``."""
         if not self.run.believable:
             return "failed"

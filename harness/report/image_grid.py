@@ -15,10 +15,10 @@ from PIL import Image
 
 from defenses import DefenseError, Pipeline
 from harness.errors import RunError
+from harness.rates import score_at, scored_rounds
 from harness.report.groups import plain
 from harness.report.tables import linf
 from harness.results import ADVERSARIAL, CLEAN, ImageResult, Run, Score, image_name
-from harness.statistics import score_at, scored_rounds
 from models.manifest import imagenet_labels
 
 AMPLIFIED = 8
@@ -40,14 +40,14 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Strip:
+class ImageGrid:
     """The pictures of one photograph, in order."""
 
     file: str
     pictures: tuple[Picture, ...]
 
 
-def strips(run: Run, folder: Path | None, at_most: int) -> list[Strip]:
+def image_grids(run: Run, folder: Path | None, at_most: int) -> list[ImageGrid]:
     """The first few photographs whose images are in the run's folder.
 
     Raises:
@@ -55,11 +55,11 @@ def strips(run: Run, folder: Path | None, at_most: int) -> list[Strip]:
     """
     if folder is None:
         return []
-    found: list[Strip] = []
+    found: list[ImageGrid] = []
     for image in run.images:
         paths = [folder / kind / image_name(image.file) for kind in (CLEAN, ADVERSARIAL)]
         if len(found) < at_most and all(path.is_file() for path in paths):
-            found.append(_strip(run, image, *map(_read, paths)))
+            found.append(_image_grid(run, image, *map(_read, paths)))
     return found
 
 
@@ -75,7 +75,7 @@ def amplified(clean: _Pixels, adversarial: _Pixels) -> _Pixels:
     return shown
 
 
-def _strip(run: Run, image: ImageResult, clean: _Pixels, adversarial: _Pixels) -> Strip:
+def _image_grid(run: Run, image: ImageResult, clean: _Pixels, adversarial: _Pixels) -> ImageGrid:
     if clean.shape != adversarial.shape:
         raise RunError(f"{image.file}: its adversarial example is not of its size.")
     names, first, final = _Names(run), score_at(image, 0), score_at(image, max(scored_rounds(run)))
@@ -83,7 +83,7 @@ def _strip(run: Run, image: ImageResult, clean: _Pixels, adversarial: _Pixels) -
     said = (
         f"Label: {names.of(image.label)}. Answered: {names.answers(first)}",
         f"Wanted: {goal}. Answered: {names.answers(final)}",
-        f"Around grey. l2 {final.l2:.3g}, l∞ {linf(final.linf)}",
+        f"Around grey. l2 {final.l2_rms:.3g}, l∞ {linf(final.linf)}",
     )
     pictures = [
         _picture(image, "Original", said[0], clean),
@@ -95,11 +95,11 @@ def _strip(run: Run, image: ImageResult, clean: _Pixels, adversarial: _Pixels) -
         draw = pipeline.sample(SystemRandom(), adversarial.shape)
         defended = pipeline.apply(adversarial, draw).astype(np.uint8)
     except DefenseError:
-        return Strip(plain(image.file), tuple(pictures))
+        return ImageGrid(plain(image.file), tuple(pictures))
     chance = "on a fresh draw" if pipeline.random else "without randomness"
     caption = f"{plain(run.endpoint.defense)}, {chance}"
     pictures.append(_picture(image, "Defended", caption, defended))
-    return Strip(plain(image.file), tuple(pictures))
+    return ImageGrid(plain(image.file), tuple(pictures))
 
 
 class _Names:

@@ -9,11 +9,11 @@ from jinja2 import Environment, StrictUndefined
 
 from harness.report import figures, tables
 from harness.report.groups import MARKS, Entry, Group, grouped, plain, value
-from harness.report.image_grid import AMPLIFIED, Strip, data_uri, strips
+from harness.report.image_grid import AMPLIFIED, ImageGrid, data_uri, image_grids
 from harness.results import ADVERSARIAL, Check, Run
 
-_MOST_STRIPS = 24
-_STRIPS_OF_A_RUN = 4
+_MOST_GRIDS = 24
+_GRIDS_OF_A_RUN = 4
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Section:
     group: Group
     plots: tuple[Plot, ...]
     tables: tuple[tables.Table, ...]
-    strips: tuple[tuple[Entry, list[Strip]], ...]
+    image_grids: tuple[tuple[Entry, list[ImageGrid]], ...]
 
 
 def html(runs: Sequence[tuple[Run, Path | None]]) -> str:
@@ -47,7 +47,7 @@ def html(runs: Sequence[tuple[Run, Path | None]]) -> str:
     groups = grouped([run for run, _ in runs])
     folders = [folder for _, folder in runs]
     with_images = sum(folder is not None and (folder / ADVERSARIAL).is_dir() for folder in folders)
-    at_most = max(1, min(_STRIPS_OF_A_RUN, _MOST_STRIPS // max(1, with_images)))
+    at_most = max(1, min(_GRIDS_OF_A_RUN, _MOST_GRIDS // max(1, with_images)))
     entries = [entry for group in groups for entry in group.entries]
     template = files("harness.report").joinpath("page.html").read_text("utf-8")
     environment = Environment(
@@ -69,7 +69,7 @@ def html(runs: Sequence[tuple[Run, Path | None]]) -> str:
 
 
 def _section(group: Group, folders: Sequence[Path | None], at_most: int) -> Section:
-    found = [(e, strips(e.run, folders[e.number - 1], at_most)) for e in group.entries]
+    found = [(e, image_grids(e.run, folders[e.number - 1], at_most)) for e in group.entries]
     return Section(
         group,
         tuple(_plot(group, measure) for measure in figures.MEASURES),
@@ -99,7 +99,9 @@ def _word(check: Check | None) -> str:
 def _facts(entry: Entry) -> list[tuple[str, str]]:
     """Everything else that a run's file says of how it was done."""
     run = entry.run
-    hits = [image.hit_round for image in run.images if image.hit_round is not None]
+    hits = [
+        image.first_success_round for image in run.images if image.first_success_round is not None
+    ]
     facts = {
         "attack": f"{run.attack.name}: {run.attack.summary} ({run.attack.reference})",
         "goal": "the target class of each image" if run.attack.targeted else "any wrong class",

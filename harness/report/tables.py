@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from harness.report.groups import MARKS, Entry, Group, State, plain
+from harness.rates import Rate, Rates, worst_case
+from harness.report.groups import MARKS, CheckState, Entry, Group, plain
 from harness.results import Run
-from harness.statistics import Rate, Rates, worst_case
 
 _FEW = 0.0005  # what one decimal of a percentage would round away
 
@@ -29,7 +29,7 @@ class Row:
     """A row, and whether the runs in it can be believed."""
 
     cells: tuple[Cell, ...]
-    state: State
+    state: CheckState
     number: int | None = None
 
 
@@ -138,7 +138,7 @@ def _result(entry: Entry, *, each_has_own: bool) -> Row:
             Cell(rate(final.asr), f"clean {percent(clean.asr.share)}"),
             Cell(percent(final.any.share), f"{draws}clean {percent(clean.any.share)}"),
             Cell(percent(final.majority.share), f"{draws}clean {percent(clean.majority.share)}"),
-            Cell(f"{final.l2:.3g}"),
+            Cell(f"{final.l2_rms:.3g}"),
             Cell(linf(final.linf)),
             Cell(_mean(image.gradients for image in run.images)),
             Cell(_mean(image.queries for image in run.images)),
@@ -203,7 +203,7 @@ def _worst(entries: Sequence[Entry]) -> Row:
     )
 
 
-def _state_of(entries: Sequence[Entry]) -> State:
+def _state_of(entries: Sequence[Entry]) -> CheckState:
     states = {entry.state for entry in entries}
     if "failed" in states:
         return "failed"
@@ -211,7 +211,7 @@ def _state_of(entries: Sequence[Entry]) -> State:
 
 
 def _checks_of(entries: Sequence[Entry]) -> str:
-    words: dict[State, str] = {"failed": "failed", "unchecked": "not checked"}
+    words: dict[CheckState, str] = {"failed": "failed", "unchecked": "not checked"}
     counts = [
         f"{MARKS[state]} {word} in {sum(entry.state == state for entry in entries)}"
         for state, word in words.items()

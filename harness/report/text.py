@@ -8,13 +8,13 @@ from rich.console import RenderableType
 from rich.table import Table as Terminal
 from rich.text import Text
 
+from harness.rates import Rates
 from harness.report import tables
-from harness.report.groups import MARKS, Entry, Group, State, grouped, plain
+from harness.report.groups import MARKS, CheckState, Entry, Group, grouped, plain
 from harness.results import Check, Run
-from harness.statistics import Rates
 
 _SPECIAL = re.compile(r"[\\`*_<>|~#&$]|\[(?!\d+…\d+\])")  # an interval is no link
-_STYLES: dict[State, str] = {"passed": "green", "failed": "bold red", "unchecked": "yellow"}
+_STYLES: dict[CheckState, str] = {"passed": "green", "failed": "bold red", "unchecked": "yellow"}
 
 
 def markdown(runs: Sequence[Run]) -> str:
@@ -57,7 +57,7 @@ def _figures(entry: Entry, rates: Rates) -> tuple[Text, ...]:
         Text(entry.defense),
         Text(tables.percent(rates.acc.share)),
         Text(tables.rate(rates.asr)),
-        Text(f"{rates.l2:.3g}"),
+        Text(f"{rates.l2_rms:.3g}"),
     )
 
 

@@ -4,7 +4,7 @@
 
     published ──────────────────────────┐
     items ── defences ── own server     ├── figures ── ITEM.json, ITEM.md, plots
-              └── measure(bench) ── runs┘
+              └── measure(reproducer) ── runs┘
 
 A run is an ordinary one of the harness; tables share those that they have in common.
 """

@@ -4,68 +4,70 @@ import math
 from collections.abc import Mapping
 
 from defenses import Pipeline
+from harness.rates import Rate, rates
 from harness.reproduce import published
-from harness.reproduce.bench import Bench
 from harness.reproduce.outcome import Figure
+from harness.reproduce.reproducer import Reproducer
 from harness.results import Run
-from harness.statistics import Rate, rates
 
 TARGETS = (0.1, 0.3, 0.5, 0.7, 0.9)
 """The ASR that Table II gives the rounds to."""
-_PAPERS_LOOP = "rule=raw,step=0.1,stop_at_hit=true"
+_PAPERS_LOOP = "rule=raw,step=0.1,early_stop=true"
 _DIFFERENTIABLE = ("rand", "crop")
 """What the paper averages exact gradients of in its second pair of plots."""
 
 
-def attack_of(name: str, defense: str, bench: Bench, rounds: int) -> str:
+def attack_of(name: str, defense: str, reproducer: Reproducer, rounds: int) -> str:
     """The paper's loop with one of its three attacks."""
     if name == "bpda":
         return f"bpda(rounds={rounds},{_PAPERS_LOOP})"
     kind = "adaptive" if name == "bpda-eot" and defense in _DIFFERENTIABLE else name
-    return f"{kind}(rounds={rounds},draws={bench.scale.draws},{_PAPERS_LOOP})"
+    return f"{kind}(rounds={rounds},draws={reproducer.scale.draws},{_PAPERS_LOOP})"
 
 
-def hit_share(run: Run, round_: int) -> Rate:
+def first_success_rate(run: Run, round_: int) -> Rate:
     """The share of the images that the attack has left at a hit by then: what the paper counts."""
-    rounds = [image.hit_round for image in run.images]
+    rounds = [image.first_success_round for image in run.images]
     return Rate.of(float(each is not None and each <= round_) for each in rounds)
 
 
 def rounds_to(run: Run, share: float) -> str:
     """How many rounds it took until so many images were hit; ``100+`` where that never was."""
-    rounds = sorted(image.hit_round for image in run.images if image.hit_round is not None)
+    rounds = sorted(
+        image.first_success_round for image in run.images if image.first_success_round is not None
+    )
     wanted = math.ceil(share * len(run.images) - 1e-9)
     if len(rounds) < wanted:
         return f"{run.attack.parameters['rounds']}+"
     return str(rounds[wanted - 1])
 
 
-def figure_3(bench: Bench, defenses: Mapping[str, str]) -> list[Figure]:
+def figure_3(reproducer: Reproducer, defenses: Mapping[str, str]) -> list[Figure]:
     """ACC and ASR after the last round; the runs have all of the others."""
     del defenses  # each attack has its own
     figures: list[Figure] = []
     for name, published_here in published.FIGURE_3.items():
         for defense, (acc, asr) in published_here.items():
-            rounds = bench.scale.rounds
+            rounds = reproducer.scale.rounds
             if name == "semi-brute-force" and defense in published.TABLE_2:  # the first of its
-                rounds = max(rounds, bench.scale.brute_rounds)
-            run = bench.run(attack_of(name, defense, bench, rounds), defense)
-            shown = min(rounds, bench.scale.rounds)
+                rounds = max(rounds, reproducer.scale.brute_rounds)
+            run = reproducer.run(attack_of(name, defense, reproducer, rounds), defense)
+            shown = min(rounds, reproducer.scale.rounds)
             then = rates(run, shown)
             figures += [
                 Figure.share(defense, name, "ACC, fresh draws", then.acc, acc),
-                Figure.share(defense, name, "ASR, first hits", hit_share(run, shown), asr),
+                Figure.share(defense, name, "ASR, first hits", first_success_rate(run, shown), asr),
                 Figure.share(defense, name, "ASR, fresh draws", then.asr, None),
             ]
     return figures
 
 
-def table_2(bench: Bench, defenses: Mapping[str, str]) -> list[Figure]:
+def table_2(reproducer: Reproducer, defenses: Mapping[str, str]) -> list[Figure]:
     """How many rounds the semi-brute-force attack takes."""
     figures: list[Figure] = []
-    rounds = max(bench.scale.rounds, bench.scale.brute_rounds)
+    rounds = max(reproducer.scale.rounds, reproducer.scale.brute_rounds)
     for name, defense in defenses.items():
-        run = bench.run(attack_of("semi-brute-force", defense, bench, rounds), defense)
+        run = reproducer.run(attack_of("semi-brute-force", defense, reproducer, rounds), defense)
         figures += [
             Figure(
                 row=name,
@@ -79,18 +81,18 @@ def table_2(bench: Bench, defenses: Mapping[str, str]) -> list[Figure]:
     return figures
 
 
-def table_4(bench: Bench, defenses: Mapping[str, str]) -> list[Figure]:
+def table_4(reproducer: Reproducer, defenses: Mapping[str, str]) -> list[Figure]:
     """What is left of each defence's accuracy inside the budget of l2 ≤ 0.05."""
-    rounds, draws = bench.scale.adaptive_rounds, bench.scale.draws
+    rounds, draws = reproducer.scale.adaptive_rounds, reproducer.scale.draws
     figures: list[Figure] = []
     for name, defense in defenses.items():
         attack, accuracy = published.TABLE_4.get(name, ("", None))
-        exact = bench.run(f"adaptive(rounds={rounds},draws={draws})", defense)
-        bpda = bench.run(f"bpda(rounds={rounds})", defense)
+        exact = reproducer.run(f"adaptive(rounds={rounds},draws={draws})", defense)
+        bpda = reproducer.run(f"bpda(rounds={rounds})", defense)
         # Of one operation both differentiate what can be; of two the paper's takes the identity.
         eot = exact
         if len(Pipeline.parse(defense).operations) > 1:
-            eot = bench.run(f"bpda-eot(rounds={rounds},draws={draws})", defense)
+            eot = reproducer.run(f"bpda-eot(rounds={rounds},draws={draws})", defense)
         asked = {"BPDA": bpda, "BPDA+EOT": eot}
         figures.append(Figure.share(name, "clean", "ACC", rates(exact, 0).acc, None))
         for column, run in asked.items():

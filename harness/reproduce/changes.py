@@ -10,11 +10,11 @@ from defenses import Pipeline
 from harness.attacks.attack import Pixels
 from harness.budget import l2_rms
 from harness.endpoint import HttpTarget
+from harness.rates import Rate
 from harness.report.similarity import ssim
 from harness.reproduce import published
-from harness.reproduce.bench import Bench
 from harness.reproduce.outcome import Figure
-from harness.statistics import Rate
+from harness.reproduce.reproducer import Reproducer
 
 _SHIFT_PX = 2
 """What the published code's crop at (0, 0) leaves of its padding."""
@@ -34,34 +34,36 @@ def cut_off(image: Pixels) -> Pixels:
     return (levels / _LEVELS).astype(np.float32)
 
 
-def table_1(bench: Bench, defenses: Mapping[str, str]) -> list[Figure]:
+def table_1(reproducer: Reproducer, defenses: Mapping[str, str]) -> list[Figure]:
     """l2, SSIM and accuracy of each defence; l2 and SSIM of what explains the paper's others."""
     figures: list[Figure] = []
     for name, defense in defenses.items():
         pipeline = Pipeline.parse(defense)
-        changed: list[Any] = [pipeline(c.image, Random(c.file)) for c in bench.cases]
-        with HttpTarget(bench.url, defense=defense) as target:
-            repeated = [case for case in bench.cases for _ in range(bench.scale.scoring_draws)]
+        changed: list[Any] = [pipeline(c.image, Random(c.file)) for c in reproducer.cases]
+        with HttpTarget(reproducer.url, defense=defense) as target:
+            repeated = [
+                case for case in reproducer.cases for _ in range(reproducer.scale.scoring_draws)
+            ]
             answers = target.classes([case.image for case in repeated])
         right = answers == np.array([case.label for case in repeated])
-        shares = right.reshape(len(bench.cases), -1).mean(axis=1)
-        bench.advanced(f"table1 {name}")("photographs", len(shares), len(shares))
+        shares = right.reshape(len(reproducer.cases), -1).mean(axis=1)
+        reproducer.on_progress(f"table1 {name}")("photographs", len(shares), len(shares))
         paper = published.TABLE_1.get(name.partition(",")[0], (None, None, None))
-        figures += _changes(name, bench, changed, paper)
+        figures += _changes(name, reproducer, changed, paper)
         figures.append(Figure.share(name, "ACC", "ACC", Rate.of(shares.tolist()), paper[2]))
         if name == "fd":
             shifted = [moved(each) for each in changed]
-            figures += _changes("fd, moved by 2 px", bench, shifted, paper)
+            figures += _changes("fd, moved by 2 px", reproducer, shifted, paper)
         if name == "bitdepth":
-            cut = [cut_off(case.image) for case in bench.cases]
-            figures += _changes("bitdepth, bits cut off", bench, cut, paper)
+            cut = [cut_off(case.image) for case in reproducer.cases]
+            figures += _changes("bitdepth, bits cut off", reproducer, cut, paper)
     return figures
 
 
 def _changes(
-    row: str, bench: Bench, changed: list[Pixels], paper: tuple[float | None, ...]
+    row: str, reproducer: Reproducer, changed: list[Pixels], paper: tuple[float | None, ...]
 ) -> list[Figure]:
-    pairs = list(zip(changed, bench.cases, strict=True))
+    pairs = list(zip(changed, reproducer.cases, strict=True))
     l2 = float(np.mean([l2_rms(image - case.image) for image, case in pairs]))
     similarity = float(np.mean([ssim(image, case.image) for image, case in pairs]))
     return [

@@ -6,10 +6,10 @@ from functools import partial
 from types import MappingProxyType
 
 from harness.reproduce import published
-from harness.reproduce.bench import Bench
 from harness.reproduce.by_round import figure_3, table_2, table_4
 from harness.reproduce.changes import table_1
 from harness.reproduce.outcome import Figure
+from harness.reproduce.reproducer import Reproducer
 from harness.reproduce.standard import baseline, canvas, distortion, padding, table
 
 BANK = "{bank}"
@@ -30,7 +30,7 @@ class Item:
 
     title: str
     defenses: Mapping[str, str]
-    measure: Callable[[Bench, Mapping[str, str]], list[Figure]]
+    measure: Callable[[Reproducer, Mapping[str, str]], list[Figure]]
     by_round: bool = False
     notes: tuple[str, ...] = ()
 

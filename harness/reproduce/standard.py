@@ -2,25 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 
+from harness.rates import rates
 from harness.reproduce import published
-from harness.reproduce.bench import BARE, Bench
 from harness.reproduce.outcome import Figure
 from harness.reproduce.published import STANDARD, Pair
-from harness.statistics import rates
+from harness.reproduce.reproducer import BARE, Reproducer
 
 CLEAN = "clean"
 
 
-def attack_of(row: str, bench: Bench) -> str:
+def attack_of(row: str, reproducer: Reproducer) -> str:
     """An attack's specification: ``i-fgsm 0.03`` has its budget, ``cw`` the paper's five steps."""
     name, _, epsilon = row.partition(" ")
     if epsilon:
         return f"{name}(epsilon={epsilon})"
-    return f"{name}(iterations={bench.scale.iterations[name]})"
+    return f"{name}(iterations={reproducer.scale.iterations[name]})"
 
 
 def table(
-    bench: Bench,
+    reproducer: Reproducer,
     defenses: Mapping[str, str],
     paper: Mapping[str, Mapping[str, Pair]],
     rows: Sequence[str] = STANDARD,
@@ -29,7 +29,7 @@ def table(
     """ACC and ASR of each attack behind each defence.
 
     Args:
-        bench: with the photographs.
+        reproducer: with the photographs.
         defenses: what a column is called, and its defence.
         paper: by column and row.
         rows: the attacks; the clean images come first.
@@ -39,14 +39,14 @@ def table(
     for column, defense in defenses.items():
         published_here = paper[column]
         for row in rows:
-            run = bench.run(attack_of(row, bench), defense)
+            run = reproducer.run(attack_of(row, reproducer), defense)
             before, after = rates(run, 0), rates(run)
             if row == rows[0]:
                 acc, _ = published_here[CLEAN]
                 figures.append(Figure.share(CLEAN, column, "ACC", before.acc, acc))
             if l2 is not None and defense == BARE:
                 figures.append(
-                    Figure(row=row, column="l2", measure="l2", ours=after.l2, paper=l2[row])
+                    Figure(row=row, column="l2", measure="l2", ours=after.l2_rms, paper=l2[row])
                 )
             pair = published_here.get(row, (None, None))
             figures.append(Figure.share(row, column, "ACC", after.acc, pair[0]))
@@ -72,16 +72,16 @@ def padding(value: float) -> str:
     return "fd+rand" if value == 0.5 else f"fd+rand(value={value:g})"
 
 
-def baseline(bench: Bench, defenses: Mapping[str, str]) -> list[Figure]:
+def baseline(reproducer: Reproducer, defenses: Mapping[str, str]) -> list[Figure]:
     """Table VIII, the undefended model: how far each attack goes, and how often it succeeds."""
     figures: list[Figure] = []
     for column, defense in defenses.items():
         for row, (linf, l2, acc, asr) in published.TABLE_8.items():
-            attack = attack_of(STANDARD[0] if row == CLEAN else row, bench)
-            after = rates(bench.run(attack, defense), 0 if row == CLEAN else None)
+            attack = attack_of(STANDARD[0] if row == CLEAN else row, reproducer)
+            after = rates(reproducer.run(attack, defense), 0 if row == CLEAN else None)
             figures += [
                 Figure(row=row, column=column, measure="l∞", ours=after.linf, paper=linf),
-                Figure(row=row, column=column, measure="l2", ours=after.l2, paper=l2),
+                Figure(row=row, column=column, measure="l2", ours=after.l2_rms, paper=l2),
                 Figure.share(row, column, "ACC", after.acc, acc),
                 Figure.share(row, column, "ASR", after.asr, asr),
             ]

@@ -13,21 +13,21 @@ from pathlib import Path
 from harness.dataset import Dataset
 from harness.endpoint import HttpTarget
 from harness.errors import DatasetError, RunError
-from harness.reproduce.bench import BARE, Bench
 from harness.reproduce.items import BANK, ITEMS
 from harness.reproduce.outcome import Reproduction
+from harness.reproduce.reproducer import BARE, Reproducer
 from harness.reproduce.scale import SCALES
 from harness.reproduce.server import WARPGUARD, environment, own_server
 from harness.results import DatasetRecord
-from harness.runs.experiment import Laboratory
-from harness.runs.run import Advanced, versions
+from harness.runs.experiment import Experiment
+from harness.runs.run import OnProgress, versions
 
 
 def reproduce(
     names: Sequence[str],
     scale: str,
     folder: Path,
-    advanced: Callable[[str], Advanced],
+    on_progress: Callable[[str], OnProgress],
     *,
     data: Path | None = None,
     model: str = "auto",
@@ -39,7 +39,7 @@ def reproduce(
         names: of :data:`ITEMS`.
         scale: of :data:`SCALES`.
         folder: for the runs and the results; the same call takes up what was interrupted.
-        advanced: gives a bar for a run, by its name.
+        on_progress: gives a bar for a run, by its name.
         data: a folder with a ``labels.csv``; by default the photographs of the demonstration.
         model: its name in the store.
         device: of the gradients.
@@ -55,31 +55,35 @@ def reproduce(
     allowed = list(dict.fromkeys([BARE, *(_with(bank, each) for each in specifications)]))
     with own_server(allowed, model, folder / "server.log") as url:
         with HttpTarget(url, defense=BARE) as target:
-            whole = Laboratory.open(target, data=data, limit=size.photographs, device=device)
-            whole = whole.on(_parts(whole.dataset)[0], size.photographs)
+            whole = Experiment.open(target, data=data, limit=size.photographs, device=device)
+            whole = whole.with_dataset(_parts(whole.dataset)[0], size.photographs)
         for name in names:
             item = ITEMS[name]
             started = time.monotonic()
-            laboratory = whole.on(whole.dataset, size.attacked) if item.by_round else whole
-            bench = Bench(url, laboratory, size, folder / "runs", advanced)
-            figures = item.measure(bench, {k: _with(bank, v) for k, v in item.defenses.items()})
+            experiment = (
+                whole.with_dataset(whole.dataset, size.attacked) if item.by_round else whole
+            )
+            reproducer = Reproducer(url, experiment, size, folder / "runs", on_progress)
+            figures = item.measure(
+                reproducer, {k: _with(bank, v) for k, v in item.defenses.items()}
+            )
             done = Reproduction(
                 item=name,
                 title=item.title,
                 scale=(scale, asdict(size)),
-                model=laboratory.surrogate.manifest.name,
-                model_sha256=laboratory.surrogate.manifest.sha256,
+                model=experiment.surrogate.manifest.name,
+                model_sha256=experiment.surrogate.manifest.sha256,
                 dataset=DatasetRecord(
-                    name=laboratory.dataset.name,
-                    candidates=len(laboratory.dataset.photographs),
-                    selected=len(bench.cases),
+                    name=experiment.dataset.name,
+                    candidates=len(experiment.dataset.photographs),
+                    selected=len(reproducer.cases),
                 ),
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
                 last_call_seconds=round(time.monotonic() - started, 1),
                 versions=versions(),
                 notes=item.notes,
                 figures=tuple(figures),
-                runs=tuple(bench.runs),
+                runs=tuple(reproducer.runs),
             )
             done.write(folder)
             yield done

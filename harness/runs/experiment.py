@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defenses import Pipeline
-from harness.attacks.attack import Attack, Case, Oracle
+from harness.attacks.attack import Attack, Attacker, Case
 from harness.dataset import Dataset
 from harness.endpoint import HttpTarget
 from harness.errors import SurrogateError
@@ -33,7 +33,7 @@ _COMPARED = 4
 
 
 @dataclass(frozen=True)
-class Laboratory:
+class Experiment:
     """An endpoint, the attacker's copy of what it serves, and photographs.
 
     Attributes:
@@ -58,7 +58,7 @@ class Laboratory:
         limit: int | None = None,
         device: str = "auto",
         source_model: str | None = None,
-    ) -> "Laboratory":
+    ) -> "Experiment":
         """Build the surrogate and compare it with what the endpoint serves, and with ONNX Runtime.
 
         Args:
@@ -83,12 +83,12 @@ class Laboratory:
         dataset = Dataset.demo(classes) if data is None else Dataset.read(data, classes)
         surrogate = Surrogate(manifest, graph, described.pipeline, device)
         source = surrogate if other is None else Surrogate(*other, described.pipeline, device)
-        laboratory = cls(target, surrogate, source, dataset, limit)
-        sample = [case.image for case in laboratory.cases(targeted=False)[:_COMPARED]]
+        experiment = cls(target, surrogate, source, dataset, limit)
+        sample = [case.image for case in experiment.cases(targeted=False)[:_COMPARED]]
         surrogate.check(sample)
         if source is not surrogate:
             source.check(sample)
-        return laboratory
+        return experiment
 
     def cases(self, *, targeted: bool) -> list[Case]:
         """The photographs to attack."""
@@ -103,7 +103,7 @@ class Laboratory:
             )
         return self._chosen[targeted]
 
-    def behind(self, target: HttpTarget) -> "Laboratory":
+    def with_endpoint(self, target: HttpTarget) -> "Experiment":
         """The same photographs and the same model, behind what another endpoint defends with."""
         defense = target.description.pipeline
         return replace(
@@ -113,21 +113,21 @@ class Laboratory:
             source=self.source.with_defense(defense),
         )
 
-    def on(self, dataset: Dataset, limit: int | None) -> "Laboratory":
+    def with_dataset(self, dataset: Dataset, limit: int | None) -> "Experiment":
         """The same endpoint and model, with other photographs."""
         return replace(self, dataset=dataset, limit=limit, _chosen={})
 
     def setup(
-        self, attack: Attack, folder: Path, options: Options, found: Path | None = None
+        self, attack: Attack, folder: Path, options: Options, reuse_from: Path | None = None
     ) -> Setup:
-        """One attack, ready to be executed in a folder; see :class:`Setup` for ``found``."""
+        """One attack, ready to be executed in a folder; see :class:`Setup` for ``reuse_from``."""
         cases = self.cases(targeted=attack.targeted)
         described = self.target.description
         served, manifest = self.surrogate.manifest, self.source.manifest
         return Setup(
             attack=attack,
             cases=cases,
-            oracle=Oracle(self.source, self.target, options.seed),
+            attacker=Attacker(self.source, self.target, options.seed),
             endpoint=EndpointRecord(
                 url=self.target.public_url,
                 model=described.model,
@@ -147,7 +147,7 @@ class Laboratory:
             if attack.needs_gradients
             else None,
             options=options,
-            found=found,
+            reuse_from=reuse_from,
         )
 
 

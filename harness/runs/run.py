@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from harness.attacks.attack import Attack, Case, Oracle, Posted, State
+from harness.attacks.attack import Attack, Attacker, Case, Posted, State
 from harness.budget import as_pixels, l2_rms, linf
 from harness.dataset import pixels_sha256
 from harness.results import (
@@ -21,8 +21,8 @@ from harness.results import (
     Score,
 )
 from harness.runs.options import Options
-from harness.runs.sanity import Bench, checks_of
-from harness.runs.storage import Progress, Storage, finished
+from harness.runs.sanity import CheckContext, checks_of
+from harness.runs.storage import ImageProgress, Storage, finished
 
 _PACKAGES = ("warpguard", "torch", "adversarial-robustness-toolbox", "numpy", "onnxruntime-gpu")
 
@@ -32,26 +32,26 @@ class Setup:
     """What is attacked, with what, and where the run is kept.
 
     Attributes:
-        found: the folder of a run of the same attack, whose iterates are taken instead of searched
-            for again. An attack on the bare model finds the same ones whatever it is posted to.
+        reuse_from: the folder of a run of the same attack, whose iterates are taken instead of
+            searched for again. An attack on the bare model finds the same ones on any endpoint.
     """
 
     attack: Attack
     cases: Sequence[Case]
-    oracle: Oracle
+    attacker: Attacker
     endpoint: EndpointRecord
     dataset: DatasetRecord
     folder: Path
     surrogate: dict[str, str] | None = None
     options: Options = field(default_factory=Options)
-    found: Path | None = None
+    reuse_from: Path | None = None
 
 
-Advanced = Callable[[str, int, int], None]
+OnProgress = Callable[[str, int, int], None]
 """Told what is being done, and how much of how much."""
 
 
-def execute(setup: Setup, advanced: Advanced = lambda *_: None) -> Run:
+def execute(setup: Setup, on_progress: OnProgress = lambda *_: None) -> Run:
     """Do a run, or what is left of it, and write its result.
 
     Raises:
@@ -66,12 +66,12 @@ def execute(setup: Setup, advanced: Advanced = lambda *_: None) -> Run:
         some = setup.cases[start : start + at_once]
         progress = [storage.load(case) or _begin(setup, case) for case in some]
         for rounds in _attack(setup, plan, some, progress, storage):
-            advanced("attack", start * setup.attack.rounds + rounds, total)
+            on_progress("attack", start * setup.attack.rounds + rounds, total)
         results += [_result(*pair) for pair in zip(some, progress, strict=True)]
     checks = checks_of(
-        Bench(setup.attack, setup.cases, setup.oracle, setup.options, storage.remember),
+        CheckContext(setup.attack, setup.cases, setup.attacker, setup.options, storage.cached),
         results,
-        lambda done, of: advanced("checks", done, of),
+        lambda done, of: on_progress("checks", done, of),
     )
     run = Run(
         name=setup.folder.name,
@@ -91,15 +91,15 @@ def execute(setup: Setup, advanced: Advanced = lambda *_: None) -> Run:
     return run
 
 
-def _begin(setup: Setup, case: Case) -> Progress:
-    return Progress(setup.attack.begin(case, setup.oracle), [])
+def _begin(setup: Setup, case: Case) -> ImageProgress:
+    return ImageProgress(setup.attack.begin(case, setup.attacker), [])
 
 
 def _attack(
     setup: Setup,
     plan: dict[str, Any],
     cases: Sequence[Case],
-    progress: Sequence[Progress],
+    progress: Sequence[ImageProgress],
     storage: Storage,
 ) -> Iterator[int]:
     """Attack some photographs together, round by round; gives how many rounds they have in all."""
@@ -123,8 +123,8 @@ def _attack(
         share = (time.monotonic() - started) / len(active)
         for (_, one), state in zip(active, states, strict=True):
             one.state, one.seconds = state, one.seconds + share
-        if attack.stop_at_hit:
-            _stop_at_hits(setup, active)
+        if attack.early_stop:
+            _stop_at_successes(setup, active)
         for case, one in active:
             storage.save(case, one)
         yield sum(attack.rounds if o.is_over(attack.rounds) else o.state.round for o in progress)
@@ -134,16 +134,16 @@ def _attack(
 def _advanced(
     setup: Setup, plan: dict[str, Any], cases: Sequence[Case], states: Sequence[State]
 ) -> list[State]:
-    if setup.found is None or not setup.attack.on_bare_model:
-        return setup.attack.advance(cases, states, setup.oracle)
-    return [finished(setup.found, plan, case).state for case in cases]
+    if setup.reuse_from is None or not setup.attack.on_bare_model:
+        return setup.attack.advance(cases, states, setup.attacker)
+    return [finished(setup.reuse_from, plan, case).state for case in cases]
 
 
-def _score(setup: Setup, due: Sequence[tuple[Case, Progress]], storage: Storage) -> None:
+def _score(setup: Setup, due: Sequence[tuple[Case, ImageProgress]], storage: Storage) -> None:
     """Post each iterate again and again, on fresh draws."""
     draws = setup.options.scoring_draws
     posted = [_posted(setup, case, one.state) for case, one in due]
-    answers = setup.oracle.victim.classes([image for image in posted for _ in range(draws)])
+    answers = setup.attacker.victim.classes([image for image in posted for _ in range(draws)])
     by_image = answers.reshape(len(due), draws).tolist()
     for (case, one), image, classes in zip(due, posted, by_image, strict=True):
         one.outside_budget += not setup.attack.budget.holds(case.image, one.state.adversarial)
@@ -152,7 +152,7 @@ def _score(setup: Setup, due: Sequence[tuple[Case, Progress]], storage: Storage)
             Score(
                 round=one.state.round,
                 classes=tuple(classes),
-                l2=l2_rms(change),
+                l2_rms=l2_rms(change),
                 linf=linf(change),
             )
         )
@@ -161,13 +161,13 @@ def _score(setup: Setup, due: Sequence[tuple[Case, Progress]], storage: Storage)
             storage.save_images(case, image)
 
 
-def _stop_at_hits(setup: Setup, active: Sequence[tuple[Case, Progress]]) -> None:
+def _stop_at_successes(setup: Setup, active: Sequence[tuple[Case, ImageProgress]]) -> None:
     posted = [_posted(setup, case, one.state) for case, one in active]
-    answers = setup.oracle.victim.classes(posted).tolist()
+    answers = setup.attacker.victim.classes(posted).tolist()
     for (case, one), answer in zip(active, answers, strict=True):
         one.state = replace(one.state, queries=one.state.queries + 1)
         if answer == case.target or (case.target is None and answer != case.label):
-            one.hit_round = one.state.round
+            one.first_success_round = one.state.round
 
 
 def _posted(setup: Setup, case: Case, state: State) -> Posted:
@@ -176,7 +176,7 @@ def _posted(setup: Setup, case: Case, state: State) -> Posted:
     )
 
 
-def _result(case: Case, one: Progress) -> ImageResult:
+def _result(case: Case, one: ImageProgress) -> ImageResult:
     state = one.state
     return ImageResult(
         file=case.file,
@@ -190,7 +190,7 @@ def _result(case: Case, one: Progress) -> ImageResult:
         zero_gradients=state.zero_gradients,
         nonfinite_gradients=state.nonfinite_gradients,
         outside_budget=one.outside_budget,
-        hit_round=one.hit_round,
+        first_success_round=one.first_success_round,
     )
 
 

@@ -24,32 +24,32 @@ from itertools import pairwise
 import numpy as np
 
 from defenses import Pipeline
-from harness.attacks.attack import Attack, Case, Oracle, Posted, Victim, run
+from harness.attacks.attack import Attack, Attacker, Case, Posted, Victim, run
 from harness.attacks.gradient import GradientAttack
 from harness.attacks.noise import RandomNoise
 from harness.errors import EndpointError
-from harness.results import Check, ImageResult
+from harness.rates import success_share, wilson
+from harness.results import Check, ImageResult, Score
 from harness.runs.options import Options
-from harness.statistics import success_share, wilson
 from harness.surrogate.surrogate import frozen
 
 NOISE_MARGIN = 0.05
 """How much more often than the photograph itself random noise may be taken for the target."""
 
-Remember = Callable[[str, Callable[[], list[float]]], list[float]]
+Cached = Callable[[str, Callable[[], list[float]]], list[float]]
 """Measures something, or gives what was measured under that name before."""
-Advanced = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Bench:
+class CheckContext:
     """What the checks attack anew: some of the run's photographs, with the run's attack."""
 
     attack: Attack
     cases: Sequence[Case]
-    oracle: Oracle
+    attacker: Attacker
     options: Options
-    remember: Remember
+    cached: Cached
 
     @property
     def some(self) -> Sequence[Case]:
@@ -57,15 +57,15 @@ class Bench:
         return self.cases[: self.options.sanity_images]
 
     def successes(
-        self, attack: Attack, oracle: Oracle, cases: Sequence[Case], draws: int
+        self, attack: Attack, attacker: Attacker, cases: Sequence[Case], draws: int
     ) -> list[float]:
         """The share of draws that fall, for each photograph."""
-        states = run(attack, cases, oracle)
+        states = run(attack, cases, attacker)
         posted = [
             attack.budget.post(case.image, state.adversarial, quantized=self.options.quantized)
             for case, state in zip(cases, states, strict=True)
         ]
-        return _successes(oracle.victim, cases, posted, draws)
+        return _successes(attacker.victim, cases, posted, draws)
 
     def base(self, results: Sequence[ImageResult]) -> list[float]:
         """The run's attack as it is."""
@@ -75,42 +75,42 @@ class Bench:
 
     def attacked(self, name: str, attack: Attack, fixed: bool = False) -> list[float]:
         """The run's attack with something changed."""
-        oracle, draws = self.oracle, self.options.scoring_draws
-        if oracle.surrogate is not None and (fixed or attack.on_bare_model):
-            defense = Pipeline() if attack.on_bare_model else frozen(oracle.surrogate.defense)
-            surrogate = oracle.surrogate.with_defense(defense)
-            oracle, draws = replace(oracle, surrogate=surrogate, victim=surrogate), 1
+        attacker, draws = self.attacker, self.options.scoring_draws
+        if attacker.surrogate is not None and (fixed or attack.on_bare_model):
+            defense = Pipeline() if attack.on_bare_model else frozen(attacker.surrogate.defense)
+            surrogate = attacker.surrogate.with_defense(defense)
+            attacker, draws = replace(attacker, surrogate=surrogate, victim=surrogate), 1
             if isinstance(attack, GradientAttack):
                 attack = replace(attack, draws=1)
-        return self.remember(name, lambda: self.successes(attack, oracle, self.some, draws))
+        return self.cached(name, lambda: self.successes(attack, attacker, self.some, draws))
 
 
 def checks_of(
-    bench: Bench, results: Sequence[ImageResult], advanced: Advanced = lambda *_: None
+    context: CheckContext, results: Sequence[ImageResult], on_progress: OnProgress = lambda *_: None
 ) -> list[Check]:
     """All checks, in the order of this module's table."""
     anew = [_fixed_draw, _epsilon, _iterations]
     checks = []
     for number, check in enumerate(anew):
-        advanced(number, len(anew) + 1)
-        checks.append(check(bench, results))
+        on_progress(number, len(anew) + 1)
+        checks.append(check(context, results))
     checks += [
-        _draws(bench),
-        _gradients(bench.attack, results),
-        _noise(bench, results),
-        _budget(bench.attack, results),
+        _draws(context),
+        _gradients(context.attack, results),
+        _noise(context, results),
+        _budget(context.attack, results),
     ]
-    advanced(len(anew) + 1, len(anew) + 1)
+    on_progress(len(anew) + 1, len(anew) + 1)
     return checks
 
 
-def _fixed_draw(bench: Bench, results: Sequence[ImageResult]) -> Check:
+def _fixed_draw(context: CheckContext, results: Sequence[ImageResult]) -> Check:
     del results
     name = "fixed-draw"
-    if (reason := _not_repeatable(bench)) or bench.oracle.surrogate is None:
+    if (reason := _not_repeatable(context)) or context.attacker.surrogate is None:
         return Check(name=name, passed=None, detail=reason or "There is no surrogate to fix.")
-    shares = bench.attacked(name, bench.attack, fixed=True)
-    where = "on the bare model" if bench.attack.on_bare_model else "against one fixed draw"
+    shares = context.attacked(name, context.attack, fixed=True)
+    where = "on the bare model" if context.attack.on_bare_model else "against one fixed draw"
     return Check(
         name=name,
         passed=sum(shares) >= max(1, len(shares) - 1),
@@ -120,19 +120,19 @@ def _fixed_draw(bench: Bench, results: Sequence[ImageResult]) -> Check:
     )
 
 
-def _epsilon(bench: Bench, results: Sequence[ImageResult]) -> Check:
+def _epsilon(context: CheckContext, results: Sequence[ImageResult]) -> Check:
     name = "epsilon"
-    if reason := _not_repeatable(bench):
+    if reason := _not_repeatable(context):
         return Check(name=name, passed=None, detail=reason)
-    own = bench.attack.epsilon
+    own = context.attack.epsilon
     shares = {
-        size: bench.base(results)
+        size: context.base(results)
         if size == own
-        else bench.attacked(f"epsilon-{size:.4g}", _with_epsilon(bench.attack, size))
+        else context.attacked(f"epsilon-{size:.4g}", _with_epsilon(context.attack, size))
         for size in sorted({min(size, 1.0) for size in (own / 2, own, 2 * own, 1.0)})
     }
     means = [float(np.mean(each)) for each in shares.values()]
-    slack = 1 / len(bench.some)  # one photograph
+    slack = 1 / len(context.some)  # one photograph
     rises = all(after >= before - slack for before, after in pairwise(means))
     always = all(share > 0.5 for share in shares[1.0])
     shown = ", ".join(f"{100 * m:.0f} % at {s:.3g}" for s, m in zip(shares, means, strict=True))
@@ -149,12 +149,12 @@ def _with_epsilon(attack: Attack, epsilon: float) -> Attack:
     return replace(attack.with_epsilon(min(epsilon, 4 * attack.epsilon)), epsilon=epsilon)
 
 
-def _iterations(bench: Bench, results: Sequence[ImageResult]) -> Check:
+def _iterations(context: CheckContext, results: Sequence[ImageResult]) -> Check:
     name = "iterations"
-    if reason := _not_repeatable(bench):
+    if reason := _not_repeatable(context):
         return Check(name=name, passed=None, detail=reason)
-    once = bench.base(results)
-    twice = bench.attacked("iterations-2", bench.attack.prolonged(2))
+    once = context.base(results)
+    twice = context.attacked("iterations-2", context.attack.with_more_iterations(2))
     _, high = wilson(sum(once), len(once))
     before, after = float(np.mean(once)), float(np.mean(twice))
     return Check(
@@ -166,23 +166,23 @@ def _iterations(bench: Bench, results: Sequence[ImageResult]) -> Check:
     )
 
 
-def _draws(bench: Bench) -> Check:
-    name, attack, oracle = "draws", bench.attack, bench.oracle
-    if oracle.surrogate is None or not oracle.surrogate.defense.random:
+def _draws(context: CheckContext) -> Check:
+    name, attack, attacker = "draws", context.attack, context.attacker
+    if attacker.surrogate is None or not attacker.surrogate.defense.random:
         return Check(name=name, passed=None, detail="The defence is not known to be random.")
-    cases = bench.cases[:1]
-    image = attack.budget.post(cases[0].image, cases[0].image, quantized=bench.options.quantized)
+    cases = context.cases[:1]
+    image = attack.budget.post(cases[0].image, cases[0].image, quantized=context.options.quantized)
     try:
-        first, second = oracle.victim.probabilities([image, image])
+        first, second = attacker.victim.probabilities([image, image])
     except EndpointError:
         return Check(name=name, passed=None, detail="The endpoint tells too little to see it.")
     answers_differ = not np.array_equal(first, second)
     rounds_differ = True
-    if isinstance(attack, GradientAttack) and oracle.surrogate.is_random(attack.knowledge):
+    if isinstance(attack, GradientAttack) and attacker.surrogate.is_random(attack.knowledge):
         still = replace(attack, random_start=False)
         steps = [
             still.advance(cases, [still.begin(cases[0], each)], each)[0].adversarial
-            for each in (oracle, replace(oracle, seed=oracle.seed + 1))
+            for each in (attacker, replace(attacker, seed=attacker.seed + 1))
         ]
         rounds_differ = not np.array_equal(steps[0], steps[1])
     return Check(
@@ -212,12 +212,12 @@ def _gradients(attack: Attack, results: Sequence[ImageResult]) -> Check:
     )
 
 
-def _noise(bench: Bench, results: Sequence[ImageResult]) -> Check:
-    attack = bench.attack
+def _noise(context: CheckContext, results: Sequence[ImageResult]) -> Check:
+    attack = context.attack
     control = RandomNoise(norm=attack.norm, epsilon=attack.epsilon, targeted=attack.targeted)
-    draws = bench.options.scoring_draws
-    shares = bench.remember(
-        "noise", lambda: bench.successes(control, bench.oracle, bench.cases, draws)
+    draws = context.options.scoring_draws
+    shares = context.cached(
+        "noise", lambda: context.successes(control, context.attacker, context.cases, draws)
     )
     noise = float(np.mean(shares))
     clean = float(np.mean([success_share(each, each.scores[0]) for each in results]))
@@ -231,7 +231,7 @@ def _noise(bench: Bench, results: Sequence[ImageResult]) -> Check:
 
 
 def _budget(attack: Attack, results: Sequence[ImageResult]) -> Check:
-    sizes = [getattr(score, attack.norm) for each in results for score in each.scores]
+    sizes = [_size(score, attack.norm) for each in results for score in each.scores]
     outside = sum(each.outside_budget for each in results)
     return Check(
         name="budget",
@@ -242,11 +242,16 @@ def _budget(attack: Attack, results: Sequence[ImageResult]) -> Check:
     )
 
 
-def _not_repeatable(bench: Bench) -> str:
+def _size(score: Score, norm: str) -> float:
+    """How far a scored image was from its photograph, in a budget's norm."""
+    return score.l2_rms if norm == "l2" else score.linf
+
+
+def _not_repeatable(context: CheckContext) -> str:
     """Why nothing is attacked anew; nothing if it is."""
-    if isinstance(bench.attack, RandomNoise):
+    if isinstance(context.attack, RandomNoise):
         return "It is the control itself."
-    return "" if bench.some else "Left out: no photographs were given to it."
+    return "" if context.some else "Left out: no photographs were given to it."
 
 
 def _successes(

@@ -29,7 +29,7 @@ _COUNTERS = [each.name for each in fields(State) if each.type is int or each.typ
 
 
 @dataclass
-class Progress:
+class ImageProgress:
     """How far the run has come with one image.
 
     Attributes:
@@ -37,23 +37,23 @@ class Progress:
         scores: by round so far, the clean image first.
         seconds: spent on it so far.
         outside_budget: scored iterates that were outside.
-        hit_round: where the attack stops at its first hit: the round of it.
+        first_success_round: where the attack stops at its first hit: the round of it.
     """
 
     state: State
     scores: list[Score]
     seconds: float = 0.0
     outside_budget: int = 0
-    hit_round: int | None = None
+    first_success_round: int | None = None
 
     def is_over(self, rounds: int) -> bool:
         """Whether the attack does no more on it."""
-        return self.hit_round is not None or self.state.round >= rounds
+        return self.first_success_round is not None or self.state.round >= rounds
 
     def is_due(self, rounds: Container[int]) -> bool:
         """Whether its iterate is of a round that is scored, and was not scored yet."""
         scored = bool(self.scores) and self.scores[-1].round == self.state.round
-        return not scored and (self.hit_round is not None or self.state.round in rounds)
+        return not scored and (self.first_success_round is not None or self.state.round in rounds)
 
 
 class Storage:
@@ -76,11 +76,11 @@ class Storage:
         except (OSError, ValueError) as error:
             raise RunError(f"{folder} cannot hold a run: {error}.") from None
 
-    def load(self, case: Case) -> Progress | None:
+    def load(self, case: Case) -> ImageProgress | None:
         """What was kept of an image; None if nothing was."""
         return _read(_state_file(self.folder, case))
 
-    def save(self, case: Case, progress: Progress) -> None:
+    def save(self, case: Case, progress: ImageProgress) -> None:
         """Keep how far an image has come."""
         state = progress.state
         kept = {
@@ -88,7 +88,7 @@ class Storage:
             "scores": [score.model_dump() for score in progress.scores],
             "seconds": progress.seconds,
             "outside_budget": progress.outside_budget,
-            "hit_round": progress.hit_round,
+            "first_success_round": progress.first_success_round,
         }
         memory = {f"memory_{name}": value for name, value in state.memory.items()}
         buffer = io.BytesIO()
@@ -105,7 +105,7 @@ class Storage:
             )
             write_atomically(self.folder / folder / image_name(case.file), buffer.getvalue())
 
-    def remember(self, name: str, measure: Callable[[], list[float]]) -> list[float]:
+    def cached(self, name: str, measure: Callable[[], list[float]]) -> list[float]:
         """What a check measured before it was interrupted, or what it measures now."""
         file = self.folder / "checks" / f"{name}.json"
         if file.exists():
@@ -116,7 +116,7 @@ class Storage:
         return measured
 
 
-def finished(folder: Path, plan: dict[str, Any], case: Case) -> Progress:
+def finished(folder: Path, plan: dict[str, Any], case: Case) -> ImageProgress:
     """What another run came to with an image, the same attack on the same one.
 
     Args:
@@ -147,19 +147,19 @@ def _state_file(folder: Path, case: Case) -> Path:
     return folder / "states" / (image_name(case.file) + ".npz")
 
 
-def _read(file: Path) -> Progress | None:
+def _read(file: Path) -> ImageProgress | None:
     if not file.exists():
         return None
     with np.load(file, allow_pickle=False) as arrays:
         kept = json.loads(str(arrays["kept"]))
         memory = {k[7:]: arrays[k] for k in arrays.files if k.startswith("memory_")}
         state = State(arrays["adversarial"], memory=memory, **kept["counters"])
-    return Progress(
+    return ImageProgress(
         state,
         [Score.model_validate(each) for each in kept["scores"]],
         kept["seconds"],
         kept["outside_budget"],
-        kept["hit_round"],
+        kept["first_success_round"],
     )
 
 

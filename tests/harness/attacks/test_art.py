@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from harness.attacks import Oracle, parse_attack, run
+from harness.attacks import Attacker, parse_attack, run
 from harness.attacks.art import Fgsm, IFgsm
 
 
@@ -15,7 +15,7 @@ def spent(states):
 
 
 def attacked(text, cases, victim):
-    return run(parse_attack(text), cases, Oracle(victim, victim))
+    return run(parse_attack(text), cases, Attacker(victim, victim))
 
 
 @pytest.mark.parametrize("count", [1, 3, 17])
@@ -30,7 +30,7 @@ def test_an_iteration_of_cw_takes_two(surrogate, make_cases):
     states = attacked("cw(iterations=4,search_steps=2)", cases, surrogate())
     assert spent(states) == [2 * 4 * 2] * 3
     assert spent(
-        [run(parse_attack("cw(iterations=4)"), cases, Oracle(surrogate(), surrogate()))[0]]
+        [run(parse_attack("cw(iterations=4)"), cases, Attacker(surrogate(), surrogate()))[0]]
     )
 
 
@@ -71,7 +71,7 @@ def test_the_change_is_nearly_the_smallest(name, surrogate, make_cases):
 @pytest.mark.parametrize("kind", [Fgsm, IFgsm])
 def test_signed_steps_end_in_a_corner_of_the_budget(kind, surrogate, make_cases):
     (case,) = make_cases(1)
-    (state,) = run(kind(epsilon=0.02), [case], Oracle(surrogate(), surrogate()))
+    (state,) = run(kind(epsilon=0.02), [case], Attacker(surrogate(), surrogate()))
     change = state.adversarial - case.image
     inside = (case.image > 0.02) & (case.image < 0.98)
     assert inside.any()
@@ -84,9 +84,9 @@ def test_signed_steps_end_in_a_corner_of_the_budget(kind, surrogate, make_cases)
 def test_company_makes_no_difference(text, surrogate, make_cases):
     attack = parse_attack(text)
     cases, victim = make_cases(3, attack.targeted, "network"), surrogate(model="network")
-    oracle = Oracle(victim, victim)
-    together = run(attack, cases, oracle)
-    alone = [run(attack, [case], oracle)[0] for case in cases]
+    attacker = Attacker(victim, victim)
+    together = run(attack, cases, attacker)
+    alone = [run(attack, [case], attacker)[0] for case in cases]
     for one, other in zip(together, alone, strict=True):
         assert one.adversarial == pytest.approx(other.adversarial, abs=1e-4)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from harness.attacks import ATTACKS, Oracle, parse_attack, run
+from harness.attacks import ATTACKS, Attacker, parse_attack, run
 from harness.errors import AttackError
 
 QUICK = {
@@ -54,9 +54,9 @@ def test_it_breaks_the_undefended_model(name, targeted, model, surrogate, make_c
         return
     cases, victim = make_cases(targeted=targeted, model=model), surrogate(model=model)
     assert successes(
-        victim, cases, [quick(name).begin(c, Oracle(None, victim)) for c in cases]
+        victim, cases, [quick(name).begin(c, Attacker(None, victim)) for c in cases]
     ) == [0.0] * len(cases)
-    states = run(quick(name, targeted=targeted), cases, Oracle(victim, victim))
+    states = run(quick(name, targeted=targeted), cases, Attacker(victim, victim))
     assert successes(victim, cases, states) == [1.0] * len(cases)
 
 
@@ -64,7 +64,7 @@ def test_it_breaks_the_undefended_model(name, targeted, model, surrogate, make_c
 @pytest.mark.parametrize("model", ["colour", "network"])
 def test_noise_does_not(kind, model, surrogate, make_cases, successes):
     cases, victim = make_cases(10, targeted=False, model=model), surrogate(model=model)
-    states = run(quick("noise", kind=kind), cases, Oracle(None, victim))
+    states = run(quick("noise", kind=kind), cases, Attacker(None, victim))
     assert successes(victim, cases, states, draws=1) == [0.0] * len(cases)
     for case, state in zip(cases, states, strict=True):
         assert np.sqrt(np.mean((state.adversarial - case.image) ** 2)) == pytest.approx(0.05, 0.01)
@@ -74,10 +74,10 @@ def test_noise_does_not(kind, model, surrogate, make_cases, successes):
 def test_no_iterate_leaves_the_budget(name, norm, surrogate, make_cases):
     attack = quick(name, norm=norm, epsilon=0.011)
     cases, victim = make_cases(2, targeted=attack.targeted), surrogate("rdg")
-    oracle = Oracle(victim if attack.needs_gradients else None, victim)
-    states = [attack.begin(case, oracle) for case in cases]
+    attacker = Attacker(victim if attack.needs_gradients else None, victim)
+    states = [attack.begin(case, attacker) for case in cases]
     for round_ in range(attack.rounds):
-        states = attack.advance(cases, states, oracle)
+        states = attack.advance(cases, states, attacker)
         for case, state in zip(cases, states, strict=True):
             assert state.round == round_ + 1
             assert state.adversarial.dtype == np.float32
@@ -92,7 +92,7 @@ def test_the_seed_decides(name, surrogate, make_cases):
     attack = quick(name)
     cases, victim = make_cases(2, targeted=attack.targeted), surrogate()
     one, again, other = (
-        run(attack, cases, Oracle(victim, victim, seed=seed)) for seed in (3, 3, 4)
+        run(attack, cases, Attacker(victim, victim, seed=seed)) for seed in (3, 3, 4)
     )
     assert same(one, again)
     assert same(one, other) == (name not in RANDOM)
@@ -102,7 +102,7 @@ def test_the_seed_decides(name, surrogate, make_cases):
 def test_the_seed_decides_the_draws(name, surrogate, make_cases):
     cases, victim = make_cases(1, model="network"), surrogate("rdg", model="network")
     one, again, other = (
-        run(quick(name, rounds=3), cases, Oracle(victim, victim, seed=seed)) for seed in (3, 3, 4)
+        run(quick(name, rounds=3), cases, Attacker(victim, victim, seed=seed)) for seed in (3, 3, 4)
     )
     assert same(one, again)
     assert not same(one, other)
@@ -119,11 +119,11 @@ def test_the_seed_decides_the_draws(name, surrogate, make_cases):
 )
 def test_it_can_be_resumed_after_any_round(attack, surrogate, make_cases):
     cases, victim = make_cases(2, targeted=attack.targeted), surrogate()
-    oracle = Oracle(victim, victim)
-    kept = [attack.begin(case, oracle) for case in cases]
+    attacker = Attacker(victim, victim)
+    kept = [attack.begin(case, attacker) for case in cases]
     for _ in range(attack.rounds):
-        kept = pickle.loads(pickle.dumps(attack.advance(cases, kept, oracle)))
-    through = run(attack, cases, oracle)
+        kept = pickle.loads(pickle.dumps(attack.advance(cases, kept, attacker)))
+    through = run(attack, cases, attacker)
     assert same(through, kept)
     assert [state.queries for state in through] == [state.queries for state in kept]
 
@@ -131,7 +131,7 @@ def test_it_can_be_resumed_after_any_round(attack, surrogate, make_cases):
 @pytest.mark.parametrize("name", QUICK)
 def test_it_needs_what_it_says(name, surrogate, make_cases):
     attack = quick(name)
-    cases, blind = make_cases(1, targeted=attack.targeted), Oracle(None, surrogate())
+    cases, blind = make_cases(1, targeted=attack.targeted), Attacker(None, surrogate())
     if attack.needs_gradients:
         with pytest.raises(AttackError, match=f"{name} needs gradients"):
             run(attack, cases, blind)
@@ -144,7 +144,7 @@ def test_it_needs_what_it_says(name, surrogate, make_cases):
 @pytest.mark.parametrize("name", QUICK)
 def test_prolonged_and_another_budget(name):
     attack = quick(name)
-    doubled, wider = attack.prolonged(2), attack.with_epsilon(2 * attack.epsilon)
+    doubled, wider = attack.with_more_iterations(2), attack.with_epsilon(2 * attack.epsilon)
     changed = {field for field in vars(attack) if getattr(doubled, field) != getattr(attack, field)}
     expected = {"iterations"} if attack.on_bare_model else {"rounds"}
     expected |= {"queries"} if name == "square" else set()

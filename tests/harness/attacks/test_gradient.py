@@ -6,7 +6,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from harness.attacks import Case, Oracle, parse_attack, run
+from harness.attacks import Attacker, Case, parse_attack, run
 from harness.attacks.gradient import Adaptive
 from harness.surrogate.surrogate import Gradients, frozen
 
@@ -19,7 +19,7 @@ def test_the_exact_attacker_breaks_every_defence(
 ):
     cases, victim = make_cases(2, targeted=targeted, model=model), surrogate(defense, model)
     attack = parse_attack("adaptive(rounds=20,draws=3,epsilon=0.1)")
-    states = run(replace(attack, targeted=targeted), cases, Oracle(victim, victim))
+    states = run(replace(attack, targeted=targeted), cases, Attacker(victim, victim))
     assert min(successes(victim, cases, states)) >= 0.9
 
 
@@ -29,7 +29,7 @@ def test_the_papers_attacks_break_a_model_that_does_not_see_the_warp(
     spec, defense, surrogate, make_cases, successes
 ):
     cases, victim = make_cases(2), surrogate(defense)
-    states = run(parse_attack(f"{spec[:-1]},epsilon=0.1)"), cases, Oracle(victim, victim))
+    states = run(parse_attack(f"{spec[:-1]},epsilon=0.1)"), cases, Attacker(victim, victim))
     assert min(successes(victim, cases, states)) >= 0.9
 
 
@@ -37,7 +37,10 @@ def test_it_breaks_one_fixed_draw(surrogate, make_cases, successes):
     fixed = surrogate(model="network").with_defense(frozen(surrogate("fd+rdg").defense))
     cases = make_cases(2, model="network")
     attack = parse_attack("adaptive(rounds=30,draws=1,epsilon=0.1)")
-    assert successes(fixed, cases, run(attack, cases, Oracle(fixed, fixed)), draws=1) == [1.0, 1.0]
+    assert successes(fixed, cases, run(attack, cases, Attacker(fixed, fixed)), draws=1) == [
+        1.0,
+        1.0,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +57,7 @@ def test_it_breaks_one_fixed_draw(surrogate, make_cases, successes):
 )
 def test_gradients_are_counted(spec, defense, each, surrogate, make_cases):
     cases, victim = make_cases(2), surrogate(defense)
-    states = run(parse_attack(f"{spec}(rounds=2)"), cases, Oracle(victim, victim))
+    states = run(parse_attack(f"{spec}(rounds=2)"), cases, Attacker(victim, victim))
     assert [state.gradients for state in states] == [2 * each, 2 * each]
 
 
@@ -70,7 +73,7 @@ class Quadratic:
 
 
 CASE = Case("x.png", np.full((4, 4, 3), 0.75, np.float32), 0, 1)
-ORACLE = Oracle(Quadratic(), None)
+ORACLE = Attacker(Quadratic(), None)
 
 
 def descended(**options):
@@ -123,7 +126,7 @@ class Broken(Quadratic):
     ("value", "zero", "nonfinite"), [(0, 3, 0), (np.nan, 0, 3), (np.inf, 0, 3)]
 )
 def test_a_gradient_that_is_none_is_counted(value, zero, nonfinite):
-    (state,) = run(Adaptive(rounds=3), [CASE], Oracle(Broken(value), None))
+    (state,) = run(Adaptive(rounds=3), [CASE], Attacker(Broken(value), None))
     assert (state.zero_gradients, state.nonfinite_gradients) == (zero, nonfinite)
     assert np.array_equal(state.adversarial, CASE.image)
 

@@ -16,7 +16,7 @@ VALUES = {
     "norm": st.sampled_from(["l2", "linf"]),
     "epsilon": st.floats(1e-9, 1),
     "targeted": st.booleans(),
-    "stop_at_hit": st.booleans(),
+    "early_stop": st.booleans(),
     "knowledge": st.sampled_from(["bare", "identity", "random", "exact"]),
     "loss": st.sampled_from(["cross-entropy", "logit", "margin"]),
     "rule": st.sampled_from(["l2", "sign", "raw"]),
@@ -86,7 +86,7 @@ def test_an_example():
         ("pgd", "There is no attack 'pgd', only fgsm, i-fgsm, l-bfgs, cw, deepfool, bpda"),
         (
             "noise(draws=3)",
-            "with rounds, norm, epsilon, targeted, stop_at_hit, kind; not 'draws=3'",
+            "with rounds, norm, epsilon, targeted, early_stop, kind; not 'draws=3'",
         ),
         ("noise(rounds)", "noise: write parameter=value with rounds, norm"),
         ("noise(rounds=1,rounds=2)", "noise: rounds is given twice."),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from harness.attacks import Case, Oracle, parse_attack, run
+from harness.attacks import Attacker, Case, parse_attack, run
 from harness.attacks.square_proposals import candidate, share, start
 from harness.budget import Budget
 
@@ -38,7 +38,7 @@ class Counting:
 @pytest.mark.parametrize("defense", ["none", "rdg"])
 def test_every_posted_image_is_counted(spec, defense, surrogate, make_cases):
     attack, victim = parse_attack(spec), Counting(surrogate(defense))
-    states = run(attack, make_cases(3, targeted=attack.targeted), Oracle(None, victim))
+    states = run(attack, make_cases(3, targeted=attack.targeted), Attacker(None, victim))
     assert sum(state.queries for state in states) == len(victim.posted)
     assert all(image.dtype == np.uint8 for image in victim.posted)
     if attack.name == "square":
@@ -51,7 +51,7 @@ def test_every_posted_image_is_counted(spec, defense, surrogate, make_cases):
 def test_without_rounding_floats_are_posted_and_inside(norm, surrogate, make_cases):
     attack = parse_attack(f"square(queries=100,draws=1,quantized=false,norm={norm},rounds=2)")
     (case,), victim = make_cases(1), Counting(surrogate())
-    run(attack, [case], Oracle(None, victim))
+    run(attack, [case], Attacker(None, victim))
     assert all(image.dtype == np.float32 for image in victim.posted)
     assert all(attack.budget.holds(case.image, image) for image in victim.posted)
 
@@ -59,8 +59,8 @@ def test_without_rounding_floats_are_posted_and_inside(norm, surrogate, make_cas
 def test_photographs_are_posted_together(surrogate, make_cases):
     alone, together = Counting(surrogate()), Counting(surrogate())
     attack = parse_attack("square(queries=100,draws=1)")
-    run(attack, make_cases(1), Oracle(None, alone))
-    run(attack, make_cases(4), Oracle(None, together))
+    run(attack, make_cases(1), Attacker(None, alone))
+    run(attack, make_cases(4), Attacker(None, together))
     assert together.calls == alone.calls
     assert len(together.posted) == 4 * len(alone.posted)
 
@@ -80,10 +80,10 @@ class Luck:
 def test_a_lucky_draw_is_not_kept():
     case = Case("x.png", np.full((16, 16, 3), 0.5, np.float32), 0, None)
     attack = parse_attack("square(queries=600,rounds=100,draws=1,targeted=false)")
-    oracle = Oracle(None, Luck(0.05))
-    state, incumbents, means = attack.begin(case, oracle), 0, []
+    attacker = Attacker(None, Luck(0.05))
+    state, incumbents, means = attack.begin(case, attacker), 0, []
     for _ in range(attack.rounds):
-        (after,) = attack.advance([case], [state], oracle)
+        (after,) = attack.advance([case], [state], attacker)
         incumbents += not np.array_equal(after.adversarial, state.adversarial)
         state = after
         total, posts, random, _ = state.memory["scores"]
@@ -97,7 +97,7 @@ def test_a_lucky_draw_is_not_kept():
 
 def test_an_endpoint_that_answers_the_same_is_asked_once(surrogate, make_cases):
     (case,), victim = make_cases(1), Counting(surrogate())
-    (state,) = run(parse_attack("square(queries=600)"), [case], Oracle(None, victim))
+    (state,) = run(parse_attack("square(queries=600)"), [case], Attacker(None, victim))
     assert not state.memory["scores"][2]
     posted = {image.tobytes() for image in victim.posted}
     assert len(posted) > 0.95 * len(victim.posted)
@@ -109,8 +109,8 @@ def test_a_random_defense_is_known_whatever_two_draws_say(defense, surrogate, ma
     (case,), victim = make_cases(1), surrogate(defense)
     attack = parse_attack("square(queries=600)")
     cases = [Case(f"{number}.png", case.image, case.label, case.target) for number in range(100)]
-    oracle = Oracle(None, victim)
-    states = attack.advance(cases, [attack.begin(each, oracle) for each in cases], oracle)
+    attacker = Attacker(None, victim)
+    states = attack.advance(cases, [attack.begin(each, attacker) for each in cases], attacker)
     assert {bool(state.memory["scores"][2]) for state in states} == {"r" in defense}
 
 
@@ -121,7 +121,7 @@ def test_square_breaks_random_defences_of_a_model_near_its_boundary(
 ):
     cases, victim = make_cases(2), surrogate(defense)
     attack = parse_attack(f"square(queries=900,draws={draws},epsilon=0.08)")
-    states = run(attack, cases, Oracle(None, victim))
+    states = run(attack, cases, Attacker(None, victim))
     assert min(successes(victim, cases, states)) >= 0.9
 
 
@@ -134,7 +134,7 @@ def test_a_jump_without_a_start_stays(surrogate, make_cases):
             return np.zeros(len(images), np.intp)
 
     attack = parse_attack("hopskipjump(targeted=true,rounds=3)")
-    (state,) = run(attack, [unreachable], Oracle(None, Never(None)))
+    (state,) = run(attack, [unreachable], Attacker(None, Never(None)))
     assert np.array_equal(state.adversarial, case.image)
     assert state.queries == 100
 
@@ -143,7 +143,7 @@ def test_a_targeted_jump_begins_at_another_photograph(surrogate, make_cases):
     one, other = make_cases(2)
     swapped = Case("other.png", other.image[..., [1, 0, 2]].copy(), 1, 0)
     attack = parse_attack("hopskipjump(targeted=true,rounds=1)")
-    states = run(attack, [one, swapped], Oracle(None, surrogate()))
+    states = run(attack, [one, swapped], Attacker(None, surrogate()))
     assert states[0].memory["start"] == pytest.approx(swapped.image, abs=1e-6)
     assert states[1].memory["start"] == pytest.approx(one.image, abs=1e-6)
 
@@ -157,7 +157,7 @@ def test_a_jump_ends_where_every_answer_is_chance():
 
     case = Case("x.png", np.full((8, 8, 3), 0.5, np.float32), 0, None)
     attack = parse_attack("hopskipjump(rounds=5,directions=10)")
-    (state,) = run(attack, [case], Oracle(None, Coin()))
+    (state,) = run(attack, [case], Attacker(None, Coin()))
     assert state.round == 5
     assert attack.budget.holds(case.image, state.adversarial)
 

@@ -10,8 +10,8 @@ import pytest
 
 from harness.attacks import ATTACKS, described
 from harness.cli.main import main
+from harness.rates import rates
 from harness.results import Run
-from harness.statistics import rates
 
 
 def harness(*arguments, timeout_s=280):

@@ -26,9 +26,9 @@ def test_a_line_now_and_then_without_one(monkeypatch):
     log = console(False)
     name = "rdg, [a name] that is longer than a line of forty"
     with progress(log) as bar:
-        advanced = bar(name)
+        on_progress = bar(name)
         for done in (1, 2, 3, 4):
-            advanced("attack", done, 10)
+            on_progress("attack", done, 10)
     assert log.file.getvalue().splitlines() == [
         f"{name}: attack 2 of 10",
         f"{name}: attack 4 of 10",

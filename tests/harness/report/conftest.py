@@ -83,7 +83,7 @@ def make_run():
                         Score(
                             round=round_,
                             classes=(wrong,) * n + (LABEL,) * (draws - n),
-                            l2=0.02 * (round_ > 0),
+                            l2_rms=0.02 * (round_ > 0),
                             linf=8 / 255 * (round_ > 0),
                         )
                         for round_, n in hits.items()

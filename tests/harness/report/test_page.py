@@ -9,7 +9,7 @@ from PIL import Image
 
 from harness import report
 from harness.errors import RunError
-from harness.report.image_grid import amplified, strips
+from harness.report.image_grid import amplified, image_grids
 from harness.results import ADVERSARIAL, CLEAN, Check
 
 FAILED = (
@@ -200,24 +200,24 @@ def test_the_strip_has_the_first_images_that_are_there(make_run, with_images):
     run = make_run()
     folder = with_images(run)
     (folder / ADVERSARIAL / "images__0.png.png").unlink()
-    assert [each.file for each in strips(run, folder, 2)] == ["images/1.png", "images/2.png"]
+    assert [each.file for each in image_grids(run, folder, 2)] == ["images/1.png", "images/2.png"]
 
 
 def test_a_defence_that_is_not_ours_is_not_shown(make_run, with_images):
     run = make_run(defense="jpeg(75)")
-    (strip, *_) = strips(run, with_images(run), 1)
+    (strip, *_) = image_grids(run, with_images(run), 1)
     assert [each.heading for each in strip.pictures] == ["Original", "Adversarial", "Difference ×8"]
 
 
 def test_the_classes_of_another_model_have_no_names(make_run, with_images):
     run = make_run(labels="own")
-    (strip,) = strips(run, with_images(run), 1)
+    (strip,) = image_grids(run, with_images(run), 1)
     assert strip.pictures[0].caption.startswith("Label: class 1. Answered: class 1, 10 of 10")
 
 
 def test_large_images_are_made_smaller(make_run, with_images):
     run = make_run(images=1)
-    (strip,) = strips(run, with_images(run, size=(300, 600)), 1)
+    (strip,) = image_grids(run, with_images(run, size=(300, 600)), 1)
     content = base64.b64decode(strip.pictures[0].uri.partition(",")[2])
     with Image.open(BytesIO(content)) as image:
         assert image.size == (299, 150)
@@ -228,7 +228,7 @@ def test_a_file_that_is_no_image_is_named(make_run, with_images):
     folder = with_images(run)
     (folder / CLEAN / "images__0.png.png").write_bytes(b"GIF")
     with pytest.raises(RunError, match=r"images__0\.png\.png cannot be read"):
-        strips(run, folder, 1)
+        image_grids(run, folder, 1)
 
 
 def test_an_adversarial_example_of_another_size_is_refused(make_run, with_images):
@@ -236,7 +236,7 @@ def test_an_adversarial_example_of_another_size_is_refused(make_run, with_images
     folder = with_images(run)
     Image.new("RGB", (9, 9)).save(folder / ADVERSARIAL / "images__0.png.png")
     with pytest.raises(RunError, match="not of its size"):
-        strips(run, folder, 1)
+        image_grids(run, folder, 1)
 
 
 def test_a_difference_is_cut_off_not_wrapped():

@@ -1,9 +1,9 @@
 import pytest
 
+from harness.rates import Rate
 from harness.report.groups import grouped
 from harness.report.tables import linf, number, percent, rate, results, worst
 from harness.results import Check
-from harness.statistics import Rate
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.reproduce.by_round import attack_of, hit_share, rounds_to
+from harness.reproduce.by_round import attack_of, first_success_rate, rounds_to
 from harness.reproduce.scale import SCALES
 from harness.results import AttackRecord, DatasetRecord, EndpointRecord, ImageResult, Run, Score
 
@@ -43,11 +43,11 @@ def run():
                 sha256="",
                 label=1,
                 target=2,
-                scores=(Score(round=0, classes=(1,), l2=0, linf=0),),
+                scores=(Score(round=0, classes=(1,), l2_rms=0, linf=0),),
                 gradients=0,
                 queries=0,
                 seconds=0,
-                hit_round=hit,
+                first_success_round=hit,
             )
             for number, hit in enumerate(hits)
         ),
@@ -63,19 +63,19 @@ def test_the_rounds_to_a_share_are_those_of_the_image_that_completes_it(run):
 
 
 def test_the_hits_until_a_round_count(run):
-    assert hit_share(run, 0).share == 0
-    assert hit_share(run, 5).share == 0.3
-    assert hit_share(run, 50).share == pytest.approx(0.7)
-    assert hit_share(run, 100).share == pytest.approx(0.8)
+    assert first_success_rate(run, 0).share == 0
+    assert first_success_rate(run, 5).share == 0.3
+    assert first_success_rate(run, 50).share == pytest.approx(0.7)
+    assert first_success_rate(run, 100).share == pytest.approx(0.8)
 
 
 def test_the_papers_loop_is_one_raw_step_a_round_until_the_first_hit():
-    class Bench:
+    class Reproducer:
         scale = SCALES["cpu"]
 
-    assert attack_of("bpda", "fd", Bench, 50) == (
-        "bpda(rounds=50,rule=raw,step=0.1,stop_at_hit=true)"
+    assert attack_of("bpda", "fd", Reproducer, 50) == (
+        "bpda(rounds=50,rule=raw,step=0.1,early_stop=true)"
     )
     # Only what has no derivative is taken for the identity.
-    assert attack_of("bpda-eot", "fd+rdg", Bench, 50).startswith("bpda-eot(rounds=50,draws=4,")
-    assert attack_of("bpda-eot", "rand", Bench, 50).startswith("adaptive(rounds=50,draws=4,")
+    assert attack_of("bpda-eot", "fd+rdg", Reproducer, 50).startswith("bpda-eot(rounds=50,draws=4,")
+    assert attack_of("bpda-eot", "rand", Reproducer, 50).startswith("adaptive(rounds=50,draws=4,")

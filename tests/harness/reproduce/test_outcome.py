@@ -2,9 +2,9 @@ import json
 
 import pytest
 
+from harness.rates import Rate
 from harness.reproduce.outcome import Figure
 from harness.reproduce.text import cell
-from harness.statistics import Rate
 
 
 def figure(ours, paper, photographs=20):

@@ -9,7 +9,7 @@ import pytest
 from defenses import Pipeline
 from defenses.feature_distillation import FeatureDistillation
 from harness.attacks import parse_attack
-from harness.attacks.attack import Oracle
+from harness.attacks.attack import Attacker
 from harness.dataset import Dataset
 from harness.reproduce.changes import moved
 from harness.surrogate.surrogate import Surrogate
@@ -36,11 +36,11 @@ def bare():
 def hits(bare, operation):
     """How many of three photographs the paper's loop takes to its class."""
     surrogate = bare.with_defense(Pipeline([operation]))
-    oracle = Oracle(surrogate, surrogate)
+    attacker = Attacker(surrogate, surrogate)
     waiting = Dataset.demo().cases(bare.manifest, bare.classes, 3)
-    states = [ATTACK.begin(case, oracle) for case in waiting]
+    states = [ATTACK.begin(case, attacker) for case in waiting]
     for _ in range(ATTACK.rounds):
-        states = ATTACK.advance(waiting, states, oracle)
+        states = ATTACK.advance(waiting, states, attacker)
         answers = surrogate.classes([state.adversarial for state in states])
         left = [i for i, case in enumerate(waiting) if answers[i] != case.target]
         waiting, states = [waiting[i] for i in left], [states[i] for i in left]

@@ -7,7 +7,7 @@ import pytest
 
 from harness.endpoint import Description
 from harness.errors import SurrogateError
-from harness.runs.experiment import Laboratory
+from harness.runs.experiment import Experiment
 from models import Store, ensure
 
 NOWHERE = Path("no/photographs")
@@ -28,7 +28,7 @@ def target(tmp_path, monkeypatch):
 def test_a_model_that_is_not_there_is_answered_by_those_that_are(target, name):
     at_hand = r"At hand are: efficientnet-lite0, efficientnet-lite2, mine\.$"
     with pytest.raises(SurrogateError, match=f"copy of {name}: .*{at_hand}"):
-        Laboratory.open(target, data=NOWHERE, source_model=name)
+        Experiment.open(target, data=NOWHERE, source_model=name)
 
 
 def test_a_served_model_that_is_not_there_too(target):
@@ -36,4 +36,4 @@ def test_a_served_model_that_is_not_there_too(target):
         url=target.url, description=Description("theirs", "ab", 299, 299, "none")
     )
     with pytest.raises(SurrogateError, match=r"copy of theirs: .*At hand are: .*, mine\.$"):
-        Laboratory.open(served, data=NOWHERE)
+        Experiment.open(served, data=NOWHERE)

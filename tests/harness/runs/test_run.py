@@ -11,14 +11,14 @@ from onnx import TensorProto, helper
 
 from defenses import Pipeline
 from harness.attacks.art import IFgsm
-from harness.attacks.attack import Case, Oracle
+from harness.attacks.attack import Attacker, Case
 from harness.attacks.gradient import Adaptive
 from harness.attacks.noise import RandomNoise
 from harness.errors import RunError
+from harness.rates import rates, scored_rounds
 from harness.results import DatasetRecord, EndpointRecord, Run
 from harness.runs.options import Options
 from harness.runs.run import Setup, execute
-from harness.statistics import rates, scored_rounds
 from harness.surrogate.surrogate import Surrogate
 from models import GraphInput, Manifest, Scaling
 
@@ -75,7 +75,7 @@ def setup(
     return Setup(
         attack=attack,
         cases=cases(),
-        oracle=Oracle(surrogate, changes.pop("victim", surrogate), 0),
+        attacker=Attacker(surrogate, changes.pop("victim", surrogate), 0),
         endpoint=EndpointRecord(
             url="http://endpoint",
             model="thirds",
@@ -94,15 +94,15 @@ ADAPTIVE = Adaptive(rounds=10, draws=3, step=0.008)
 
 
 def _no_gradients(of):
-    """An oracle whose surrogate must not be asked."""
+    """An attacker whose surrogate must not be asked."""
 
-    class Forbidden(type(of.oracle.surrogate)):
+    class Forbidden(type(of.attacker.surrogate)):
         module = property(lambda _: pytest.fail("it searched again"))
 
-    surrogate = copy.copy(of.oracle.surrogate)
+    surrogate = copy.copy(of.attacker.surrogate)
     surrogate.__dict__.pop("module")
     surrogate.__class__ = Forbidden
-    return replace(of.oracle, surrogate=surrogate)
+    return replace(of.attacker, surrogate=surrogate)
 
 
 def by_name(run):
@@ -131,7 +131,7 @@ class TestARun:
         assert all(image.queries == 0 for image in run.images)
 
     def test_stays_in_the_budget(self, run):
-        assert all(s.l2 <= 0.05 + 1e-6 for image in run.images for s in image.scores)
+        assert all(s.l2_rms <= 0.05 + 1e-6 for image in run.images for s in image.scores)
         assert all(image.outside_budget == 0 for image in run.images)
 
     def test_can_be_read_back(self, run, tmp_path):
@@ -139,7 +139,9 @@ class TestARun:
 
     def test_is_the_same_again_but_for_the_draws_of_the_endpoint(self, run, tmp_path):
         again = execute(setup(tmp_path / "again", ADAPTIVE))
-        assert [i.scores[-1].l2 for i in again.images] == [i.scores[-1].l2 for i in run.images]
+        assert [i.scores[-1].l2_rms for i in again.images] == [
+            i.scores[-1].l2_rms for i in run.images
+        ]
 
 
 class TestTakingOver:
@@ -150,7 +152,9 @@ class TestTakingOver:
     def test_posts_what_another_run_has_found_without_searching_again(self, tmp_path):
         first = execute(setup(tmp_path / "first", self.ATTACK))
         other = setup(tmp_path / "second", self.ATTACK, defense="rdg", sanity_images=0)
-        second = execute(replace(other, found=tmp_path / "first", oracle=_no_gradients(other)))
+        second = execute(
+            replace(other, reuse_from=tmp_path / "first", attacker=_no_gradients(other))
+        )
         assert [i.scores[-1].linf for i in second.images] == [
             i.scores[-1].linf for i in first.images
         ]
@@ -161,15 +165,15 @@ class TestTakingOver:
         execute(setup(tmp_path / "first", self.ATTACK))
         longer = setup(tmp_path / "second", replace(self.ATTACK, iterations=4))
         with pytest.raises(RunError, match="has not what this attack finds"):
-            execute(replace(longer, found=tmp_path / "first"))
+            execute(replace(longer, reuse_from=tmp_path / "first"))
 
     def test_an_attack_on_the_defence_searches_for_itself(self, tmp_path):
         execute(setup(tmp_path / "first", ADAPTIVE))
         other = setup(tmp_path / "second", ADAPTIVE, defense="rdg(corner=top-left)")
-        second = execute(replace(other, found=tmp_path / "first"))
+        second = execute(replace(other, reuse_from=tmp_path / "first"))
         assert second.images[0].gradients == 30
         first = Run.read(tmp_path / "first")
-        assert second.images[0].scores[-1].l2 != first.images[0].scores[-1].l2
+        assert second.images[0].scores[-1].l2_rms != first.images[0].scores[-1].l2_rms
 
 
 class _StopError(Exception):
@@ -192,7 +196,9 @@ class TestResumption:
         parts = execute(setup(tmp_path / "parts", ADAPTIVE))
         assert done == [2, 4, 6, 8, 10]
         assert [i.gradients for i in parts.images] == [i.gradients for i in whole.images]
-        assert [i.scores[-1].l2 for i in parts.images] == [i.scores[-1].l2 for i in whole.images]
+        assert [i.scores[-1].l2_rms for i in parts.images] == [
+            i.scores[-1].l2_rms for i in whole.images
+        ]
 
     def test_catches_up_where_only_some_images_were_kept(self, tmp_path):
         whole = execute(setup(tmp_path / "whole", ADAPTIVE))
@@ -201,7 +207,9 @@ class TestResumption:
         (plan.folder / "run.json").unlink()
         (plan.folder / "states" / "images__0.png.png.npz").unlink()
         again = execute(plan)
-        assert [i.scores[-1].l2 for i in again.images] == [i.scores[-1].l2 for i in whole.images]
+        assert [i.scores[-1].l2_rms for i in again.images] == [
+            i.scores[-1].l2_rms for i in whole.images
+        ]
 
     def test_does_not_mix_runs(self, tmp_path):
         execute(setup(tmp_path, RandomNoise()))
@@ -219,14 +227,14 @@ class TestResumption:
 
 class TestStoppingAtAHit:
     def test_leaves_an_image_at_its_first_hit(self, tmp_path):
-        attack = replace(ADAPTIVE, stop_at_hit=True)
+        attack = replace(ADAPTIVE, early_stop=True)
         run = execute(setup(tmp_path, attack, sanity_images=0))
         for image in run.images:
-            assert image.hit_round is not None
-            assert image.hit_round < 10
-            assert image.scores[-1].round == image.hit_round
-            assert image.queries == image.hit_round
-            assert image.gradients == 3 * image.hit_round
+            assert image.first_success_round is not None
+            assert image.first_success_round < 10
+            assert image.scores[-1].round == image.first_success_round
+            assert image.queries == image.first_success_round
+            assert image.gradients == 3 * image.first_success_round
 
 
 class ZeroGradients(Surrogate):
@@ -249,19 +257,19 @@ class GradientsElsewhere(Surrogate):
 
 @dataclass(frozen=True, kw_only=True)
 class FixedDraw(Adaptive):
-    def advance(self, cases, states, oracle):
-        return super().advance(cases, states, _SameDraws(oracle.surrogate, oracle.victim))
+    def advance(self, cases, states, attacker):
+        return super().advance(cases, states, _SameDraws(attacker.surrogate, attacker.victim))
 
 
-class _SameDraws(Oracle):
+class _SameDraws(Attacker):
     def random(self, case, _round):
         return super().random(case, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class WithoutProjection(Adaptive):
-    def advance(self, cases, states, oracle):
-        moved = super().advance(cases, states, oracle)
+    def advance(self, cases, states, attacker):
+        moved = super().advance(cases, states, attacker)
         return [
             replace(after, adversarial=np.clip(2 * after.adversarial - before.adversarial, 0, 1))
             for before, after in zip(states, moved, strict=True)
@@ -270,8 +278,8 @@ class WithoutProjection(Adaptive):
 
 @dataclass(frozen=True, kw_only=True)
 class TooShort(Adaptive):
-    def prolonged(self, factor):
-        return replace(super().prolonged(10 * factor))
+    def with_more_iterations(self, factor):
+        return replace(super().with_more_iterations(10 * factor))
 
 
 class _Fixed(Surrogate):

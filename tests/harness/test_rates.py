@@ -1,15 +1,7 @@
 import pytest
 from scipy.stats import binomtest
 
-from harness.results import (
-    AttackRecord,
-    DatasetRecord,
-    EndpointRecord,
-    ImageResult,
-    Run,
-    Score,
-)
-from harness.statistics import (
+from harness.rates import (
     Rate,
     accuracy,
     rates,
@@ -19,12 +11,20 @@ from harness.statistics import (
     wilson,
     worst_case,
 )
+from harness.results import (
+    AttackRecord,
+    DatasetRecord,
+    EndpointRecord,
+    ImageResult,
+    Run,
+    Score,
+)
 
 LABEL, TARGET, OTHER = 1, 2, 3
 
 
-def score(round_, classes, l2=0.01, linf=0.02):
-    return Score(round=round_, classes=tuple(classes), l2=l2, linf=linf)
+def score(round_, classes, l2_rms=0.01, linf=0.02):
+    return Score(round=round_, classes=tuple(classes), l2_rms=l2_rms, linf=linf)
 
 
 def image(file, scores, target=TARGET):
@@ -96,7 +96,7 @@ def test_a_rate_needs_an_image():
 def test_mean_any_and_majority():
     found = rates(
         run_of(
-            image("all", [score(0, [LABEL] * 4), score(9, [TARGET] * 4, l2=0.03, linf=0.1)]),
+            image("all", [score(0, [LABEL] * 4), score(9, [TARGET] * 4, l2_rms=0.03, linf=0.1)]),
             image("half", [score(0, [LABEL] * 4), score(9, [TARGET, TARGET, LABEL, OTHER])]),
             image("one", [score(0, [LABEL] * 4), score(9, [TARGET, LABEL, LABEL, LABEL])]),
             image("none", [score(0, [LABEL] * 4), score(9, [OTHER] * 4)]),
@@ -106,7 +106,7 @@ def test_mean_any_and_majority():
     assert found.acc.share == pytest.approx((0 + 0.25 + 0.75 + 0) / 4)
     assert found.any.share == 0.75
     assert found.majority.share == 0.25  # half of the draws is no majority
-    assert found.l2 == pytest.approx((0.03 + 3 * 0.01) / 4)
+    assert found.l2_rms == pytest.approx((0.03 + 3 * 0.01) / 4)
     assert found.linf == pytest.approx((0.1 + 3 * 0.02) / 4)
 
 
@@ -137,18 +137,18 @@ def test_an_image_that_was_hit_stays_as_it_was():
 
 def test_the_worst_case_takes_each_image_from_the_attack_that_hurt_it_most():
     strong_on_a = run_of(
-        image("a", [score(0, [LABEL] * 4), score(1, [TARGET] * 4, l2=0.04)]),
+        image("a", [score(0, [LABEL] * 4), score(1, [TARGET] * 4, l2_rms=0.04)]),
         image("b", [score(0, [LABEL] * 4), score(1, [LABEL] * 4)]),
     )
     strong_on_b = run_of(
-        image("b", [score(0, [LABEL] * 4), score(1, [TARGET, TARGET, TARGET, LABEL], l2=0.02)]),
+        image("b", [score(0, [LABEL] * 4), score(1, [TARGET, TARGET, TARGET, LABEL], l2_rms=0.02)]),
         image("a", [score(0, [LABEL] * 4), score(1, [LABEL] * 4)]),
     )
     worst = worst_case([strong_on_a, strong_on_b])
     assert worst.asr.share == pytest.approx((1 + 0.75) / 2)
     assert worst.acc.share == pytest.approx((0 + 0.25) / 2)
     assert worst.majority.share == 1.0
-    assert worst.l2 == pytest.approx(0.03)
+    assert worst.l2_rms == pytest.approx(0.03)
     assert worst_case([strong_on_a]) == rates(strong_on_a)
 
 

@@ -10,16 +10,16 @@ from harness.attacks.attack import Case
 from harness.endpoint import HttpTarget
 from harness.reproduce.scale import Scale
 from harness.results import Run
-from harness.runs.experiment import Laboratory
+from harness.runs.experiment import Experiment
 from harness.runs.options import Options
-from harness.runs.run import Advanced, execute
+from harness.runs.run import OnProgress, execute
 
 BARE = "none"
 """The defence of the undefended model."""
 
 
 @dataclass(frozen=True)
-class Bench:
+class Reproducer:
     """Photographs, a model and its endpoint, and a folder for runs.
 
     A run is kept under its attack and its defence, so that tables share what they have in common,
@@ -27,22 +27,22 @@ class Bench:
 
     Attributes:
         url: of an endpoint that allows every defence that is asked for.
-        laboratory: the model and the photographs; see :meth:`Laboratory.behind`.
+        experiment: the model and the photographs; see :meth:`Experiment.behind`.
         scale: how much is done.
         folder: of the runs.
-        advanced: gives a bar for a run, by its name.
+        on_progress: gives a bar for a run, by its name.
         runs: what was run so far, in order.
     """
 
     url: str
-    laboratory: Laboratory
+    experiment: Experiment
     scale: Scale
     folder: Path
-    advanced: Callable[[str], Advanced]
+    on_progress: Callable[[str], OnProgress]
     runs: list[Run] = field(default_factory=list)
 
     def run(self, attack: str, defense: str) -> Run:
-        """One attack on one defence, on the photographs that the laboratory has.
+        """One attack on one defence, on the photographs that the experiment has.
 
         An attack on the bare model is made on the bare model, once, and then posted to each
         defence. Images are posted as FP32, as the paper does.
@@ -51,10 +51,10 @@ class Bench:
             HarnessError: see :mod:`harness.errors`.
         """
         parsed = parse_attack(attack)
-        found = None
+        reuse_from = None
         if parsed.on_bare_model and defense != BARE:
             self._ensure(attack)
-            found = self._folder(attack, BARE)
+            reuse_from = self._folder(attack, BARE)
         options = Options(
             scoring_draws=1 if defense == BARE else self.scale.scoring_draws,
             quantized=False,
@@ -62,15 +62,15 @@ class Bench:
         )
         folder = self._folder(attack, defense)
         with HttpTarget(self.url, defense=defense) as target:
-            setup = self.laboratory.behind(target).setup(parsed, folder, options, found)
-            run = execute(setup, self.advanced(f"{attack} on {defense}"))
+            setup = self.experiment.with_endpoint(target).setup(parsed, folder, options, reuse_from)
+            run = execute(setup, self.on_progress(f"{attack} on {defense}"))
         self.runs.append(run)
         return run
 
     @property
     def cases(self) -> list[Case]:
         """The photographs, each with its target."""
-        return self.laboratory.cases(targeted=True)
+        return self.experiment.cases(targeted=True)
 
     def _ensure(self, attack: str) -> None:
         """See that it was made on the bare model, without counting that as a run of the table."""

@@ -68,7 +68,7 @@ class Rates:
     asr: Rate
     any: Rate
     majority: Rate
-    l2: float
+    l2_rms: float
     linf: float
 
 
@@ -143,6 +143,6 @@ def _rates(for_acc: Sequence[_Outcome], for_asr: Sequence[_Outcome]) -> Rates:
         asr=Rate.of(successes),
         any=Rate.of(float(share > 0) for share in successes),
         majority=Rate.of(float(share > 0.5) for share in successes),
-        l2=sum(score.l2 for _, score in for_asr) / len(for_asr),
+        l2_rms=sum(score.l2_rms for _, score in for_asr) / len(for_asr),
         linf=sum(score.linf for _, score in for_asr) / len(for_asr),
     )
