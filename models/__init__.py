@@ -15,25 +15,36 @@ scaling, labels and source.
 >>> classifier = Classifier(*ensure(store, resolve(store, "auto")))  # doctest: +SKIP
 """
 
-from models.catalog import CATALOG, EMBEDDED
-from models.cpus import available_cpus
-from models.custom import add
-from models.errors import (
-    ChecksumError,
-    ManifestError,
-    ModelError,
-    NotInStoreError,
-    ProviderError,
-    PullError,
-    StoreError,
-    UnknownModelError,
-    WeightsError,
-)
-from models.manifest import GraphInput, GraphOutput, Manifest, Resize, Scaling
-from models.obtain import ensure, install, manifest_of, pull, resolve
-from models.preprocess import fit, to_tensor
-from models.session import Classifier, Device, probabilities
-from models.store import Store
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from models.catalog import CATALOG, EMBEDDED
+    from models.cpus import available_cpus
+    from models.custom import add
+    from models.errors import (
+        ChecksumError,
+        ManifestError,
+        ModelError,
+        NotInStoreError,
+        ProviderError,
+        PullError,
+        StoreError,
+        UnknownModelError,
+        WeightsError,
+    )
+    from models.manifest import (
+        GraphInput,
+        GraphOutput,
+        Manifest,
+        Resize,
+        Scaling,
+        imagenet_labels,
+    )
+    from models.obtain import ensure, install, manifest_of, pull, resolve
+    from models.preprocess import fit, to_tensor
+    from models.session import Classifier, Device, probabilities
+    from models.store import Store
 
 __all__ = [
     "CATALOG",
@@ -59,6 +70,7 @@ __all__ = [
     "available_cpus",
     "ensure",
     "fit",
+    "imagenet_labels",
     "install",
     "manifest_of",
     "probabilities",
@@ -66,3 +78,32 @@ __all__ = [
     "resolve",
     "to_tensor",
 ]
+
+_NAMES = {
+    "catalog": ("CATALOG", "EMBEDDED"),
+    "cpus": ("available_cpus",),
+    "custom": ("add",),
+    "errors": tuple(name for name in __all__ if name.endswith("Error")),
+    "manifest": (
+        *("GraphInput", "GraphOutput", "Manifest", "Resize", "Scaling"),
+        "imagenet_labels",
+    ),
+    "obtain": ("ensure", "install", "manifest_of", "pull", "resolve"),
+    "preprocess": ("fit", "to_tensor"),
+    "session": ("Classifier", "Device", "probabilities"),
+    "store": ("Store",),
+}
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
+
+if not TYPE_CHECKING:  # a type checker would take any name for one that __getattr__ finds
+    # A module is imported when one of its names is first used, because ONNX Runtime, onnx, OpenCV
+    # and the client of the Hugging Face hub are slow to import (PEP 562).
+
+    def __getattr__(name: str) -> object:
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(f"models.{_MODULE_OF[name]}"), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-import onnx
-from numpy.typing import NDArray
-
-from models.efficientnet_lite import build_efficientnet_lite
 from models.errors import WeightsError
-from models.hub import HubFile
-from models.inception_v3 import build_inception_v3
 from models.manifest import Manifest, Scaling
+
+if TYPE_CHECKING:  # onnx is slow to import, and only needed where a graph is built
+    import onnx
+    from numpy.typing import NDArray
+
+HUB = "https://huggingface.co"
 
 EMBEDDED = "efficientnet-lite2"
 """The model that works without any download."""
@@ -56,6 +57,27 @@ class PackagedFile:
 
 
 @dataclass(frozen=True)
+class HubFile:
+    """A file on the hub.
+
+    Attributes:
+        model: the name of the model that it is for.
+        repository: such as ``timm/inception_v3.tv_in1k``.
+        name: its path in the repository.
+        sha256: its digest; None to take the one that the hub declares.
+    """
+
+    model: str
+    repository: str
+    name: str
+    sha256: str | None = None
+
+    def url(self, revision: str = "main") -> str:
+        """Where a browser finds it."""
+        return f"{HUB}/{self.repository}/resolve/{quote(revision, safe='')}/{quote(self.name)}"
+
+
+@dataclass(frozen=True)
 class Entry:
     """A model of the catalogue.
 
@@ -69,8 +91,13 @@ class Entry:
 
     manifest: Manifest
     weights: PackagedFile | HubFile
-    build: Callable[[Mapping[str, NDArray[Any]]], onnx.ModelProto]
+    build: "Callable[[Mapping[str, NDArray[Any]]], onnx.ModelProto]"
     also_accepted: tuple[str, ...] = ()
+
+    @property
+    def embedded(self) -> bool:
+        """Whether its weights are in an installed package, so that it needs no download."""
+        return isinstance(self.weights, PackagedFile)
 
     @property
     def accepted(self) -> tuple[str, ...]:
@@ -81,6 +108,20 @@ class Entry:
         """Whether a model in the store is what this entry makes now."""
         weights_fit = not self.accepted or stored.weights_sha256 in self.accepted
         return stored.recipe == self.manifest.recipe and weights_fit
+
+
+def _build_efficientnet_lite(weights: "Mapping[str, NDArray[Any]]") -> "onnx.ModelProto":
+    from models.efficientnet_lite import build_efficientnet_lite
+
+    return build_efficientnet_lite(weights)
+
+
+def _build_inception_v3(
+    weights: "Mapping[str, NDArray[Any]]", *, average_pool_counts_padding: bool
+) -> "onnx.ModelProto":
+    from models.inception_v3 import build_inception_v3
+
+    return build_inception_v3(weights, average_pool_counts_padding=average_pool_counts_padding)
 
 
 def _efficientnet_lite(variant: int, sha256: str, reported_top1: float) -> Entry:
@@ -104,7 +145,7 @@ def _efficientnet_lite(variant: int, sha256: str, reported_top1: float) -> Entry
             f"models/{name}-{sha256[:8]}.pth",
             sha256,
         ),
-        build_efficientnet_lite,
+        _build_efficientnet_lite,
     )
 
 
@@ -128,7 +169,7 @@ def _inception_v3(
             recipe=f"{name}/1",
         ),
         file,
-        partial(build_inception_v3, average_pool_counts_padding=average_pool_counts_padding),
+        partial(_build_inception_v3, average_pool_counts_padding=average_pool_counts_padding),
         also_accepted,
     )
 

@@ -34,36 +34,14 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 # Documented, but imported there in a way that mypy takes for private.
 from huggingface_hub.utils import build_hf_headers, tqdm  # type: ignore[attr-defined]
 
+from models.catalog import HubFile
 from models.errors import ChecksumError, PullError, StoreError
-
-HUB = "https://huggingface.co"
 
 _ATTEMPTS = 5  # in a row that bring no byte
 _PAUSE_S = 1.0
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class HubFile:
-    """A file on the hub.
-
-    Attributes:
-        model: the name of the model that it is for.
-        repository: such as ``timm/inception_v3.tv_in1k``.
-        name: its path in the repository.
-        sha256: its digest; None to take the one that the hub declares.
-    """
-
-    model: str
-    repository: str
-    name: str
-    sha256: str | None = None
-
-    def url(self, revision: str = "main") -> str:
-        """Where a browser finds it."""
-        return hf_hub_url(self.repository, self.name, revision=revision, endpoint=HUB)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from models import hub
-from models.catalog import CATALOG, EMBEDDED, PREFERRED, Entry, PackagedFile
+from models.catalog import CATALOG, EMBEDDED, PREFERRED, Entry, HubFile, PackagedFile
 from models.errors import (
     ChecksumError,
     ManifestError,
@@ -57,7 +56,7 @@ def resolve(store: Store, name: str) -> str:
         return next((preferred for preferred in PREFERRED if preferred in stored), EMBEDDED)
     if name not in stored:
         weights = _entry(store, name).weights
-        if isinstance(weights, hub.HubFile):
+        if isinstance(weights, HubFile):
             raise _not_pulled(store, weights, "is not in")
     return name
 
@@ -83,17 +82,16 @@ def ensure(store: Store, name: str) -> tuple[Manifest, bytes]:
     if name not in CATALOG:
         return store.get(name)
     entry = CATALOG[name]
-    embedded = isinstance(entry.weights, PackagedFile)
     stored = None
     try:
         stored = store.manifest(name)
         if stored is not None and entry.made(stored):
             return store.get(name)
     except (StoreError, ManifestError) as error:
-        if not embedded:
+        if not entry.embedded:
             raise
         _log.warning("Building %s, as it cannot be read from the store. %s", name, error)
-    if isinstance(entry.weights, hub.HubFile):
+    if isinstance(entry.weights, HubFile):
         state = "is of an older version in" if stored else "is not in"
         raise _not_pulled(store, entry.weights, state)
     manifest, graph_bytes = _build(entry, entry.weights.path)
@@ -164,6 +162,8 @@ def pull(
         StoreError: the store cannot be read or written.
         ManifestError: the manifest in the store is not valid.
     """
+    from models import hub  # its libraries are slow to import, and only a pull needs them
+
     entry = _entry(store, name)
     stored = store.manifest(name)
     if stored is not None and entry.made(stored) and not force:
@@ -232,7 +232,7 @@ def _build(entry: Entry, weights_file: Path) -> tuple[Manifest, bytes]:
     return entry.manifest.model_copy(update={"weights_sha256": digest}), graph_bytes
 
 
-def _not_pulled(store: Store, file: hub.HubFile, state: str) -> NotInStoreError:
+def _not_pulled(store: Store, file: HubFile, state: str) -> NotInStoreError:
     return NotInStoreError(
         f"The model {file.model} {state} the store {store.root}. Run `warpguard models pull "
         f"{file.model}`; or download {file.url()} elsewhere, and run `warpguard models pull "

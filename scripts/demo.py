@@ -19,7 +19,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from models.manifest import imagenet_labels
+from models import imagenet_labels
 
 DRAWS = 8
 NEEDED_RIGHT = 15

@@ -19,7 +19,7 @@ from harness.rates import score_at, scored_rounds
 from harness.report.groups import plain
 from harness.report.tables import linf
 from harness.results import ADVERSARIAL, CLEAN, ImageResult, Run, Score, image_name
-from models.manifest import imagenet_labels
+from models import imagenet_labels
 
 AMPLIFIED = 8
 """How much larger than it is a difference is shown."""

@@ -26,7 +26,6 @@ from models import (
     UnknownModelError,
     ensure,
 )
-from models.catalog import PackagedFile
 
 _COMPARED = 4
 """On how many photographs the surrogate is compared with ONNX Runtime."""
@@ -166,7 +165,7 @@ def _model(name: str) -> tuple[Manifest, bytes]:
 
 def _at_hand(store: Store) -> set[str]:
     """The models that need no download: those in the store, and those that are embedded."""
-    embedded = {name for name, each in CATALOG.items() if isinstance(each.weights, PackagedFile)}
+    embedded = {name for name, entry in CATALOG.items() if entry.embedded}
     try:
         return embedded | {*store.names()}
     except StoreError:

@@ -26,7 +26,6 @@ from models import (
     pull,
     resolve,
 )
-from models.catalog import PackagedFile
 from service import __version__
 from service.api.schemas import Prediction
 from service.auth import key_file
@@ -153,7 +152,7 @@ def models_list(options: argparse.Namespace) -> int:
     rows: list[dict[str, Any]] = []
     for name in dict.fromkeys((*CATALOG, *stored)):
         manifest = manifest_of(store, name)
-        embedded = name in CATALOG and isinstance(CATALOG[name].weights, PackagedFile)
+        embedded = name in CATALOG and CATALOG[name].embedded
         ready = "in the store" if name in stored else "embedded" if embedded else "to be pulled"
         rows.append(
             {

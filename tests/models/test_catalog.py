@@ -1,10 +1,10 @@
 import hashlib
 
 import pytest
+from huggingface_hub import hf_hub_url
 
 from models import CATALOG, EMBEDDED, WeightsError
-from models.catalog import PREFERRED, PackagedFile
-from models.hub import HubFile
+from models.catalog import PREFERRED, HubFile, PackagedFile
 
 
 def test_names():
@@ -51,6 +51,26 @@ def test_what_is_on_the_hub():
         "inception-v3-tf", "timm/inception_v3.tf_in1k", "model.safetensors"
     )
     assert slim.accepted == ()
+
+
+def test_only_the_embedded_models_need_no_download():
+    embedded = {name for name, entry in CATALOG.items() if entry.embedded}
+    assert embedded == {"efficientnet-lite2", "efficientnet-lite0"}
+
+
+@pytest.mark.parametrize(
+    ("file", "revision", "path"),
+    [
+        (HubFile("m", "a/b", "c.bin"), "main", "a/b/resolve/main/c.bin"),
+        (HubFile("m", "a/b", "c d/e.bin"), "refs/pr/1", "a/b/resolve/refs%2Fpr%2F1/c%20d/e.bin"),
+    ],
+)
+def test_the_url_is_the_one_of_the_hubs_own_client(file, revision, path):
+    url = file.url(revision)
+    assert url == f"https://huggingface.co/{path}"
+    assert url == hf_hub_url(
+        file.repository, file.name, revision=revision, endpoint="https://huggingface.co"
+    )
 
 
 def test_a_package_that_is_not_installed():

@@ -16,12 +16,13 @@ import huggingface_hub
 import pytest
 
 from models import ChecksumError, PullError, StoreError, hub
+from models.catalog import HubFile
 
 ROOT = Path(__file__).parents[2]
 DATA = bytes(range(256)) * 4000  # 1 MB
 SHA256 = hashlib.sha256(DATA).hexdigest()
 COMMIT = "c0ffee" * 6 + "c0ff"
-FILE = hub.HubFile("inception-v3", "timm/inception_v3.tv_in1k", "model.safetensors", SHA256)
+FILE = HubFile("inception-v3", "timm/inception_v3.tv_in1k", "model.safetensors", SHA256)
 PATH = f"/{FILE.repository}/resolve/{{}}/{FILE.name}"
 
 
@@ -131,8 +132,8 @@ def pull(server, folder, file=FILE, **options):
 def start_pull(server, folder):
     """The same in a process of its own."""
     code = (
-        "import sys; from pathlib import Path; from models import hub\n"
-        "file = hub.HubFile(*sys.argv[1:5])\n"
+        "import sys; from pathlib import Path; from models import catalog, hub\n"
+        "file = catalog.HubFile(*sys.argv[1:5])\n"
         "print(hub.pull(file, Path(sys.argv[5]), endpoint=sys.argv[6]).sha256)"
     )
     arguments = [FILE.model, FILE.repository, FILE.name, SHA256, str(folder), server.endpoint]
@@ -174,7 +175,7 @@ def test_progress_on_a_terminal(server, tmp_path, monkeypatch, capfd):
 
 
 def test_the_digest_that_the_hub_declares(server, tmp_path):
-    unknown = hub.HubFile(FILE.model, FILE.repository, FILE.name)
+    unknown = HubFile(FILE.model, FILE.repository, FILE.name)
     server.head_headers["ETag"] = '"of-the-storage"'
     with pytest.raises(PullError, match=r"declares no SHA-256.*of-the-storage"):
         pull(server, tmp_path, unknown)
@@ -357,8 +358,8 @@ def test_a_full_disk_keeps_what_has_come(server, tmp_path, monkeypatch):
 
 def test_the_environments_endpoint(server, tmp_path):
     code = (
-        "import json, sys; from pathlib import Path; from models import hub\n"
-        "file = hub.HubFile(*json.loads(sys.argv[1]))\n"
+        "import json, sys; from pathlib import Path; from models import catalog, hub\n"
+        "file = catalog.HubFile(*json.loads(sys.argv[1]))\n"
         "print(hub.pull(file, Path(sys.argv[2])).commit)"
     )
     arguments = [json.dumps([FILE.model, FILE.repository, FILE.name, SHA256]), str(tmp_path)]
