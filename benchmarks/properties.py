@@ -22,9 +22,8 @@ from benchmarks.timing import Result, medians_ms, on_one_core
 from defenses import OPERATIONS, Pipeline, patch_bank
 from defenses.measured import Measured
 from harness.budget import l2_rms
-from harness.files import write_atomically
 from harness.report.similarity import ssim
-from models import Classifier, Store, ensure, fit, to_tensor
+from models import Classifier, Store, ensure, fit, to_tensor, write_atomically
 from service.images.decode import decode
 
 FILE = Path(__file__).parents[1] / "defenses" / "measured.json"

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.errors import RunError
-from harness.files import write_atomically
+from models import write_atomically
 
 FORMAT = 1
 RUN_FILE = "run.json"

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         UnknownModelError,
         WeightsError,
     )
+    from models.files import write_atomically
     from models.manifest import (
         GraphInput,
         GraphOutput,
@@ -77,6 +78,7 @@ __all__ = [
     "pull",
     "resolve",
     "to_tensor",
+    "write_atomically",
 ]
 
 _NAMES = {
@@ -84,6 +86,7 @@ _NAMES = {
     "cpus": ("available_cpus",),
     "custom": ("add",),
     "errors": tuple(name for name in __all__ if name.endswith("Error")),
+    "files": ("write_atomically",),
     "manifest": (
         *("GraphInput", "GraphOutput", "Manifest", "Resize", "Scaling"),
         "imagenet_labels",

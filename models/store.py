@@ -10,7 +10,6 @@ one, whole, whatever becomes of the writer. Writers take turns under a lock; rea
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,9 +19,8 @@ from platformdirs import user_cache_path
 from pydantic import TypeAdapter, ValidationError
 
 from models.errors import ChecksumError, StoreError, UnknownModelError
+from models.files import TEMPORARY_SUFFIX, sync_folder, write_atomically
 from models.manifest import Manifest, ModelName
-
-_TEMPORARY = ".tmp"
 
 
 class Store:
@@ -138,8 +136,9 @@ class Store:
         manifest = manifest.model_copy(update={"sha256": digest})
         with self._writing():
             # Written even if it is there already: that one may be damaged.
-            _write(self._graph_path(digest), graph_bytes)
-            _write(self._manifest_path(manifest.name), manifest.model_dump_json(indent=2).encode())
+            write_atomically(self._graph_path(digest), graph_bytes)
+            text = manifest.model_dump_json(indent=2)
+            write_atomically(self._manifest_path(manifest.name), text.encode())
             self._sweep()
         return manifest
 
@@ -155,7 +154,7 @@ class Store:
             raise UnknownModelError(f"There is no model {name!r} in the store {self.root}.")
         with self._writing():
             path.unlink(missing_ok=True)
-            _sync_directory(path.parent)
+            sync_folder(path.parent)
             self._sweep()
 
     def _manifest_path(self, name: str) -> Path:
@@ -199,7 +198,7 @@ class Store:
                 (self.root / folder).mkdir(parents=True, exist_ok=True)
             with FileLock(self.root / ".lock", timeout=self.lock_timeout_s):
                 # Whoever left these was killed: a live writer would hold the lock.
-                for leftover in self.root.glob(f"*/*{_TEMPORARY}"):
+                for leftover in self.root.glob(f"*/*{TEMPORARY_SUFFIX}"):
                     leftover.unlink(missing_ok=True)
                 yield
         except Timeout:
@@ -213,30 +212,3 @@ class Store:
                 "make sure that this user may write to it, or set WARPGUARD_STORE to another "
                 "directory."
             ) from error
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Put a file in place whole, so that it survives a power cut once this returns."""
-    descriptor, name = tempfile.mkstemp(_TEMPORARY, ".", path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        # Readable by other users as any new file is: a service may run as another than the puller.
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_directory(path.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    if os.name == "posix":  # elsewhere a directory cannot be opened
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

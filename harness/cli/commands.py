@@ -13,11 +13,11 @@ from harness.attacks import ATTACKS, described, parse_attack
 from harness.cli import quick as quickly
 from harness.cli.progress import progress
 from harness.endpoint import HttpTarget
-from harness.files import write_atomically
 from harness.results import Run, run_folders
 from harness.runs.experiment import Experiment
 from harness.runs.options import Options, require_use
 from harness.runs.run import execute
+from models import write_atomically
 
 _out = Console()
 _err = Console(stderr=True)

@@ -5,10 +5,10 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from harness.files import write_atomically
 from harness.rates import Rate, wilson
 from harness.reproduce.published import PHOTOGRAPHS
 from harness.results import DatasetRecord, Run
+from models import write_atomically
 
 
 class _Record(BaseModel):

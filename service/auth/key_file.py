@@ -8,13 +8,12 @@ digest is a plain SHA-256; slow ones are for passwords that people think up.
 """
 
 import hashlib
-import os
 import re
 import secrets
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from models import write_atomically
 from service.errors import SetupError
 
 PREFIX = "wg_"
@@ -128,17 +127,7 @@ def append(path: Path, line: str) -> None:
             text, mode = _text(path), path.stat().st_mode & 0o777
         text += f"{'' if text.endswith(chr(10)) or not text else chr(10)}{line}\n"
         parse(text, str(path))
-        descriptor, name = tempfile.mkstemp(".tmp", ".keys-", path.parent)
-        temporary = Path(name)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.chmod(mode)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_atomically(path, text.encode(), mode=mode, parents=False)
     except OSError as error:
         raise KeyFileError(f"{path} cannot be written: {error.strerror}.") from None
 

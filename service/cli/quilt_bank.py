@@ -1,10 +1,9 @@
 """``warpguard quilt-bank``: the patches of one's own clean images, for the defence ``quilt``."""
 
 import argparse
-import os
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from random import SystemRandom
 
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from defenses import patch_bank
+from models import write_atomically
 from service.errors import ServiceError, SetupError
 from service.images.decode import decode
 
@@ -56,7 +56,10 @@ def quilt_bank(options: argparse.Namespace) -> int:
         patches = np.concatenate(list(cut))
     if len(patches) > options.patches:  # the division's remainder, left out evenly
         patches = patches[sorted(SystemRandom().sample(range(len(patches)), options.patches))]
-    _write(output, patches)
+    try:
+        write_atomically(output, partial(patch_bank.write, patches=patches))
+    except OSError as error:
+        raise BankSourceError(f"{output} cannot be written: {error.strerror}.") from None
     Console().print(
         f"{output} has {len(patches)} patches of {options.patch}x{options.patch} px "
         f"from {len(files)} images",
@@ -99,22 +102,3 @@ def _images(files: Iterable[Path], side_px: int) -> Iterator[NDArray[np.uint8]]:
         size = (round(width * factor), round(height * factor))
         shrunk = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if factor < 1 else image
         yield np.asarray(shrunk, np.uint8)
-
-
-def _write(output: Path, patches: patch_bank.Patches) -> None:
-    """Put the file in place whole: what reads it meanwhile has the old one."""
-    try:
-        descriptor, name = tempfile.mkstemp(".tmp", ".quilt-bank-", output.parent)
-        temporary = Path(name)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                patch_bank.write(file, patches)
-                file.flush()
-                os.fsync(file.fileno())
-            # Readable by other users as any new file is: a service may run as another one.
-            temporary.chmod(0o644)
-            temporary.replace(output)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise BankSourceError(f"{output} cannot be written: {error.strerror}.") from None
