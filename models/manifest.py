@@ -1,5 +1,6 @@
 """What a served model declares about itself: its input, its scaling, its labels, its source."""
 
+import math
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -92,6 +93,15 @@ class Manifest(_Frozen):
     def label_names(self) -> tuple[str, ...]:
         """The class names, in the order of the graph's output."""
         return imagenet_labels() if self.labels == "imagenet-1k" else tuple(self.labels)
+
+    @property
+    def decode_to_px(self) -> int:
+        """The length, in px, to which both sides of a larger image may be reduced while decoding.
+
+        ``fit`` loses nothing by that: the part that it crops still covers the model's input.
+        """
+        kept = self.resize.crop_fraction if self.resize.mode == "crop" else 1.0
+        return math.ceil(max(self.input.height_px, self.input.width_px) / kept)
 
     @classmethod
     def parse(cls, text: str | bytes, origin: str) -> Self:

@@ -68,6 +68,21 @@ def test_every_name_it_takes_is_a_plain_file_name(name):
     assert name[0] not in "._-"
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "resize", "side_px"),
+    [
+        (299, 299, {"crop_fraction": 0.875}, 342),
+        (299, 299, {"crop_fraction": 1.0}, 299),
+        (299, 299, {"mode": "squash", "crop_fraction": 0.875}, 299),
+        (100, 299, {"crop_fraction": 0.5}, 598),
+        (299, 100, {"crop_fraction": 0.5}, 598),
+    ],
+)
+def test_the_side_to_decode_to_is_what_fit_needs(height, width, resize, side_px):
+    manifest = parse(input={"height_px": height, "width_px": width}, resize=resize)
+    assert manifest.decode_to_px == side_px
+
+
 def test_not_json():
     with pytest.raises(ManifestError, match="document"):
         Manifest.parse(b"\xff{", "x")
