@@ -4,7 +4,6 @@ Random weights serve: the time does not depend on them.
 """
 
 from random import SystemRandom
-from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from benchmarks.defenses import photograph
 from benchmarks.timing import Result, medians_ms, on_one_core
 from defenses import Pipeline
 from models import Classifier, Manifest, Scaling, to_tensor
-from models.graph import GraphBuilder
+from models.graph import Shape
 from models.inception_v3 import build_inception_v3
 
 SPECIFICATIONS = ("fd+rdg", "fd+rand")
@@ -24,14 +23,13 @@ def random_inception_v3() -> Classifier:
     """Inception V3 with random weights, on one thread."""
     generator = np.random.default_rng(0)
 
-    def take(_: GraphBuilder, name: str, shape: tuple[int | None, ...]) -> NDArray[np.float64]:
+    def weights(name: str, shape: Shape) -> NDArray[np.float64]:
         size = [CLASSES if side is None else side for side in shape]
         if name.endswith("running_var"):
             return np.ones(size)
         return generator.normal(0, 1 / np.sqrt(max(1, np.prod(size[1:]))), size)
 
-    with patch.object(GraphBuilder, "_take", take):
-        graph = build_inception_v3({}, average_pool_counts_padding=True)
+    graph = build_inception_v3(weights, average_pool_counts_padding=True)
     scaling = Scaling(mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5))
     manifest = Manifest(name="random", scaling=scaling)
     return Classifier(manifest, graph.SerializeToString(), device="cpu", threads=1)

@@ -78,7 +78,7 @@ class HubFile:
 
 
 @dataclass(frozen=True)
-class Entry:
+class CatalogEntry:
     """A model of the catalogue.
 
     Attributes:
@@ -124,14 +124,14 @@ def _build_inception_v3(
     return build_inception_v3(weights, average_pool_counts_padding=average_pool_counts_padding)
 
 
-def _efficientnet_lite(variant: int, sha256: str, reported_top1: float) -> Entry:
+def _efficientnet_lite(variant: int, sha256: str, reported_top1: float) -> CatalogEntry:
     """EfficientNet-Lite at 299 px, not the native size, so that the defences' geometry holds.
 
     Scaling and accuracy (at the native size: 224 px for Lite0, 260 px for Lite2) are those of
     https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite.
     """
     name = f"efficientnet-lite{variant}"
-    return Entry(
+    return CatalogEntry(
         Manifest(
             name=name,
             scaling=Scaling(mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0)),
@@ -157,9 +157,9 @@ def _inception_v3(
     also_accepted: tuple[str, ...] = (),
     average_pool_counts_padding: bool,
     reported_top1: float,
-) -> Entry:
+) -> CatalogEntry:
     file = HubFile(name, repository, "model.safetensors", sha256)
-    return Entry(
+    return CatalogEntry(
         Manifest(
             name=name,
             scaling=Scaling(mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5)),
@@ -203,4 +203,4 @@ _ENTRIES = (
         reported_top1=0.780,
     ),
 )
-CATALOG: dict[str, Entry] = {entry.manifest.name: entry for entry in _ENTRIES}
+CATALOG: dict[str, CatalogEntry] = {entry.manifest.name: entry for entry in _ENTRIES}

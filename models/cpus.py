@@ -14,12 +14,12 @@ def available_cpus() -> int:
     A quota of 2.5 CPUs counts as 2: a third thread would have all three wait, throttled.
     """
     if sys.platform == "linux":
-        quota = min(_cgroup_quotas(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")), default=1e9)
+        quota = min(cgroup_quotas(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")), default=1e9)
         return max(1, min(len(os.sched_getaffinity(0)), math.floor(quota)))
     return os.cpu_count() or 1
 
 
-def _cgroup_quotas(membership: Path, root: Path) -> Iterator[float]:
+def cgroup_quotas(membership: Path, root: Path) -> Iterator[float]:
     """The CPU quotas, in CPUs, of a process's cgroup and of all those that it is in.
 
     https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files

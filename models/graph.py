@@ -5,7 +5,7 @@ that does not fit is reported by its name and both shapes, not by the runtime wh
 graph. Operators: https://onnx.ai/onnx/operators/.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,6 +21,10 @@ from models.errors import WeightsError
 _OPSET = 17
 _IR_VERSION = 8
 
+Shape = tuple[int | None, ...]
+"""The sizes of a tensor; None stands for any size but 0."""
+Weights = Mapping[str, NDArray[Any]] | Callable[[str, Shape], NDArray[Any]]
+"""Floating-point tensors by name, in torch's layouts, or a function from name and shape."""
 Activation = Literal["relu", "relu6"]
 Padding = Literal["same", "valid"] | tuple[int, int]
 """``"same"`` as in TensorFlow, ``"valid"`` for none, or rows and columns added on either side."""
@@ -52,18 +56,19 @@ class GraphBuilder:
             left open.
     """
 
-    def __init__(self, name: str, weights: Mapping[str, NDArray[Any]], size_px: int) -> None:
+    def __init__(self, name: str, weights: Weights, size_px: int) -> None:
         """Start a graph.
 
         Args:
             name: the graph's name.
-            weights: floating-point tensors by name, in torch's layouts.
+            weights: the tensors by name, or a function that makes a tensor from its name and shape.
+                The function makes a network of random weights possible.
             size_px: height and width of the input.
         """
         self.input = FeatureMap("input", 3, size_px, size_px)
         self._name = name
         self._weights = weights
-        self._unused = set(weights)
+        self._unused: set[str] = set() if callable(weights) else set(weights)
         self._nodes: list[onnx.NodeProto] = []
         self._initializers: dict[str, onnx.TensorProto] = {}
 
@@ -114,7 +119,7 @@ class GraphBuilder:
         mean = self._take(f"{norm}.running_mean", (channels,))
         variance = self._take(f"{norm}.running_var", (channels,))
         beta = self._take(f"{norm}.bias", (channels,))
-        has_gamma = scaled or f"{norm}.weight" in self._weights
+        has_gamma = scaled or (not callable(self._weights) and f"{norm}.weight" in self._weights)
         gamma = self._take(f"{norm}.weight", (channels,)) if has_gamma else np.ones(channels)
         if not (np.isfinite(variance) & (variance + eps > 0)).all():
             raise WeightsError(f"The tensor {norm}.running_var has values that are not variances")
@@ -250,11 +255,14 @@ class GraphBuilder:
         onnx.checker.check_model(model, full_check=True)
         return model
 
-    def _take(self, name: str, shape: tuple[int | None, ...]) -> NDArray[np.float64]:
-        """The named tensor in double precision; None in ``shape`` stands for any size but 0."""
-        if name not in self._weights:
+    def _take(self, name: str, shape: Shape) -> NDArray[np.float64]:
+        """Return the named tensor in double precision."""
+        if callable(self._weights):
+            tensor = self._weights(name, shape)
+        elif name in self._weights:
+            tensor = self._weights[name]
+        else:
             raise WeightsError(f"{self._name} needs the tensor {name}, which is missing")
-        tensor = self._weights[name]
         fits = len(tensor.shape) == len(shape) and all(
             size == expected or (expected is None and size > 0)
             for size, expected in zip(tensor.shape, shape, strict=True)

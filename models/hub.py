@@ -38,7 +38,7 @@ from models.catalog import HubFile
 from models.errors import ChecksumError, PullError, StoreError
 
 _ATTEMPTS = 5  # in a row that bring no byte
-_PAUSE_S = 1.0
+RETRY_PAUSE_S = 1.0
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
 
 _log = logging.getLogger(__name__)
@@ -159,7 +159,7 @@ def _fetch(
                 if fruitless == _ATTEMPTS:
                     raise
                 _log.info("%s was cut at byte %d: %s", file.name, part.tell(), error)
-                time.sleep(_PAUSE_S)
+                time.sleep(RETRY_PAUSE_S)
 
 
 def _fetch_once(url: str, part: BinaryIO, bar: tqdm, *, timeout_s: float) -> bool:

@@ -4,13 +4,9 @@ The architecture is of https://arxiv.org/abs/1512.00567, in the version that Ten
 https://github.com/tensorflow/models/blob/master/research/slim/nets/inception_v3.py.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import onnx
-from numpy.typing import NDArray
 
-from models.graph import FeatureMap, GraphBuilder, Padding
+from models.graph import FeatureMap, GraphBuilder, Padding, Weights
 
 _EPS = 1e-3
 _Layer = tuple[int, tuple[int, int]]
@@ -21,7 +17,7 @@ _1X3, _3X1, _1X7, _7X1 = (1, 3), (3, 1), (1, 7), (7, 1)
 
 
 def build_inception_v3(
-    weights: Mapping[str, NDArray[Any]],
+    weights: Weights,
     *,
     average_pool_counts_padding: bool,
     size_px: int = 299,
@@ -48,7 +44,8 @@ def build_inception_v3(
         WeightsError: a tensor is missing, superfluous or of a shape that does not fit, or size_px
             is too small.
     """
-    weights = {key: value for key, value in weights.items() if not key.startswith("AuxLogits.")}
+    if not callable(weights):
+        weights = {name: t for name, t in weights.items() if not name.startswith("AuxLogits.")}
     net = _Inception(weights, average_pool_counts_padding, size_px)
     x = net.conv(net.graph.input, "Conv2d_1a_3x3", 32, _3X3, stride=2, padding="valid")
     x = net.conv(x, "Conv2d_2a_3x3", 32, _3X3, padding="valid")
@@ -75,9 +72,7 @@ def build_inception_v3(
 class _Inception:
     """The network's blocks, A to E in torchvision's terms; a block's branches are concatenated."""
 
-    def __init__(
-        self, weights: Mapping[str, NDArray[Any]], counts_padding: bool, size_px: int
-    ) -> None:
+    def __init__(self, weights: Weights, counts_padding: bool, size_px: int) -> None:
         self.graph = GraphBuilder("inception_v3", weights, size_px)
         self._counts_padding = counts_padding
 

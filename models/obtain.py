@@ -5,7 +5,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from models.catalog import CATALOG, EMBEDDED, PREFERRED, Entry, HubFile, PackagedFile
+from models.catalog import CATALOG, EMBEDDED, PREFERRED, CatalogEntry, HubFile, PackagedFile
 from models.errors import (
     ChecksumError,
     ManifestError,
@@ -189,7 +189,7 @@ def pull(
     return manifest
 
 
-def _entry(store: Store, name: str) -> Entry:
+def _entry(store: Store, name: str) -> CatalogEntry:
     if name in CATALOG:
         return CATALOG[name]
     own = ", ".join(own for own in store.names() if own not in CATALOG)
@@ -199,7 +199,7 @@ def _entry(store: Store, name: str) -> Entry:
     )
 
 
-def _pinned(store: Store, entry: Entry, *, force: bool) -> Entry:
+def _pinned(store: Store, entry: CatalogEntry, *, force: bool) -> CatalogEntry:
     """The entry; of a model for which no SHA-256 is known, bound to the one taken first."""
     if entry.accepted or force or isinstance(entry.weights, PackagedFile):
         return entry
@@ -209,7 +209,7 @@ def _pinned(store: Store, entry: Entry, *, force: bool) -> Entry:
     return replace(entry, weights=replace(entry.weights, sha256=stored.weights_sha256))
 
 
-def _build(entry: Entry, weights_file: Path) -> tuple[Manifest, bytes]:
+def _build(entry: CatalogEntry, weights_file: Path) -> tuple[Manifest, bytes]:
     """Build a graph from a weights file that must be one of those accepted."""
     name = entry.manifest.name
     try:

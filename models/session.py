@@ -77,7 +77,7 @@ class Classifier:
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
         if device == "auto":
-            chosen: Device = "cuda" if _has_cuda() else "cpu"
+            chosen: Device = "cuda" if has_cuda() else "cpu"
         else:
             chosen = device
         if chosen != "cpu":
@@ -231,7 +231,7 @@ def _image_shape(manifest: Manifest) -> tuple[int, int, int]:
     return (3, height, width) if manifest.input.layout == "NCHW" else (height, width, 3)
 
 
-def _has_cuda() -> bool:
+def has_cuda() -> bool:
     """Whether the driver finds an NVIDIA GPU; ONNX Runtime lists CUDA regardless."""
     if _CUDA not in onnxruntime.get_available_providers():
         return False

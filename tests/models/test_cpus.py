@@ -14,7 +14,7 @@ def quota_of(tmp_path, membership, files):
         path = tmp_path / "sys" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
-    return min(cpus._cgroup_quotas(tmp_path / "cgroup", tmp_path / "sys"), default=None)
+    return min(cpus.cgroup_quotas(tmp_path / "cgroup", tmp_path / "sys"), default=None)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_quota(tmp_path, membership, files, quota):
 )
 def test_available(monkeypatch, affinity, quotas, available):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(affinity)))
-    monkeypatch.setattr(cpus, "_cgroup_quotas", lambda *_: iter(quotas))
+    monkeypatch.setattr(cpus, "cgroup_quotas", lambda *_: iter(quotas))
     assert available_cpus() == available
 
 
@@ -63,4 +63,4 @@ def test_here():
 
 
 def test_no_such_file(tmp_path):
-    assert list(cpus._cgroup_quotas(tmp_path / "none", tmp_path)) == []
+    assert list(cpus.cgroup_quotas(tmp_path / "none", tmp_path)) == []

@@ -100,14 +100,16 @@ def test_warm_up(load, monkeypatch):
     assert sizes == [(1, 3, 16, 16), (2, 3, 16, 16), (3, 3, 16, 16)]
 
 
-def test_options(load):
-    def options(classifier):
-        given = classifier._session.get_session_options()
-        spinning = given.get_session_config_entry("session.intra_op.allow_spinning")
-        return given.intra_op_num_threads, given.inter_op_num_threads, spinning
+def test_options(load, machine):
+    def options(**given):
+        load(**given)
+        used = FakeSession.options
+        spinning = used.get_session_config_entry("session.intra_op.allow_spinning")
+        return used.intra_op_num_threads, used.inter_op_num_threads, spinning
 
-    assert options(load()) == (available_cpus(), 1, "0")
-    assert options(load(threads=3, spinning=True)) == (3, 1, "1")
+    machine()
+    assert options() == (available_cpus(), 1, "0")
+    assert options(threads=3, spinning=True) == (3, 1, "1")
 
 
 @pytest.mark.parametrize(
@@ -134,9 +136,10 @@ class FakeSession:
 
     working = ("CPUExecutionProvider",)
     asked = None
+    options = None
 
     def __init__(self, graph_bytes, options, providers):
-        FakeSession.asked = dict(providers)
+        FakeSession.asked, FakeSession.options = dict(providers), options
         self.real = REAL(graph_bytes, options, providers=["CPUExecutionProvider"])
 
     def get_providers(self):
@@ -156,8 +159,8 @@ def machine(monkeypatch):
     def make(*working, driver=True):
         monkeypatch.setattr(FakeSession, "working", (*working, "CPUExecutionProvider"))
         monkeypatch.setattr(onnxruntime, "InferenceSession", FakeSession)
-        monkeypatch.setattr(session, "_has_cuda", lambda: driver)
-        monkeypatch.setattr(session, "_load_gpu_libraries", lambda: None)
+        monkeypatch.setattr(session, "has_cuda", lambda: driver)
+        monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None, raising=False)
 
     return make
 
@@ -201,13 +204,13 @@ def test_tensorrt_is_not_silently_cuda(load, machine):
 
 
 def test_auto_here_is_silent_and_right(load, capfd):
-    expected = "CUDAExecutionProvider" if session._has_cuda() else "CPUExecutionProvider"
+    expected = "CUDAExecutionProvider" if session.has_cuda() else "CPUExecutionProvider"
     assert load(device="auto").provider == expected
     if expected == "CPUExecutionProvider":
         assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.skipif(session._has_cuda(), reason="there is a GPU")
+@pytest.mark.skipif(session.has_cuda(), reason="there is a GPU")
 def test_cuda_here(load):
     with pytest.raises(ProviderError, match="nvidia-smi"):
         load(device="cuda")

@@ -9,7 +9,6 @@ from onnx import TensorProto, helper, numpy_helper
 from harness.errors import SurrogateError
 from harness.surrogate.onnx_to_torch import _OPERATORS, OnnxModule, difference
 from models import EMBEDDED, Store, ensure
-from models.graph import GraphBuilder
 from models.inception_v3 import build_inception_v3
 
 GENERATOR = np.random.default_rng(11)
@@ -183,15 +182,14 @@ def test_the_embedded_model(store):
 
 
 @pytest.mark.parametrize("counts_padding", [False, True])
-def test_inception_v3_with_random_weights(counts_padding, monkeypatch):
-    def drawn(builder, name, shape):
+def test_inception_v3_with_random_weights(counts_padding):
+    def weights(name, shape):
         shape = [50 if side is None else side for side in shape]
         if name.endswith("running_var"):
             return GENERATOR.uniform(0.5, 1.2, shape)
         return GENERATOR.normal(0, (2 / max(np.prod(shape[1:]), 50)) ** 0.5, shape)
 
-    monkeypatch.setattr(GraphBuilder, "_take", drawn)
-    model = build_inception_v3({}, average_pool_counts_padding=counts_padding, size_px=107)
+    model = build_inception_v3(weights, average_pool_counts_padding=counts_padding, size_px=107)
     file, batch = model.SerializeToString(), GENERATOR.uniform(-1, 1, (2, 3, 107, 107))
     batch = batch.astype(np.float32)
     scores = expected(file, batch)
