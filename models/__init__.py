@@ -5,10 +5,10 @@
                                                     ▲
                     image ──────► fit ──────► to_tensor
 
-A model of the catalogue is built from a weights file whose SHA-256 is known: the embedded ones from
-an installed package, the others from the Hugging Face hub. The store keeps its graph, beside those
-that users add as ONNX files, and verifies it at every load. Each model has a manifest: its input,
-scaling, labels and source.
+A model of the catalogue is built from a weights file whose SHA-256 is known. An embedded model's
+file is in an installed package, and the files of the other models are on the Hugging Face hub. The
+store keeps the graph, and the ONNX files that users add, and verifies a graph each time it loads
+it. Each model has a manifest, which describes its input, scaling, labels and source.
 
 >>> from models import Classifier, Store, ensure, resolve
 >>> store = Store()
@@ -98,9 +98,10 @@ _NAMES = {
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 
-if not TYPE_CHECKING:  # a type checker would take any name for one that __getattr__ finds
-    # A module is imported when one of its names is first used, because ONNX Runtime, onnx, OpenCV
-    # and the client of the Hugging Face hub are slow to import (PEP 562).
+# A module is imported when one of its names is first used (PEP 562), because ONNX Runtime, onnx,
+# OpenCV and the client of the Hugging Face hub are slow to import. A type checker must not see
+# __getattr__, because it would then accept every name.
+if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
         if name not in _MODULE_OF:

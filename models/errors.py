@@ -1,41 +1,41 @@
 """Everything that can go wrong between a weights file and a loaded model.
 
     ModelError
-    ├── ManifestError      a manifest that says something impossible
-    ├── WeightsError       a weights file that cannot be read or does not fit the architecture
-    ├── ChecksumError      bytes that are not the ones they should be
-    ├── UnknownModelError  a name that is neither in the catalogue nor in the store
-    ├── NotInStoreError    a model of the catalogue whose weights have not been pulled yet
+    ├── ManifestError      a manifest is not valid, or its graph contradicts it
+    ├── WeightsError       a weights file cannot be read or does not fit the architecture
+    ├── ChecksumError      a file has a SHA-256 that is not the expected one
+    ├── UnknownModelError  a name is neither in the catalogue nor in the store
+    ├── NotInStoreError    the weights of a model of the catalogue have not been pulled yet
     ├── StoreError         the store cannot be read or written
     ├── PullError          the hub cannot be reached or does not have the file
-    └── ProviderError      the device asked for is not the one in use
+    └── ProviderError      ONNX Runtime does not use the device that was asked for
 
 Each message says what is wrong and what to do about it.
 """
 
 
 class ModelError(Exception):
-    """The root."""
+    """The base class of all errors of this package."""
 
 
 class ManifestError(ModelError):
-    """A manifest that says something impossible, or that its graph contradicts."""
+    """A manifest is not valid, or its graph contradicts it."""
 
 
 class WeightsError(ModelError):
-    """A weights file that cannot be read, or whose tensors do not fit the architecture."""
+    """A weights file cannot be read, or its tensors do not fit the architecture."""
 
 
 class ChecksumError(ModelError):
-    """Bytes whose SHA-256 is not the one that was promised."""
+    """A file has a SHA-256 that is not the expected one."""
 
 
 class UnknownModelError(ModelError):
-    """A name that is neither in the catalogue nor in the store."""
+    """A name is neither in the catalogue nor in the store."""
 
 
 class NotInStoreError(ModelError):
-    """A model of the catalogue whose weights have not been pulled yet."""
+    """The weights of a model of the catalogue have not been pulled yet."""
 
 
 class StoreError(ModelError):
@@ -47,4 +47,4 @@ class PullError(ModelError):
 
 
 class ProviderError(ModelError):
-    """The device that was asked for is not the one ONNX Runtime uses."""
+    """ONNX Runtime does not use the device that was asked for."""

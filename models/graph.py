@@ -1,8 +1,8 @@
 """Build an ONNX graph of a convolutional classifier from named weights, checked as it grows.
 
-Every step knows the channels and the spatial size that it is given and that it makes, so a tensor
-that does not fit is reported by its name and both shapes, not by the runtime when it loads the
-graph. Operators: https://onnx.ai/onnx/operators/.
+Every step knows the channels and the spatial size of its input and its output. If a tensor does not
+fit, the builder reports its name and both shapes, before ONNX Runtime loads the graph.
+Operators: https://onnx.ai/onnx/operators/.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from models.errors import WeightsError
 
-# Of ONNX 1.12 (2022), so that every ONNX Runtime since 1.12 reads the graph:
+# The versions of ONNX 1.12 (2022), so that every ONNX Runtime since 1.12 reads the graph:
 # https://onnxruntime.ai/docs/reference/compatibility.html
 _OPSET = 17
 _IR_VERSION = 8
@@ -27,7 +27,7 @@ Weights = Mapping[str, NDArray[Any]] | Callable[[str, Shape], NDArray[Any]]
 """Floating-point tensors by name, in torch's layouts, or a function from name and shape."""
 Activation = Literal["relu", "relu6"]
 Padding = Literal["same", "valid"] | tuple[int, int]
-"""``"same"`` as in TensorFlow, ``"valid"`` for none, or rows and columns added on either side."""
+"""``"same"`` as in TensorFlow, ``"valid"`` for none, or the rows and columns added on each side."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ class Scores:
 
 
 class GraphBuilder:
-    """Adds layers one after the other, then makes the model.
+    """Adds layers one after another, then makes the model.
 
     Attributes:
-        input: the graph's input, "input", of shape (batch, 3, size_px, size_px); the batch size is
-            left open.
+        input: the graph's input, "input", of shape (batch, 3, size_px, size_px) with any batch
+            size.
     """
 
     def __init__(self, name: str, weights: Weights, size_px: int) -> None:
@@ -89,30 +89,30 @@ class GraphBuilder:
     ) -> FeatureMap:
         """Add a convolution without bias, the batch normalisation after it, and an activation.
 
-        At inference the normalisation is an affine map per channel, so it is folded into the
-        convolution (https://arxiv.org/abs/1712.05877, section 3.2): with
+        At inference, the normalisation is an affine map per channel, so it is folded into the
+        convolution (https://arxiv.org/abs/1712.05877, section 3.2). With
         s = gamma / sqrt(var + eps), in double precision, the weight becomes s * weight and the bias
-        beta - s * mean.
+        becomes beta - s * mean.
 
         Args:
-            x: what is convolved.
-            name: the convolution; its weight is the tensor ``name.weight`` of shape
+            x: the map to convolve.
+            name: the convolution's name. Its weight is the tensor ``name.weight`` of shape
                 (channels, x.channels / groups, *kernel).
-            norm: the normalisation; its tensors are ``norm.weight`` (gamma), ``norm.bias`` (beta),
-                ``norm.running_mean`` and ``norm.running_var``, of shape (channels,).
-            channels: how many it makes; None for as many as the weight has.
-            kernel: rows and columns.
-            stride: of both.
-            padding: of zeros.
+            norm: the normalisation's name. Its tensors are ``norm.weight`` (gamma), ``norm.bias``
+                (beta), ``norm.running_mean`` and ``norm.running_var``, of shape (channels,).
+            channels: the number of output channels; None takes the weight's number.
+            kernel: the kernel's rows and columns.
+            stride: the stride along both axes.
+            padding: the padding with zeros.
             groups: ``x.channels`` for a depthwise convolution.
-            eps: what the normalisation adds to the variance.
-            scaled: False if the normalisation may have been trained without gamma; a missing one
+            eps: the value that the normalisation adds to the variance.
+            scaled: False if the normalisation may have been trained without gamma. A missing gamma
                 then counts as 1.
             activation: ``"relu"``, ``"relu6"`` (min(max(x, 0), 6)) or None.
 
         Raises:
-            WeightsError: a tensor is missing or of another shape, or folding does not give finite
-                numbers, or the kernel is larger than the padded input.
+            WeightsError: a tensor is missing or has another shape, or folding gives numbers that
+                are not finite, or the kernel is larger than the padded input.
         """
         weight = self._take(f"{name}.weight", (channels, x.channels // groups, *kernel))
         channels = len(weight)
@@ -123,7 +123,7 @@ class GraphBuilder:
         gamma = self._take(f"{norm}.weight", (channels,)) if has_gamma else np.ones(channels)
         if not (np.isfinite(variance) & (variance + eps > 0)).all():
             raise WeightsError(f"The tensor {norm}.running_var has values that are not variances")
-        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at below
+        with np.errstate(over="ignore", invalid="ignore"):  # _constant checks the result
             scale = gamma / np.sqrt(variance + eps)
             folded_weight, folded_bias = weight * scale[:, None, None, None], beta - mean * scale
         inputs = [
@@ -161,7 +161,7 @@ class GraphBuilder:
     def max_pool(
         self, x: FeatureMap, name: str, *, kernel: int, stride: int, padding: Padding = "valid"
     ) -> FeatureMap:
-        """Take the maximum of each square window; padding never wins.
+        """Take the maximum of each square window. Padding is never the maximum.
 
         Raises:
             WeightsError: the window is larger than the padded input.
@@ -183,13 +183,13 @@ class GraphBuilder:
         """Average each square window.
 
         Args:
-            x: what is pooled.
+            x: the map to pool.
             name: the new value's name.
             kernel: the window's rows and columns.
-            stride: of both.
-            padding: of zeros.
-            counts_padding: whether padding counts as values of 0 (torch's default) or the average
-                is over the window's real values only (TensorFlow).
+            stride: the stride along both axes.
+            padding: the padding with zeros.
+            counts_padding: True if padding counts as values of 0 (torch's default), False if the
+                average is over the window's real values only (TensorFlow).
 
         Raises:
             WeightsError: the window is larger than the padded input.
@@ -208,7 +208,7 @@ class GraphBuilder:
         """Add the classifier: ``name.weight`` of shape (classes, features) and ``name.bias``.
 
         Raises:
-            WeightsError: a tensor is missing or of another shape.
+            WeightsError: a tensor is missing or has another shape.
         """
         weight = self._take(f"{name}.weight", (None, x.channels * x.height * x.width))
         bias = self._take(f"{name}.bias", (len(weight),))
@@ -222,11 +222,11 @@ class GraphBuilder:
         return Scores("logits", len(weight))
 
     def model(self, scores: Scores) -> onnx.ModelProto:
-        """Make the model whose output is ``scores``; the same weights give the same bytes.
+        """Make the model whose output is ``scores``. Equal weights give equal bytes.
 
         Raises:
-            WeightsError: there are tensors that the graph has not used (apart from
-                ``num_batches_tracked``): they are of another architecture.
+            WeightsError: the graph has not used some tensors (apart from ``num_batches_tracked``),
+                so they belong to another architecture.
         """
         unused = sorted(key for key in self._unused if not key.endswith(".num_batches_tracked"))
         if unused:
@@ -308,15 +308,15 @@ def _shape(x: FeatureMap) -> tuple[int, int, int]:
 def _window(
     name: str, x: FeatureMap, kernel: tuple[int, int], stride: int, padding: Padding
 ) -> tuple[dict[str, Any], int, int]:
-    """The ONNX attributes of a sliding window, and the height and width that it makes."""
+    """Return the ONNX attributes of a sliding window, and the height and width of its output."""
     before, after, made = [], [], []
     for axis, size in enumerate((x.height, x.width)):
         left, right = _pads(size, kernel[axis], stride, padding, axis)
         room = size + left + right - kernel[axis]
         if room < 0:
             raise WeightsError(
-                f"{name} needs at least {kernel} values and is given {x.name} "
-                f"of {(x.height, x.width)}: the input is too small"
+                f"{name} needs at least {kernel} values, but {x.name} has {(x.height, x.width)}, "
+                "because the input is too small"
             )
         before.append(left)
         after.append(right)

@@ -1,11 +1,11 @@
-"""Pull a weights file from the Hugging Face hub, through a cut line and past a killed process.
+"""Pull a weights file from the Hugging Face hub, and resume after a lost connection or a kill.
 
-``huggingface_hub.hf_hub_download`` (2.4) writes each attempt to a file of its own and deletes it
-when the attempt fails, so it resumes only within one call; and a chunk of it is 10 MB, of which
-nothing is kept when the line is cut. The library is used here for what surrounds that: the URL,
-the file's metadata, the HTTP client with its token, proxies and offline mode, the errors, and the
-progress bar. The bytes go, as they come, into a file that is named by the SHA-256 they must have,
-so what an earlier process left there can only be the beginning of the same file.
+``huggingface_hub.hf_hub_download`` (2.4) writes each attempt to its own file and deletes that file
+when the attempt fails, so it resumes only within one call. Its chunks are 10 MB, and it loses the
+whole chunk when the connection breaks. This module uses the library for the URL, the file's
+metadata, the HTTP client with its token, proxies and offline mode, the errors and the progress bar.
+It appends the bytes, as they arrive, to a file that is named by its expected SHA-256, so the bytes
+that an earlier process left in that file can only be the beginning of the same content.
 """
 
 import hashlib
@@ -31,13 +31,13 @@ from huggingface_hub import (
 from huggingface_hub.constants import ENDPOINT
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-# Documented, but imported there in a way that mypy takes for private.
+# Documented, but the package imports them in a way that mypy takes for private.
 from huggingface_hub.utils import build_hf_headers, tqdm  # type: ignore[attr-defined]
 
 from models.catalog import HubFile
 from models.errors import ChecksumError, PullError, StoreError
 
-_ATTEMPTS = 5  # in a row that bring no byte
+_ATTEMPTS = 5  # in a row that bring no byte, before a pull gives up
 RETRY_PAUSE_S = 1.0
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
 
@@ -46,12 +46,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Download:
-    """A file from the hub, whole and verified.
+    """A complete and verified file from the hub.
 
     Attributes:
-        path: where it is.
+        path: the file.
         sha256: its digest.
-        commit: the revision that it is from: a commit's hash, unless the hub keeps that to itself.
+        commit: its revision, which is a commit's hash if the hub reports one.
     """
 
     path: Path
@@ -68,26 +68,26 @@ def pull(
     quiet: bool = False,
     timeout_s: float = 10.0,
 ) -> Download:
-    """Download a file, or the rest of it where an earlier pull was cut.
+    """Download a file, or the rest of a file that an earlier pull began.
 
     Args:
-        file: which.
-        folder: where to; made if need be. The file is called ``<sha256>.part`` there, and is left
-            for the caller to use and delete.
+        file: the file to download.
+        folder: the folder for the file, which is made if it is missing. The file is called
+            ``<sha256>.part`` there, and the caller uses and deletes it.
         revision: a branch, a tag or a commit's hash.
-        endpoint: the hub's URL; by default that of the environment's ``HF_ENDPOINT`` at the start
-            of the process, or else https://huggingface.co.
-        quiet: show no progress bar; there is none either where stderr is not a terminal.
+        endpoint: the hub's URL; by default the environment's ``HF_ENDPOINT`` at the start of the
+            process, or else https://huggingface.co.
+        quiet: show no progress bar. A bar is shown only if stderr is a terminal.
         timeout_s: the longest wait, in seconds, for a connection and between two pieces of data.
 
     Returns:
         The file, whose SHA-256 has been verified.
 
     Raises:
-        PullError: the hub cannot be reached, does not have the file, or does not say which SHA-256
-            it has though none is known. What has come of the file is kept.
-        ChecksumError: the hub has another file; nothing of it is kept.
-        StoreError: the file cannot be written. What has come of it is kept.
+        PullError: the hub cannot be reached, does not have the file, or declares no SHA-256 for a
+            file whose SHA-256 is unknown. The bytes that have arrived are kept.
+        ChecksumError: the hub has a different file. Nothing of it is kept.
+        StoreError: the file cannot be written. The bytes that have arrived are kept.
     """
     hub = (endpoint or ENDPOINT).rstrip("/")
     with _errors(file, hub):
@@ -108,27 +108,27 @@ def pull(
             if actual != digest:
                 path.unlink()
                 raise ChecksumError(
-                    f"The file {file.name} that came from {file.repository} at {hub} has the "
-                    f"SHA-256 {actual}, expected {digest}. It has been deleted; try again. "
+                    f"The file {file.name} from {file.repository} at {hub} has the SHA-256 "
+                    f"{actual}, expected {digest}. It has been deleted. Try again. "
                     + _by_hand(file)
                 )
     return Download(path, digest, commit)
 
 
 def _digest(file: HubFile, metadata: HfFileMetadata) -> str:
-    """The digest that the file must have, as soon as that can be known."""
-    # The hub's ETag of a file in large-file storage is its SHA-256; that of another is not.
+    """Return the digest that the file must have."""
+    # The hub's ETag of a file is its SHA-256 only if the file is in large-file storage.
     declared = metadata.etag if re.fullmatch("[0-9a-f]{64}", metadata.etag or "") else None
     if file.sha256 and declared and declared != file.sha256:
         raise ChecksumError(
             f"The hub declares the SHA-256 {declared} for {file.name} of {file.repository}, "
-            f"expected {file.sha256}; nothing was downloaded. " + _by_hand(file)
+            f"expected {file.sha256}. Nothing was downloaded. " + _by_hand(file)
         )
     digest = file.sha256 or declared
     if digest is None:
         raise PullError(
-            f"The hub declares no SHA-256 for {file.name} of {file.repository} (its ETag is "
-            f"{metadata.etag}), and none is known here to verify it by. " + _by_hand(file)
+            f"The file {file.name} of {file.repository} cannot be verified: the hub declares no "
+            f"SHA-256 (its ETag is {metadata.etag}), and none is known here. " + _by_hand(file)
         )
     return digest
 
@@ -136,7 +136,7 @@ def _digest(file: HubFile, metadata: HfFileMetadata) -> str:
 def _fetch(
     url: str, part: BinaryIO, size: int | None, file: HubFile, *, quiet: bool, timeout_s: float
 ) -> None:
-    """Append to a file what it lacks, over as many connections as it takes."""
+    """Append the missing bytes to a file, over as many connections as necessary."""
     bar = tqdm(  # type: ignore[no-untyped-call] # the library's own
         total=size,
         initial=part.tell(),
@@ -158,16 +158,16 @@ def _fetch(
                 fruitless = 0 if part.tell() > before else fruitless + 1
                 if fruitless == _ATTEMPTS:
                     raise
-                _log.info("%s was cut at byte %d: %s", file.name, part.tell(), error)
+                _log.info("%s was interrupted at byte %d: %s", file.name, part.tell(), error)
                 time.sleep(RETRY_PAUSE_S)
 
 
 def _fetch_once(url: str, part: BinaryIO, bar: tqdm, *, timeout_s: float) -> bool:
-    """Append to a file what it lacks, as far as one connection brings it; True when that is all."""
+    """Append the bytes that one connection brings; return True when the file is complete."""
     headers = build_hf_headers(headers={"Accept-Encoding": "identity"})
     if part.tell():
         headers["Range"] = f"bytes={part.tell()}-"
-    # Redirected to the hub's storage, the client leaves the token behind.
+    # The client does not send the token when it follows a redirect to the hub's storage.
     with get_session().stream("GET", url, headers=headers, timeout=timeout_s) as response:
         beyond = response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
         if not (beyond and part.tell()):
@@ -177,10 +177,10 @@ def _fetch_once(url: str, part: BinaryIO, bar: tqdm, *, timeout_s: float) -> boo
             part.truncate(0)
             part.seek(0)
         if beyond:
-            return False  # there was more here than there: the next request starts anew
+            return False  # the local part was longer than the remote file: start over
         for chunk in response.iter_raw():
             part.write(chunk)
-            part.flush()  # a killed process loses nothing
+            part.flush()  # so that a killed process loses nothing
             bar.update(len(chunk))
     return True
 
@@ -191,22 +191,23 @@ def _is_transient(error: HfHubHTTPError) -> bool:
 
 def _by_hand(file: HubFile) -> str:
     return (
-        f"The file can be put in place by hand: download {file.url()}"
+        f"You can also download {file.url()}"
         + (f" (SHA-256 {file.sha256})" if file.sha256 else "")
-        + f" elsewhere, and run `warpguard models pull {file.model} --weights FILE`. The embedded "
-        "model efficientnet-lite2 works without any download."
+        + f" on another machine, and run `warpguard models pull {file.model} --weights FILE`. The "
+        "embedded model efficientnet-lite2 works without any download."
     )
 
 
 @contextmanager
 def _errors(file: HubFile, hub: str) -> Iterator[None]:
-    """Say of everything that can go wrong what it was, and what to do."""
+    """Turn every error of a pull into one that says what happened and what to do."""
     what = f"{file.name} of {file.repository} could not be pulled"
     try:
         yield
     except OfflineModeIsEnabled:
         raise PullError(
-            f"{what}: the environment's HF_HUB_OFFLINE forbids it. Unset that. " + _by_hand(file)
+            f"{what}: the environment variable HF_HUB_OFFLINE forbids it. Unset it. "
+            + _by_hand(file)
         ) from None
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else "an error"
@@ -215,12 +216,12 @@ def _errors(file: HubFile, hub: str) -> Iterator[None]:
         reason = str(error) or type(error).__name__
         raise PullError(
             f"{what}: the connection to {hub} failed ({reason}). Run the command again to resume "
-            "where it stopped. " + _by_hand(file)
+            "the download. " + _by_hand(file)
         ) from error
     except Timeout:
-        raise PullError(f"{what}: another process is pulling it. Wait for that one.") from None
+        raise PullError(f"{what}: another process is pulling it. Wait until it ends.") from None
     except OSError as error:
         raise StoreError(
             f"{what}: it cannot be written: {error}. Make room, or set WARPGUARD_STORE to another "
-            "directory, and run the command again; what has come is kept."
+            "directory, and run the command again. The bytes that have arrived are kept."
         ) from error

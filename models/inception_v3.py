@@ -1,6 +1,6 @@
-"""Inception V3 as an ONNX graph, from a state dict in torchvision's and timm's naming.
+"""Build Inception V3 as an ONNX graph from a state dict in torchvision's and timm's naming.
 
-The architecture is of https://arxiv.org/abs/1512.00567, in the version that TensorFlow released:
+The architecture is that of https://arxiv.org/abs/1512.00567, in the version of TensorFlow:
 https://github.com/tensorflow/models/blob/master/research/slim/nets/inception_v3.py.
 """
 
@@ -10,7 +10,7 @@ from models.graph import FeatureMap, GraphBuilder, Padding, Weights
 
 _EPS = 1e-3
 _Layer = tuple[int, tuple[int, int]]
-"""Of a convolution: the channels it makes, and its kernel's rows and columns."""
+"""A convolution's number of output channels, and its kernel's rows and columns."""
 
 _1X1, _3X3, _5X5 = (1, 1), (3, 3), (5, 5)
 _1X3, _3X1, _1X7, _7X1 = (1, 3), (3, 1), (1, 7), (7, 1)
@@ -27,21 +27,21 @@ def build_inception_v3(
     Args:
         weights: floating-point tensors named as in torchvision's and timm's ``inception_v3``:
             ``Conv2d_1a_3x3.conv.weight``, ``Conv2d_1a_3x3.bn.bias``, ..., ``fc.bias``.
-            ``AuxLogits.*`` is ignored: it serves training. ``*.bn.weight`` may be missing, as
-            TensorFlow trains without it, and then counts as 1.
+            ``AuxLogits.*`` is ignored because only training uses it. ``*.bn.weight`` may be missing
+            because TensorFlow trains without it. It then counts as 1.
         average_pool_counts_padding: whether the 3 x 3 average pools inside the blocks count their
-            padding as zeros. True for torchvision's and timm's graphs, False for TensorFlow's and
-            Keras's.
+            padding as zeros. True for torchvision's and timm's graphs, False for the graphs of
+            TensorFlow and Keras.
         size_px: height and width of the input, at least 75.
 
     Returns:
         A graph from "input", FP32 of shape (batch, 3, size_px, size_px), RGB scaled to
         (pixel / 255 - 0.5) / 0.5, to "logits", FP32 of shape (batch, classes). torchvision's
-        ``transform_input=True`` takes an input that was normalised with ImageNet's mean and
-        standard deviation, undoes that and scales to this same range, so its weights fit.
+        weights fit this scaling: with ``transform_input=True``, torchvision undoes the
+        normalisation with ImageNet's mean and standard deviation, and scales to this range.
 
     Raises:
-        WeightsError: a tensor is missing, superfluous or of a shape that does not fit, or size_px
+        WeightsError: a tensor is missing, superfluous or has a shape that does not fit, or size_px
             is too small.
     """
     if not callable(weights):
@@ -70,7 +70,7 @@ def build_inception_v3(
 
 
 class _Inception:
-    """The network's blocks, A to E in torchvision's terms; a block's branches are concatenated."""
+    """The network's blocks, A to E in torchvision's terms. Each concatenates its branches."""
 
     def __init__(self, weights: Weights, counts_padding: bool, size_px: int) -> None:
         self.graph = GraphBuilder("inception_v3", weights, size_px)
@@ -166,7 +166,7 @@ class _Inception:
         return self.graph.max_pool(x, name, kernel=3, stride=2)
 
     def _branch(self, x: FeatureMap, name: str, *layers: _Layer, halve: bool = False) -> FeatureMap:
-        """Convolutions in a row, numbered from 1 if there are several; the last one may halve."""
+        """Add convolutions in a row, numbered from 1 if there are several. The last may halve."""
         names = [f"{name}_{n + 1}" for n in range(len(layers))] if len(layers) > 1 else [name]
         *inner, last = zip(names, layers, strict=True)
         for layer_name, layer in inner:

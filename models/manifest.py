@@ -1,4 +1,4 @@
-"""What a served model declares about itself: its input, its scaling, its labels, its source."""
+"""The description of a served model: its input, its scaling, its labels, its source."""
 
 import math
 from functools import cache
@@ -28,7 +28,7 @@ class _Frozen(BaseModel):
 
 
 class GraphInput(_Frozen):
-    """The graph's one image input: FP32, any batch size, a fixed height and width."""
+    """The graph's only input: FP32 images, any batch size, a fixed height and width."""
 
     name: str = "input"
     layout: Literal["NCHW", "NHWC"] = "NCHW"
@@ -44,10 +44,10 @@ class GraphOutput(_Frozen):
 
 
 class Resize(_Frozen):
-    """How an image that is not already of the input's size gets there.
+    """How an image of another size is brought to the input's size.
 
-    ``crop`` keeps the aspect ratio: the central ``crop_fraction`` of the largest rectangle of the
-    input's proportions is taken. ``squash`` resizes the whole image, proportions or not.
+    ``crop`` keeps the aspect ratio: it takes the central ``crop_fraction`` of the largest rectangle
+    that has the input's proportions. ``squash`` resizes the whole image and changes the ratio.
     """
 
     mode: Literal["crop", "squash"] = "crop"
@@ -55,7 +55,7 @@ class Resize(_Frozen):
 
 
 class Scaling(_Frozen):
-    """From pixels in [0, 255] to the graph's values: ``(pixel - mean) / std``, for R, G, B."""
+    """Maps pixels in [0, 255] to the graph's values: ``(pixel - mean) / std``, for R, G, B."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -68,12 +68,12 @@ class Scaling(_Frozen):
 
 
 class Manifest(_Frozen):
-    """One model's manifest.
+    """The description of one model.
 
-    ``sha256`` is the digest of the ONNX file, filled in by the store; ``weights_sha256`` that of
-    the file the graph was built from, where there is one. ``recipe`` names the builder and its
-    revision, so that a graph built by an older one is built anew. ``reported_top1`` is the accuracy
-    on ImageNet's validation set that the source reports, in [0, 1].
+    ``sha256`` is the digest of the ONNX file, and the store fills it in. ``weights_sha256`` is the
+    digest of the weights file from which the graph was built, if any. ``recipe`` names the builder
+    and its revision, so that a graph from an older revision is built again. ``reported_top1`` is
+    the accuracy on ImageNet's validation set that the source reports, in [0, 1].
     """
 
     name: ModelName
@@ -109,10 +109,18 @@ class Manifest(_Frozen):
 
         Args:
             text: the JSON document.
-            origin: where it is from, for the error message.
+            origin: the name of the document's source, for the error message.
 
         Raises:
-            ManifestError: it is not JSON, or a field is unknown, missing or out of range.
+            ManifestError: the text is not JSON, or a field is unknown, missing or out of range.
+
+        >>> text = '{"name": "mine", "scaling": {"mean": [0, 0, 0], "std": [255, 255, 255]}}'
+        >>> Manifest.parse(text, "mine.json").input
+        GraphInput(name='input', layout='NCHW', height_px=299, width_px=299)
+        >>> Manifest.parse('{"name": "mine"}', "mine.json")
+        Traceback (most recent call last):
+            ...
+        models.errors.ManifestError: The manifest mine.json is not valid: scaling: Field required
         """
         try:
             return cls.model_validate_json(text)
@@ -127,7 +135,7 @@ class Manifest(_Frozen):
         """Read a manifest from a JSON file.
 
         Raises:
-            ManifestError: the file cannot be read or is not a manifest.
+            ManifestError: the file cannot be read or is not a valid manifest.
         """
         try:
             text = path.read_bytes()
@@ -138,5 +146,5 @@ class Manifest(_Frozen):
 
 @cache
 def imagenet_labels() -> tuple[str, ...]:
-    """The 1000 class names of ImageNet-1k, index 0 being "tench"."""
+    """Return the 1000 class names of ImageNet-1k; the name at index 0 is "tench"."""
     return tuple(files("models").joinpath("imagenet1k_labels.txt").read_text("utf-8").splitlines())

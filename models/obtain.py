@@ -1,4 +1,4 @@
-"""Obtain a model of the catalogue: from the store, the package that embeds it, or the hub."""
+"""Obtain a model of the catalogue from the store, from an installed package, or from the hub."""
 
 import hashlib
 import logging
@@ -22,10 +22,10 @@ _log = logging.getLogger(__name__)
 
 
 def manifest_of(store: Store, name: str) -> Manifest:
-    """A model's manifest: the one in the store, or else the catalogue's, without digests.
+    """Return a model's manifest from the store, or else from the catalogue, without digests.
 
     Raises:
-        UnknownModelError: there is no model of that name.
+        UnknownModelError: neither the store nor the catalogue has a model of that name.
         StoreError: the store cannot be read.
         ManifestError: the manifest in the store is not valid.
     """
@@ -36,19 +36,19 @@ def manifest_of(store: Store, name: str) -> Manifest:
 
 
 def resolve(store: Store, name: str) -> str:
-    """Find which model is meant, and that there is one to load.
+    """Find the name of the model to load, and check that the model can be loaded.
 
     Args:
-        store: where to look.
-        name: a model's name, or ``auto``: Inception V3 where it has been pulled, or else the
-            embedded model.
+        store: the store to search.
+        name: a model's name, or ``auto``, which is Inception V3 if it has been pulled, and the
+            embedded model otherwise.
 
     Returns:
         The model's name.
 
     Raises:
-        UnknownModelError: there is no model of that name.
-        NotInStoreError: the model is to be pulled first.
+        UnknownModelError: neither the store nor the catalogue has a model of that name.
+        NotInStoreError: the model must be pulled first.
         StoreError: the store cannot be read.
     """
     stored = store.names()
@@ -62,22 +62,23 @@ def resolve(store: Store, name: str) -> str:
 
 
 def ensure(store: Store, name: str) -> tuple[Manifest, bytes]:
-    """Get a model from the store; an embedded one that is not there, or outdated, is built.
+    """Get a model from the store. An embedded model that is missing or outdated is built.
 
     Args:
-        store: where to look, and where a built model goes. If that fails, the model is still good.
+        store: the store to search, which also receives a model that is built. The model is
+            returned even if it cannot be stored.
         name: a model's name.
 
     Returns:
         The manifest, with the digest of the graph, and the graph's ONNX file.
 
     Raises:
-        UnknownModelError: there is no model of that name.
-        NotInStoreError: the model is to be pulled first, or to be pulled again.
+        UnknownModelError: neither the store nor the catalogue has a model of that name.
+        NotInStoreError: the model must be pulled first, or pulled again.
         ChecksumError: the graph in the store, or an embedded weights file, is damaged.
         WeightsError: an embedded weights file is missing.
-        StoreError: the store cannot be read, and the model is not an embedded one.
-        ManifestError: the same, of the manifest in the store.
+        StoreError: the store cannot be read, and the model is not embedded.
+        ManifestError: the manifest in the store is not valid, and the model is not embedded.
     """
     if name not in CATALOG:
         return store.get(name)
@@ -90,7 +91,7 @@ def ensure(store: Store, name: str) -> tuple[Manifest, bytes]:
     except (StoreError, ManifestError) as error:
         if not entry.embedded:
             raise
-        _log.warning("Building %s, as it cannot be read from the store. %s", name, error)
+        _log.warning("Building %s, because the store cannot provide it. %s", name, error)
     if isinstance(entry.weights, HubFile):
         state = "is of an older version in" if stored else "is not in"
         raise _not_pulled(store, entry.weights, state)
@@ -108,19 +109,20 @@ def install(store: Store, name: str, weights_file: Path, *, force: bool = False)
     """Build a model of the catalogue from a weights file, and store it.
 
     Args:
-        store: where to.
+        store: the store that receives the model.
         name: the model's name.
         weights_file: a safetensors file or a torch state dict whose SHA-256 is known for the model.
-            A model without a known SHA-256 takes safetensors only, the same file as before.
-        force: for the latter, take another file than before.
+            A model without a known SHA-256 accepts only safetensors, and only the file of the
+            stored model, if the store has one.
+        force: for a model without a known SHA-256, accept a different safetensors file.
 
     Returns:
         The manifest as it was stored.
 
     Raises:
         UnknownModelError: the catalogue has no model of that name.
-        ChecksumError: the file is not one that is accepted.
-        WeightsError: the file cannot be read.
+        ChecksumError: the file is not accepted.
+        WeightsError: the file cannot be read, or is a pickle whose SHA-256 is not known.
         StoreError: the store cannot be read or written.
         ManifestError: the manifest in the store is not valid.
     """
@@ -139,16 +141,16 @@ def pull(
 ) -> Manifest:
     """Pull a model's weights from the hub, build the model, and store it.
 
-    A model that is in the store, and not outdated, is not pulled again. An embedded one is not
-    pulled but built.
+    A model that is in the store, and not outdated, is not pulled again. An embedded model is built
+    and not pulled.
 
     Args:
-        store: where to.
+        store: the store that receives the model.
         name: the model's name.
         revision: the branch, tag or commit of the hub's repository.
-        endpoint: the hub's URL; by default that of the environment's ``HF_ENDPOINT``.
-        force: pull it again; and, of a model for which no SHA-256 is known, take another file
-            than before.
+        endpoint: the hub's URL; by default the environment's ``HF_ENDPOINT``.
+        force: pull the model again, and accept a different file for a model without a known
+            SHA-256.
         quiet: show no progress bar.
 
     Returns:
@@ -157,12 +159,12 @@ def pull(
     Raises:
         UnknownModelError: the catalogue has no model of that name.
         PullError: the hub cannot be reached, or does not have the file.
-        ChecksumError: the hub has another file than the one expected.
+        ChecksumError: the hub has a different file.
         WeightsError: the file cannot be read.
         StoreError: the store cannot be read or written.
         ManifestError: the manifest in the store is not valid.
     """
-    from models import hub  # its libraries are slow to import, and only a pull needs them
+    from models import hub  # its libraries are slow to import, and nothing else needs them
 
     entry = _entry(store, name)
     stored = store.manifest(name)
@@ -179,7 +181,7 @@ def pull(
         if entry.weights.sha256 == CATALOG[name].weights.sha256:
             raise
         raise ChecksumError(
-            f"{error} The expected one is that of the first pull, for which nothing but the hub "
+            f"{error} The expected SHA-256 is that of the first pull, for which only the hub "
             f"vouched. To trust the hub again, remove {name} from the store or force the pull."
         ) from error
     manifest, graph_bytes = _build(entry, download.path)
@@ -194,13 +196,13 @@ def _entry(store: Store, name: str) -> CatalogEntry:
         return CATALOG[name]
     own = ", ".join(own for own in store.names() if own not in CATALOG)
     raise UnknownModelError(
-        f"There is no model {name!r} in the catalogue, which has: {', '.join(CATALOG)}."
-        + (f" Your own in the store are: {own}." if own else "")
+        f"The catalogue has no model {name!r}. It has: {', '.join(CATALOG)}."
+        + (f" Your own models in the store are: {own}." if own else "")
     )
 
 
 def _pinned(store: Store, entry: CatalogEntry, *, force: bool) -> CatalogEntry:
-    """The entry; of a model for which no SHA-256 is known, bound to the one taken first."""
+    """Return the entry. If its SHA-256 is unknown, bind it to the file of the stored model."""
     if entry.accepted or force or isinstance(entry.weights, PackagedFile):
         return entry
     stored = store.manifest(entry.manifest.name)
@@ -210,7 +212,7 @@ def _pinned(store: Store, entry: CatalogEntry, *, force: bool) -> CatalogEntry:
 
 
 def _build(entry: CatalogEntry, weights_file: Path) -> tuple[Manifest, bytes]:
-    """Build a graph from a weights file that must be one of those accepted."""
+    """Build a graph from a weights file, which must be one that the entry accepts."""
     name = entry.manifest.name
     try:
         with weights_file.open("rb") as file:
@@ -220,15 +222,15 @@ def _build(entry: CatalogEntry, weights_file: Path) -> tuple[Manifest, bytes]:
     owners = [other for other, e in CATALOG.items() if digest in e.accepted]
     if owners and name not in owners:
         raise ChecksumError(
-            f"The weights file {weights_file} is that of {owners[0]}, not of {name}."
+            f"The weights file {weights_file} belongs to {owners[0]}, not to {name}."
         )
     if entry.accepted and digest not in entry.accepted:
         raise ChecksumError(
-            f"The weights file {weights_file} is not one that {name} is known to be made from: its "
-            f"SHA-256 is {digest}, expected {' or '.join(entry.accepted)}. The file is "
-            "incomplete, damaged or another one: get it again."
+            f"The weights file {weights_file} is not a known file of {name}: its SHA-256 is "
+            f"{digest}, expected {' or '.join(entry.accepted)}. The file is incomplete, damaged or "
+            "a different one. Download it again."
         )
-    # Not ``entry.accepted``: the digest of a first pull is only recorded, not known in advance.
+    # Not ``entry.accepted``, because that may hold the digest of a first pull, which is not proved.
     weights = read_weights(weights_file, trusted=CATALOG[name].accepted)
     graph_bytes = entry.build(weights).SerializeToString(deterministic=True)
     return entry.manifest.model_copy(update={"weights_sha256": digest}), graph_bytes
@@ -237,6 +239,6 @@ def _build(entry: CatalogEntry, weights_file: Path) -> tuple[Manifest, bytes]:
 def _not_pulled(store: Store, file: HubFile, state: str) -> NotInStoreError:
     return NotInStoreError(
         f"The model {file.model} {state} the store {store.root}. Run `warpguard models pull "
-        f"{file.model}`; or download {file.url()} elsewhere, and run `warpguard models pull "
-        f"{file.model} --weights FILE`. The embedded model {EMBEDDED} works without any download."
+        f"{file.model}`, or download {file.url()} on another machine and run `warpguard models "
+        f"pull {file.model} --weights FILE`. The embedded model {EMBEDDED} needs no download."
     )

@@ -1,4 +1,4 @@
-"""From an image of any size to the tensor that a model takes."""
+"""Turn an image of any size into the tensor that a model takes."""
 
 from typing import TypeAlias, cast
 
@@ -15,19 +15,25 @@ Image: TypeAlias = NDArray[np.uint8 | np.float32]
 def fit(image: Image, manifest: Manifest) -> Image:
     """Bring an image to the height and width of a model's input, as its manifest's ``resize`` says.
 
-    An image of that size already is returned as it is, and nothing is cropped from it: an
-    adversarial image that was made at the model's size is classified pixel for pixel.
+    An image that already has that size is returned unchanged and is not cropped. An adversarial
+    image that was made at the model's size is therefore classified pixel for pixel.
 
     Args:
-        image: of shape (height, width, 3), RGB, uint8 in [0, 255] or float32 in [0, 1].
-        manifest: that of the model.
+        image: an image of shape (height, width, 3), RGB, uint8 in [0, 255] or float32 in [0, 1].
+        manifest: the model's manifest.
 
     Returns:
-        An image of the input's size and of the same dtype and range. It shrinks by averaging
-        (OpenCV's INTER_AREA) and grows by bicubic interpolation, each axis for itself.
+        An image of the input's size with the dtype and range of ``image``. Each axis shrinks by
+        averaging (OpenCV's INTER_AREA) or grows by bicubic interpolation.
 
     Raises:
-        ValueError: the image is of another shape or dtype.
+        ValueError: the image has another shape or dtype.
+
+    >>> from models import Scaling
+    >>> manifest = Manifest(name="mine", scaling=Scaling(mean=(0, 0, 0), std=(255, 255, 255)))
+    >>> photograph = np.full((480, 640, 3), 128, np.uint8)
+    >>> fit(photograph, manifest).shape
+    (299, 299, 3)
     """
     _check(image)
     height, width = manifest.input.height_px, manifest.input.width_px
@@ -39,24 +45,30 @@ def fit(image: Image, manifest: Manifest) -> Image:
     image = _resize(image, smaller, cv2.INTER_AREA)
     if smaller != (width, height):
         image = _resize(image, (width, height), cv2.INTER_CUBIC)
-        if image.dtype == np.float32:  # a cubic overshoots at edges; OpenCV clips only integers
+        if image.dtype == np.float32:  # bicubic overshoots at edges, and OpenCV clips only integers
             image = image.clip(0.0, 1.0)
     return image
 
 
 def to_tensor(image: Image, manifest: Manifest) -> NDArray[np.float32]:
-    """Scale an image as a model wants it: ``(pixel - mean) / std``, a pixel being in [0, 255].
+    """Scale an image for a model: ``(pixel - mean) / std``, with pixels in [0, 255].
 
     Args:
-        image: of shape (height, width, 3), RGB, uint8 in [0, 255] or float32 in [0, 1].
-        manifest: that of the model.
+        image: an image of shape (height, width, 3), RGB, uint8 in [0, 255] or float32 in [0, 1].
+        manifest: the model's manifest.
 
     Returns:
-        float32, contiguous, of shape (3, height, width), or (height, width, 3) if the manifest's
-        layout is NHWC.
+        A contiguous float32 array of shape (3, height, width), or (height, width, 3) if the
+        manifest's layout is NHWC.
 
     Raises:
-        ValueError: the image is of another shape or dtype.
+        ValueError: the image has another shape or dtype.
+
+    >>> from models import Scaling
+    >>> manifest = Manifest(name="mine", scaling=Scaling(mean=(127, 127, 127), std=(128, 128, 128)))
+    >>> tensor = to_tensor(np.full((299, 299, 3), 255, np.uint8), manifest)
+    >>> tensor.shape, float(tensor.max())
+    ((3, 299, 299), 1.0)
     """
     _check(image)
     mean = np.array(manifest.scaling.mean)
@@ -66,7 +78,7 @@ def to_tensor(image: Image, manifest: Manifest) -> NDArray[np.float32]:
     shift = (-mean / std).astype(np.float32)
     if manifest.input.layout == "NCHW":
         image, scale, shift = image.transpose(2, 0, 1), scale[:, None, None], shift[:, None, None]
-    else:  # numpy is five times as fast on whole rows as on three values at a time
+    else:  # NumPy is five times as fast on whole rows as on three values at a time
         scale, shift = (np.tile(each, (image.shape[1], 1)) for each in (scale, shift))
     tensor = np.empty(image.shape, np.float32)
     np.multiply(image, scale, out=tensor)
@@ -79,7 +91,7 @@ def _resize(image: Image, size_px: tuple[int, int], interpolation: int) -> Image
 
 
 def _central(image: Image, height_per_width: float, fraction: float) -> Image:
-    """The central part of the largest rectangle of some proportions, at least one pixel."""
+    """Crop the central part, at least one pixel, of the largest rectangle of some proportions."""
     image_height, image_width = image.shape[:2]
     width = fraction * min(image_width, image_height / height_per_width)
     rows = max(1, round(width * height_per_width))
@@ -91,6 +103,6 @@ def _central(image: Image, height_per_width: float, fraction: float) -> Image:
 def _check(image: Image) -> None:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype not in (np.uint8, np.float32):
         raise ValueError(
-            "An image is uint8 or float32 of shape (height, width, 3), got "
+            "An image must be uint8 or float32 of shape (height, width, 3), got "
             f"{image.dtype} of shape {image.shape}"
         )

@@ -1,4 +1,4 @@
-"""The ONNX Runtime session behind a model, on the device that was asked for or not at all."""
+"""Run a model in an ONNX Runtime session, on the device that was asked for or not at all."""
 
 import contextlib
 import ctypes
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any, Literal
 
-# ONNX Runtime reports to its makers unless it is told not to before it is imported.
+# ONNX Runtime sends telemetry unless this variable is set before the import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import numpy as np
@@ -24,10 +24,10 @@ Device = Literal["auto", "cpu", "cuda", "tensorrt"]
 
 _CPU, _CUDA, _TENSORRT = (f"{name}ExecutionProvider" for name in ("CPU", "CUDA", "Tensorrt"))
 _PROVIDERS = {"cpu": (_CPU,), "cuda": (_CUDA, _CPU), "tensorrt": (_TENSORRT, _CUDA, _CPU)}
-# HEURISTIC asks cuDNN for a convolution's algorithm; EXHAUSTIVE, the default, times them all, anew
+# HEURISTIC asks cuDNN for a convolution's algorithm. EXHAUSTIVE, the default, times all algorithms
 # for every batch size, which stalls the first request of each size for seconds.
 _CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
-# What loading a graph raises when the graph is at fault; they have no base of their own.
+# The errors of a faulty graph. They have no common base class.
 _GRAPH_ERRORS = (
     ort_errors.Fail,
     ort_errors.InvalidArgument,
@@ -44,7 +44,7 @@ class Classifier:
     """A model that is loaded and ready to run. Threads may share it.
 
     Attributes:
-        manifest: what the model declares about itself; the graph has been compared with it.
+        manifest: the model's manifest, with which the graph has been compared.
     """
 
     def __init__(
@@ -60,15 +60,17 @@ class Classifier:
 
         Args:
             manifest: the model's manifest.
-            graph_bytes: its ONNX file.
-            device: where to run it. ``auto`` is CUDA where that works, or else the CPU.
-            threads: of the CPU, for one batch; by default as many as this process may use.
-            spinning: let the threads that wait for work burn their CPU meanwhile. Batches that
-                follow closely are a little faster then, and everything else that needs the CPU,
-                such as decoding and defending images, is slower.
+            graph_bytes: the model's ONNX file.
+            device: the device that runs the model. ``auto`` is CUDA if it works, and the CPU
+                otherwise.
+            threads: the number of CPU threads for one batch; by default as many as this process
+                may use.
+            spinning: let threads wait for work in a busy loop. Batches that follow closely are then
+                a little faster, but everything else that needs the CPU, such as decoding and
+                defending images, is slower.
 
         Raises:
-            ManifestError: the graph cannot be loaded, or is not the one the manifest describes.
+            ManifestError: the graph cannot be loaded, or the manifest describes another graph.
             ProviderError: the graph does not run on the device.
         """
         self.manifest = manifest
@@ -95,13 +97,13 @@ class Classifier:
                 f"ONNX Runtime {onnxruntime.__version__} cannot load the graph of "
                 f"{manifest.name!r}: {error}"
             ) from error
-        # Without its libraries or a device, ONNX Runtime takes the next provider and only logs it.
+        # ONNX Runtime only logs that it uses the next provider, if one lacks libraries or a device.
         if device != "auto" and self.provider != _PROVIDERS[device][0]:
             raise ProviderError(
-                f"The device {device!r} was asked for, which is {_PROVIDERS[device][0]}, but ONNX "
-                f"Runtime uses {self.provider}. Check that `nvidia-smi` lists a GPU here and that "
+                f"The device {device!r} was asked for. It needs {_PROVIDERS[device][0]}, but ONNX "
+                f"Runtime uses {self.provider}. Check that `nvidia-smi` lists a GPU and that "
                 "warpguard is installed with its CUDA libraries (`pip install 'warpguard[cuda]'`), "
-                "or ask for the device 'cpu' or 'auto'."
+                "or choose the device 'cpu' or 'auto'."
             )
         _log.log(
             logging.INFO if self.provider == _PROVIDERS[chosen][0] else logging.WARNING,
@@ -121,15 +123,15 @@ class Classifier:
         """Score a batch of images.
 
         Args:
-            batch: of shape (n, 3, height, width), or (n, height, width, 3) if that is the
-                manifest's layout, n ≥ 1, scaled as the manifest says: see ``to_tensor``.
+            batch: an array of shape (n, 3, height, width), or (n, height, width, 3) if that is the
+                manifest's layout, n ≥ 1, scaled as ``to_tensor`` does.
 
         Returns:
             The scores, of shape (n, classes): logits or probabilities, as the manifest says.
 
         Raises:
-            ValueError: the batch is of another shape or dtype.
-            ManifestError: the scores are of another shape or dtype than the manifest declares.
+            ValueError: the batch has another shape or dtype.
+            ManifestError: the scores do not have the shape or dtype that the manifest declares.
         """
         shape = _image_shape(self.manifest)
         if batch.dtype != np.float32 or batch.shape[1:] != shape or not len(batch):
@@ -144,22 +146,22 @@ class Classifier:
         if scores.shape != expected or scores.dtype != np.float32:
             raise ManifestError(
                 f"The output {self.manifest.output.name!r} of {self.manifest.name!r} should be "
-                f"float32 of shape (batch, labels) = {expected}, and is {scores.dtype} of shape "
+                f"float32 of shape (batch, labels) = {expected}, but it is {scores.dtype} of shape "
                 f"{scores.shape}."
             )
         return scores
 
     def warm_up(self, batch_sizes: Iterable[int]) -> None:
-        """Run batches of some sizes, so that no request pays for what a first run allocates."""
+        """Run batches of some sizes, so that no request pays for the allocations of a first run."""
         shape = _image_shape(self.manifest)
         for size in batch_sizes:
             self.run(np.zeros((size, *shape), np.float32))
 
     def verify(self) -> None:
-        """Run random batches of 1 and of 2, and see that the scores are as the manifest says.
+        """Run random batches of 1 and of 2, and compare the scores with the manifest.
 
         Raises:
-            ManifestError: they are not.
+            ManifestError: the scores contradict the manifest.
         """
         rng = np.random.default_rng(0)
         name, kind = self.manifest.name, self.manifest.output.kind
@@ -170,12 +172,12 @@ class Classifier:
             except _GRAPH_ERRORS as error:
                 raise ManifestError(f"{name!r} fails on a batch of {size}: {error}") from error
             if not np.isfinite(scores).all():
-                raise ManifestError(f"The scores of {name!r} should be finite, and are {scores}.")
+                raise ManifestError(f"The scores of {name!r} should be finite, but are {scores}.")
             normalised = (scores >= 0).all() and np.allclose(scores.sum(axis=1), 1, atol=1e-3)
             if normalised != (kind == "probabilities"):
                 raise ManifestError(
                     f"The output of {name!r} is declared to be {kind}, but its rows "
-                    f"{'are' if normalised else 'are not'} positive with a sum of 1; they sum to "
+                    f"{'are' if normalised else 'are not'} positive with a sum of 1. They sum to "
                     f"{scores.sum(axis=1)}."
                 )
 
@@ -185,7 +187,7 @@ class Classifier:
         if list(inputs) != [manifest.input.name]:
             raise ManifestError(
                 f"The graph of {manifest.name!r} should have the one input "
-                f"{manifest.input.name!r}, and has {list(inputs)}."
+                f"{manifest.input.name!r}, but it has {list(inputs)}."
             )
         node = inputs[manifest.input.name]
         shape = _image_shape(manifest)
@@ -198,13 +200,13 @@ class Classifier:
             raise ManifestError(
                 f"The input {node.name!r} of {manifest.name!r} should be tensor(float) of shape "
                 f"('batch', {', '.join(map(str, shape))}) ({manifest.input.layout}, any batch "
-                f"size), and is {node.type} of shape {tuple(node.shape)}."
+                f"size), but it is {node.type} of shape {tuple(node.shape)}."
             )
         outputs = [node.name for node in self._session.get_outputs()]
         if manifest.output.name not in outputs:
             raise ManifestError(
                 f"The graph of {manifest.name!r} should have the output "
-                f"{manifest.output.name!r}, and has {outputs}."
+                f"{manifest.output.name!r}, but it has {outputs}."
             )
 
 
@@ -212,11 +214,16 @@ def probabilities(scores: NDArray[np.float32], manifest: Manifest) -> NDArray[np
     """Turn a model's scores into probabilities.
 
     Args:
-        scores: of shape (n, classes), as ``Classifier.run`` returns them.
-        manifest: that of the model; it says whether they are logits.
+        scores: an array of shape (n, classes), as ``Classifier.run`` returns it.
+        manifest: the model's manifest, which says whether the scores are logits.
 
     Returns:
-        float32 of shape (n, classes) in [0, 1]; each row sums to 1 if the scores are logits.
+        A float32 array of shape (n, classes) in [0, 1]. Rows sum to 1 if the scores are logits.
+
+    >>> from models import Scaling
+    >>> manifest = Manifest(name="mine", scaling=Scaling(mean=(0, 0, 0), std=(255, 255, 255)))
+    >>> probabilities(np.log(np.array([[1, 3]], np.float32)), manifest).tolist()
+    [[0.25, 0.75]]
     """
     if manifest.output.kind == "probabilities":
         return scores
@@ -232,19 +239,19 @@ def _image_shape(manifest: Manifest) -> tuple[int, int, int]:
 
 
 def has_cuda() -> bool:
-    """Whether the driver finds an NVIDIA GPU; ONNX Runtime lists CUDA regardless."""
+    """Return whether the driver finds an NVIDIA GPU. ONNX Runtime lists CUDA even without a GPU."""
     if _CUDA not in onnxruntime.get_available_providers():
         return False
     try:
         driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
         return False
-    # https://docs.nvidia.com/cuda/cuda-driver-api: 0 is success, else there is no device
+    # 0 is success; any other number means no device: https://docs.nvidia.com/cuda/cuda-driver-api
     return bool(driver.cuInit(0) == 0)
 
 
 def _load_gpu_libraries() -> None:
     preload: Any = getattr(onnxruntime, "preload_dlls", None)
     if preload is not None:
-        with contextlib.redirect_stdout(sys.stderr):  # it prints what it does not find
+        with contextlib.redirect_stdout(sys.stderr):  # it prints which libraries are missing
             preload()

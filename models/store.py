@@ -1,11 +1,12 @@
 """The store: a directory of ONNX graphs, addressed by their SHA-256, and of their manifests.
 
-    <root>/models/<name>.json      a manifest; its ``sha256`` says which graph it is for
-    <root>/graphs/<sha256>.onnx    a graph; never changed once it is there
-    <root>/downloads/              weights on their way in: see ``models.hub``
+    <root>/models/<name>.json      a manifest, whose ``sha256`` names its graph
+    <root>/graphs/<sha256>.onnx    a graph, which is never changed
+    <root>/downloads/              weights that are being pulled: see ``models.hub``
 
-A model is replaced by one rename, that of its manifest, so a reader gets the old model or the new
-one, whole, whatever becomes of the writer. Writers take turns under a lock; readers need none.
+Renaming the manifest replaces a model. A reader therefore gets the complete old model or the
+complete new model, even if the writer is killed. Writers take turns under a lock. Readers need no
+lock.
 """
 
 import hashlib
@@ -28,16 +29,16 @@ class Store:
 
     Attributes:
         root: the directory.
-        lock_timeout_s: for how long a writer waits for another one to finish.
+        lock_timeout_s: how long a writer waits for another writer to finish.
     """
 
     def __init__(self, root: Path | None = None, *, lock_timeout_s: float = 30.0) -> None:
         """Open a store.
 
         Args:
-            root: its directory; by default that of the environment's ``WARPGUARD_STORE``, or else
+            root: the store's directory; by default the environment's ``WARPGUARD_STORE``, or else
                 ``warpguard`` in the user's cache directory.
-            lock_timeout_s: for how long, in seconds, a writer waits for another one to finish.
+            lock_timeout_s: how long, in seconds, a writer waits for another writer to finish.
         """
         if root is None:
             configured = os.environ.get("WARPGUARD_STORE")
@@ -51,7 +52,7 @@ class Store:
         return self.root / "downloads"
 
     def names(self) -> tuple[str, ...]:
-        """The names of the models in the store, sorted.
+        """Return the names of the models in the store, sorted.
 
         Raises:
             StoreError: the store cannot be read.
@@ -60,10 +61,10 @@ class Store:
             return tuple(sorted(path.stem for path in self._manifest_paths()))
 
     def manifest(self, name: str) -> Manifest | None:
-        """The manifest of a model, without its graph; None where there is no such model.
+        """Return a model's manifest without its graph; None if the store lacks the model.
 
         Raises:
-            UnknownModelError: the name is not one that a model can have.
+            UnknownModelError: the name is not a valid name of a model.
             StoreError: the store cannot be read.
             ManifestError: the manifest in the store is not valid.
         """
@@ -76,7 +77,7 @@ class Store:
         if manifest.name != name or manifest.sha256 is None:
             raise StoreError(
                 f"The manifest {path} names the model {manifest.name!r} with the SHA-256 "
-                f"{manifest.sha256}, so it was not written by the store. Delete it, and install "
+                f"{manifest.sha256}, so the store did not write it. Delete it, and install "
                 f"{name!r} again."
             )
         return manifest
@@ -85,11 +86,11 @@ class Store:
         """Read a model, and verify it.
 
         Returns:
-            The manifest and the ONNX graph, whose SHA-256 is the manifest's.
+            The manifest, and the ONNX graph with the manifest's SHA-256.
 
         Raises:
-            UnknownModelError: there is no model of that name.
-            ChecksumError: the graph is not the one that was stored.
+            UnknownModelError: the store has no model of that name.
+            ChecksumError: the graph has changed since it was stored.
             StoreError: the store cannot be read.
             ManifestError: the manifest in the store is not valid.
         """
@@ -100,7 +101,7 @@ class Store:
                 try:
                     graph_bytes = path.read_bytes()
                 except FileNotFoundError:
-                    # Either the model was replaced since its manifest was read, or it is broken.
+                    # The model was replaced since its manifest was read, or its graph is missing.
                     if manifest == missing:
                         raise
                     missing = manifest
@@ -108,34 +109,34 @@ class Store:
             actual = hashlib.sha256(graph_bytes).hexdigest()
             if actual != manifest.sha256:
                 raise ChecksumError(
-                    f"The file {path} is damaged: its SHA-256 should be {manifest.sha256} and is "
+                    f"The file {path} is damaged: its SHA-256 should be {manifest.sha256}, but is "
                     f"{actual}. Run `warpguard models remove {name}`, and install the model again "
-                    f"with `warpguard models pull {name}`, or `warpguard models add` if it is "
+                    f"with `warpguard models pull {name}`, or with `warpguard models add` if it is "
                     "your own."
                 )
             return manifest, graph_bytes
         raise UnknownModelError(
-            f"There is no model {name!r} in the store {self.root}, which has: "
+            f"The store {self.root} has no model {name!r}. It has: "
             f"{', '.join(self.names()) or 'none'}."
         )
 
     def put(self, manifest: Manifest, graph_bytes: bytes) -> Manifest:
-        """Add a model, or replace the one of that name.
+        """Add a model, or replace the model of the same name.
 
         Args:
-            manifest: the model's manifest; what it says of the graph's SHA-256 is replaced.
+            manifest: the model's manifest. Its ``sha256`` is ignored.
             graph_bytes: the ONNX file.
 
         Returns:
             The manifest with the graph's SHA-256.
 
         Raises:
-            StoreError: the store cannot be written; what it had is unharmed.
+            StoreError: the store cannot be written. Its models are unchanged.
         """
         digest = hashlib.sha256(graph_bytes).hexdigest()
         manifest = manifest.model_copy(update={"sha256": digest})
         with self._writing():
-            # Written even if it is there already: that one may be damaged.
+            # The graph is written even if it exists, because the existing file may be damaged.
             write_atomically(self._graph_path(digest), graph_bytes)
             text = manifest.model_dump_json(indent=2)
             write_atomically(self._manifest_path(manifest.name), text.encode())
@@ -146,25 +147,25 @@ class Store:
         """Remove a model.
 
         Raises:
-            UnknownModelError: there is no model of that name.
+            UnknownModelError: the store has no model of that name.
             StoreError: the store cannot be written.
         """
         path = self._manifest_path(name)
         if name not in self.names():
-            raise UnknownModelError(f"There is no model {name!r} in the store {self.root}.")
+            raise UnknownModelError(f"The store {self.root} has no model {name!r}.")
         with self._writing():
             path.unlink(missing_ok=True)
             sync_folder(path.parent)
             self._sweep()
 
     def _manifest_path(self, name: str) -> Path:
-        # Nothing that comes from outside becomes a path unless it is a name.
+        # Only a valid name may become part of a path, because names come from outside.
         try:
             TypeAdapter(ModelName).validate_python(name)
         except ValidationError:
             raise UnknownModelError(
-                f"{name!r} is not a model's name: up to 64 lower-case letters, digits, dots, "
-                "dashes and underscores, the first a letter or a digit."
+                f"{name!r} is not a valid model name. Use up to 64 lower-case letters, digits, "
+                "dots, dashes and underscores, and begin with a letter or a digit."
             ) from None
         return self.root / "models" / f"{name}.json"
 
@@ -175,7 +176,7 @@ class Store:
         return self.root / "graphs" / f"{digest}.onnx"
 
     def _sweep(self) -> None:
-        """Delete the graphs that no manifest names. Only a writer may: it holds the lock."""
+        """Delete the graphs that no manifest names. The caller must hold the lock."""
         manifests = "".join(path.read_text("utf-8") for path in self._manifest_paths())
         for graph in (self.root / "graphs").glob("*.onnx"):
             if graph.stem not in manifests:
@@ -197,14 +198,14 @@ class Store:
             for folder in ("graphs", "models"):
                 (self.root / folder).mkdir(parents=True, exist_ok=True)
             with FileLock(self.root / ".lock", timeout=self.lock_timeout_s):
-                # Whoever left these was killed: a live writer would hold the lock.
+                # A killed writer left these files, because a live writer would hold the lock.
                 for leftover in self.root.glob(f"*/*{TEMPORARY_SUFFIX}"):
                     leftover.unlink(missing_ok=True)
                 yield
         except Timeout:
             raise StoreError(
                 f"Another process has been writing to the store {self.root} for more than "
-                f"{self.lock_timeout_s:g} s. Wait for it to finish, or end it, and try again."
+                f"{self.lock_timeout_s:g} s. Wait until it finishes, or end it, and try again."
             ) from None
         except OSError as error:
             raise StoreError(

@@ -9,7 +9,7 @@ LABELS = ("cat", "dog", "fish", "bird", "worm")
 
 
 def _classifier_graph(seed=0, *, layout="NCHW", classes=5, batch="batch", softmax=False):
-    """A mean of each colour, then a linear layer: some hundred bytes, any number of images."""
+    """Make a graph of some hundred bytes: the mean of each colour, then a linear layer."""
     weights = np.random.default_rng(seed).standard_normal((3, classes), dtype=np.float32)
     shape = [batch, 3, 16, 16] if layout == "NCHW" else [batch, 16, 16, 3]
     axes = [2, 3] if layout == "NCHW" else [1, 2]
@@ -36,13 +36,13 @@ def _classifier_graph(seed=0, *, layout="NCHW", classes=5, batch="batch", softma
 
 @pytest.fixture
 def tiny_graph():
-    """Makes an ONNX file's bytes: a classifier of 16 × 16 images into five classes."""
+    """A function that makes an ONNX file's bytes: a classifier of 16 × 16 images, five classes."""
     return lambda *args, **kwargs: _classifier_graph(*args, **kwargs).SerializeToString()
 
 
 @pytest.fixture
 def tiny_manifest():
-    """Makes the manifest of such a graph."""
+    """A function that makes the manifest of a tiny graph."""
 
     def make(name="tiny", *, layout="NCHW", kind="logits", **fields):
         return Manifest(

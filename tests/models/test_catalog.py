@@ -19,7 +19,7 @@ def test_names():
 
 
 @pytest.mark.parametrize("name", tuple(CATALOG))
-def test_every_entry_says_where_it_is_from(name):
+def test_every_entry_names_its_source(name):
     manifest = CATALOG[name].manifest
     assert manifest.name == name
     assert manifest.source.startswith("https://")
@@ -38,7 +38,7 @@ def test_the_embedded_weights_are_the_pinned_ones(name):
     assert weights.sha256[:8] in weights.path.name
 
 
-def test_what_is_on_the_hub():
+def test_the_entries_whose_weights_are_on_the_hub():
     torchvision, slim = CATALOG["inception-v3"], CATALOG["inception-v3-tf"]
     assert torchvision.weights == HubFile(
         "inception-v3",

@@ -5,7 +5,7 @@ import pytest
 
 from models import available_cpus, cpus
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="cgroups are Linux's")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has cgroups")
 
 
 def quota_of(tmp_path, membership, files):
@@ -26,7 +26,7 @@ def quota_of(tmp_path, membership, files):
         # a limit on a parent counts, and the tightest wins
         ("0::/a/b\n", {"a/cpu.max": "200000 100000", "a/b/cpu.max": "max 100000"}, 2.0),
         ("0::/a/b\n", {"a/cpu.max": "200000 100000", "a/b/cpu.max": "50000 100000"}, 0.5),
-        # the path is the host's; what the container sees is mounted at the root
+        # the path is the host's, and the container's own cgroup is mounted at the root
         ("0::/docker/abc\n", {"cpu.max": "300000 100000"}, 3.0),
         ("0::/../other\n", {"cpu.max": "300000 100000"}, 3.0),
         # version 1
@@ -40,7 +40,7 @@ def quota_of(tmp_path, membership, files):
             {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"},
             None,
         ),
-        # another controller is no matter
+        # another controller does not count
         ("5:cpuset:/\n", {"cpu.max": "100000 100000"}, None),
     ],
 )
@@ -58,7 +58,7 @@ def test_available(monkeypatch, affinity, quotas, available):
     assert available_cpus() == available
 
 
-def test_here():
+def test_this_machine():
     assert 1 <= available_cpus() <= os.cpu_count()
 
 

@@ -8,7 +8,7 @@ from models import ManifestError, add, ensure
 
 @pytest.fixture
 def onnx_file(tmp_path, tiny_graph):
-    """Makes an ONNX file."""
+    """A function that makes an ONNX file."""
 
     def make(*args, **kwargs):
         path = tmp_path / "mine.onnx"
@@ -35,7 +35,7 @@ def test_reserved_names(fresh_store, onnx_file, tiny_manifest, name):
 
 
 @pytest.mark.parametrize("name", ["../up", "Mine", ""])
-def test_impossible_names(fresh_store, onnx_file, tiny_manifest, name):
+def test_names_that_are_not_valid(fresh_store, onnx_file, tiny_manifest, name):
     with pytest.raises(ManifestError, match="name"):
         add(fresh_store, name, onnx_file(), tiny_manifest())
 
@@ -50,7 +50,9 @@ def test_impossible_names(fresh_store, onnx_file, tiny_manifest, name):
         ({}, {"kind": "probabilities"}, ["declared to be probabilities", "are not"]),
     ],
 )
-def test_a_manifest_that_is_not_true(fresh_store, onnx_file, tiny_manifest, graph, declared, parts):
+def test_a_manifest_that_the_graph_contradicts(
+    fresh_store, onnx_file, tiny_manifest, graph, declared, parts
+):
     with pytest.raises(ManifestError) as caught:
         add(fresh_store, "mine", onnx_file(**graph), tiny_manifest(**declared))
     for part in parts:

@@ -14,7 +14,7 @@ from models.weights import read_weights
 
 State = dict[str, NDArray[np.float32]]
 
-# Blocks per stage of Lite0 to Lite4, as the reference implementation makes them.
+# Blocks per stage of Lite0 to Lite4, as in the reference implementation.
 REPEATS = {
     "lite0": (1, 2, 2, 3, 3, 4, 1),
     "lite1": (1, 3, 3, 4, 4, 5, 1),
@@ -27,7 +27,7 @@ KERNELS = (3, 3, 5, 3, 5, 5, 3)
 
 
 def forward(state: State, repeats: tuple[int, ...], x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The network as TensorFlow runs it, with nothing folded and nothing shared with the graph."""
+    """Run the network as TensorFlow does, with nothing folded, and without the graph's code."""
     tensors = {name: torch.from_numpy(value) for name, value in state.items()}
 
     def conv_bn(x: torch.Tensor, conv: str, norm: str, stride: int = 1, groups: int = 1):
@@ -59,7 +59,7 @@ def forward(state: State, repeats: tuple[int, ...], x: NDArray[np.float32]) -> N
 
 
 def random_state(repeats: tuple[int, ...]) -> State:
-    """Weights of a thin network of this depth, whose activations neither die nor explode."""
+    """Make weights of a thin network of this depth, whose activations neither die nor explode."""
     rng = np.random.default_rng(11)
     state = {}
 
@@ -90,7 +90,7 @@ def random_state(repeats: tuple[int, ...]) -> State:
 
 
 def images(batch: int, size: int) -> NDArray[np.float32]:
-    """Noise of a different strength around a different grey, in the range of scaled pixels."""
+    """Make images of noise of different strengths around different greys, in [-127/128, 1]."""
     rng = np.random.default_rng(batch * size)
     grey = rng.uniform(-0.6, 0.6, (batch, 3, 1, 1))
     noise = rng.uniform(-1, 1, (batch, 3, size, size)) * rng.uniform(0.1, 1, (batch, 1, 1, 1))
@@ -175,7 +175,8 @@ def test_another_number_of_blocks_is_refused(lite0, count):
             for name, value in lite0.items()
             if block(name) == 15
         }
-    with pytest.raises(WeightsError, match=f"has 16, 21, 24, 30 blocks, the weights {count}$"):
+    message = f"has 16, 21, 24, 30 blocks, but the weights have {count}$"
+    with pytest.raises(WeightsError, match=message):
         build_efficientnet_lite(state)
 
 
@@ -200,7 +201,7 @@ def test_missing_or_misshapen_tensor_is_named(lite0, name, shape, expected):
 
 
 def test_full_efficientnet_is_refused(lite0):
-    """It has as many blocks, but squeezes and excites: leaving that out would go unnoticed."""
+    """It has the same blocks and also squeezes and excites, which must not be left out silently."""
     state = {**lite0, "_blocks.0._se_reduce.weight": np.zeros((8, 32, 1, 1), np.float32)}
     with pytest.raises(WeightsError, match=r"no place for .* _blocks\.0\._se_reduce\.weight"):
         build_efficientnet_lite(state)

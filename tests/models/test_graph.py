@@ -1,4 +1,4 @@
-"""The graph builder: each layer computes what torch's does, and what does not fit is refused."""
+"""The graph builder: each layer equals torch's layer, and a tensor that does not fit is refused."""
 
 import numpy as np
 import onnx
@@ -27,7 +27,7 @@ def norm(rng: np.random.Generator, name: str, channels: int) -> dict[str, NDArra
 def example_weights(
     shape: tuple[int, ...] = (5, 3, 3, 3), classes: int = 7
 ) -> dict[str, NDArray[np.float32]]:
-    """A convolution of this shape, its normalisation, and a classifier of its channels."""
+    """Make a convolution of this shape, its normalisation, and a classifier of its channels."""
     rng = np.random.default_rng(3)
     weights = {"c.weight": rng.normal(0, 0.5, shape), **norm(rng, "n", shape[0])}
     weights |= {
@@ -52,7 +52,7 @@ def run(model: onnx.ModelProto, x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def classify(weights, y: torch.Tensor) -> NDArray[np.float32]:
-    """torch's average pool and classifier."""
+    """Apply torch's average pool and classifier."""
     pooled = y.mean((2, 3))
     return F.linear(pooled, tensor(weights, "fc.weight"), tensor(weights, "fc.bias")).numpy()
 
@@ -98,7 +98,7 @@ def test_normalisation_without_gamma():
     np.testing.assert_array_equal(
         run(conv_model(without, scaled=False), x), run(conv_model(with_ones), x)
     )
-    # A gamma that is there counts, whether it had to be or not.
+    # An existing gamma counts, even if it is optional.
     assert not np.allclose(
         run(conv_model(weights, scaled=False), x), run(conv_model(with_ones), x), rtol=0.01
     )
@@ -161,7 +161,7 @@ def test_depthwise_convolution():
 
 
 def pooling_model(size: int, layer) -> onnx.ModelProto:
-    """A layer of three channels; the model's output is the mean of each."""
+    """Make a model of a layer with three channels, whose output is each channel's mean."""
     net = GraphBuilder("test", {"fc.weight": np.eye(3), "fc.bias": np.zeros(3)}, size)
     return finish(net, layer(net))
 
@@ -186,7 +186,7 @@ def test_average_pool_counts_its_padding_or_not(padding, counts_padding, corner,
 
 
 def test_max_pool():
-    x = images(9) - 10  # all negative: a padding of zeros would win
+    x = images(9) - 10  # all negative, so that a padding of zeros would be the maximum
     valid = pooling_model(9, lambda net: net.max_pool(net.input, "m", kernel=3, stride=2))
     expected = F.max_pool2d(torch.from_numpy(x), 3, 2)
     np.testing.assert_allclose(run(valid, x), expected.mean((2, 3)), rtol=1e-5)
@@ -213,7 +213,7 @@ def test_add_and_concat():
     )
 
 
-def test_adding_or_joining_what_differs_is_refused():
+def test_adding_or_joining_maps_of_different_sizes_is_refused():
     net = GraphBuilder("test", {}, 9)
     small = net.max_pool(net.input, "small", kernel=3, stride=2)
     with pytest.raises(WeightsError, match=r"sum adds small \(3, 4, 4\) to input \(3, 9, 9\)"):
@@ -312,6 +312,6 @@ def test_tensor_that_has_no_place_is_named():
 
 
 def test_window_larger_than_its_input_is_refused():
-    with pytest.raises(WeightsError, match=r"c needs at least \(3, 3\) .* of \(2, 2\)"):
+    with pytest.raises(WeightsError, match=r"c needs at least \(3, 3\) .* has \(2, 2\)"):
         conv_model(example_weights(), size=2)
     assert run(conv_model(example_weights(), size=3), images(3)).shape == (2, 7)

@@ -30,9 +30,9 @@ class Hub(ThreadingHTTPServer):
     """Answers like the hub for one file, and misbehaves on request.
 
     Attributes:
-        script: what becomes of the next GETs: "cut N" or "stall N" after N bytes, a status, or
-            "ok", which is also what becomes of those after them.
-        gets: of each GET its path, Range and Authorization.
+        script: the outcomes of the next GETs: "cut N" or "stall N" after N bytes, a status, or
+            "ok". Every later GET has the outcome "ok".
+        gets: the path, Range and Authorization of each GET.
         sent: how many bytes of the file have been sent.
     """
 
@@ -55,7 +55,7 @@ class Hub(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def handle_error(self, request, client_address):
-        pass  # clients that hang up are the point of these tests
+        pass  # these tests make clients hang up
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -130,7 +130,7 @@ def pull(server, folder, file=FILE, **options):
 
 
 def start_pull(server, folder):
-    """The same in a process of its own."""
+    """Start a pull in another process."""
     code = (
         "import sys; from pathlib import Path; from models import catalog, hub\n"
         "file = catalog.HubFile(*sys.argv[1:5])\n"
@@ -140,7 +140,7 @@ def start_pull(server, folder):
     return subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=ROOT)
 
 
-def assert_tells_what_to_do(message, digest=SHA256):
+def assert_says_what_to_do(message, digest=SHA256):
     for part in (
         "timm/inception_v3.tv_in1k",
         "https://huggingface.co/timm/inception_v3.tv_in1k/resolve/main/model.safetensors",
@@ -157,7 +157,7 @@ def test_pull(server, tmp_path, capfd):
     assert download == hub.Download(tmp_path / "made" / f"{SHA256}.part", SHA256, COMMIT)
     assert download.path.read_bytes() == DATA
     assert server.gets == [(PATH.format(COMMIT), None, "Bearer hf_secret")]
-    assert capfd.readouterr() == ("", "")  # stderr is no terminal
+    assert capfd.readouterr() == ("", "")  # stderr is not a terminal
 
 
 def test_a_second_pull_sends_nothing(server, tmp_path):
@@ -183,7 +183,7 @@ def test_the_digest_that_the_hub_declares(server, tmp_path):
     assert pull(server, tmp_path, unknown).sha256 == SHA256
 
 
-def test_redirected_to_the_storage_the_token_stays_behind(server, tmp_path):
+def test_the_token_is_not_sent_to_the_storage(server, tmp_path):
     server.storage = f"http://localhost:{server.server_port}"
     server.script = ["cut 1000"]
     assert pull(server, tmp_path).path.read_bytes() == DATA
@@ -191,33 +191,33 @@ def test_redirected_to_the_storage_the_token_stays_behind(server, tmp_path):
     assert server.gets == [
         (PATH.format(COMMIT), None, "Bearer hf_secret"),
         (storage, None, None),
-        (PATH.format(COMMIT), "bytes=1000-", "Bearer hf_secret"),  # for a fresh signature
+        (PATH.format(COMMIT), "bytes=1000-", "Bearer hf_secret"),  # for a new signature
         (storage, "bytes=1000-", None),
     ]
 
 
-def test_a_cut_line_is_resumed(server, tmp_path, caplog):
+def test_a_pull_resumes_after_a_lost_connection(server, tmp_path, caplog):
     caplog.set_level(logging.INFO, "models.hub")
     server.script = ["cut 100", "503", "cut 200000", "429"]
     assert pull(server, tmp_path).path.read_bytes() == DATA
     starts = [start for _, start, _ in server.gets]
     assert starts == [None, "bytes=100-", "bytes=100-", "bytes=200100-", "bytes=200100-"]
     assert server.sent == len(DATA)
-    assert "was cut at byte 100" in caplog.text
+    assert "was interrupted at byte 100" in caplog.text
 
 
-def test_a_line_that_stays_cut_is_resumed_by_the_next_pull(server, tmp_path):
+def test_the_next_pull_resumes_after_repeated_failures(server, tmp_path):
     server.script = ["cut 5000", *["cut 0"] * 5]
     with pytest.raises(PullError, match="Run the command again to resume") as caught:
         pull(server, tmp_path)
-    assert_tells_what_to_do(str(caught.value))
+    assert_says_what_to_do(str(caught.value))
     assert len(server.gets) == 6
     assert pull(server, tmp_path).path.read_bytes() == DATA
     assert server.gets[-1][1] == "bytes=5000-"
     assert server.sent == len(DATA)
 
 
-def test_a_killed_process_is_resumed_by_another(server, tmp_path):
+def test_another_process_resumes_after_a_kill(server, tmp_path):
     server.script = ["stall 123456"]
     part = tmp_path / f"{SHA256}.part"
     process = start_pull(server, tmp_path)
@@ -236,14 +236,14 @@ def test_a_killed_process_is_resumed_by_another(server, tmp_path):
     assert part.read_bytes() == DATA
 
 
-def test_a_server_without_ranges_starts_anew(server, tmp_path):
+def test_a_pull_starts_over_if_the_server_has_no_ranges(server, tmp_path):
     server.ranges = False
     server.script = ["cut 100"]
     assert pull(server, tmp_path).path.read_bytes() == DATA
     assert server.sent == 100 + len(DATA)
 
 
-def test_more_than_there_is_starts_anew(server, tmp_path):
+def test_a_pull_starts_over_if_the_local_part_is_too_long(server, tmp_path):
     (tmp_path / f"{SHA256}.part").write_bytes(DATA + b"more")
     assert pull(server, tmp_path).path.read_bytes() == DATA
     assert [start for _, start, _ in server.gets] == [f"bytes={len(DATA) + 4}-", None]
@@ -257,31 +257,31 @@ def test_a_wrong_file_is_deleted_and_the_next_pull_is_fresh(server, tmp_path, be
         server.data = b"x" + DATA[1:]
     with pytest.raises(ChecksumError) as caught:
         pull(server, tmp_path)
-    assert_tells_what_to_do(str(caught.value))
+    assert_says_what_to_do(str(caught.value))
     assert "It has been deleted" in str(caught.value)
     assert not list(tmp_path.glob("*.part"))
     server.data = DATA
     assert pull(server, tmp_path).path.read_bytes() == DATA
 
 
-def test_a_file_that_the_hub_declares_to_be_another_is_not_downloaded(server, tmp_path):
+def test_a_file_with_a_different_declared_digest_is_not_downloaded(server, tmp_path):
     server.head_headers["ETag"] = f'"{"0" * 64}"'
     with pytest.raises(ChecksumError, match="declares the SHA-256 0000") as caught:
         pull(server, tmp_path)
-    assert_tells_what_to_do(str(caught.value))
+    assert_says_what_to_do(str(caught.value))
     assert not server.gets
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 500, 503])
-def test_an_error_of_the_hub(server, tmp_path, status):
+def test_an_error_status_of_the_hub(server, tmp_path, status):
     server.head_status = status
     with pytest.raises(PullError, match=f"answered {status}") as caught:
         pull(server, tmp_path)
-    assert_tells_what_to_do(str(caught.value))
+    assert_says_what_to_do(str(caught.value))
     assert not server.gets
 
 
-def test_an_error_of_the_storage(server, tmp_path):
+def test_an_error_status_of_the_storage(server, tmp_path):
     server.script = ["404"]
     with pytest.raises(PullError, match="answered 404"):
         pull(server, tmp_path)
@@ -297,16 +297,16 @@ def test_no_connection(tmp_path):
         endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
         with pytest.raises(PullError, match=f"the connection to {endpoint} failed") as caught:
             hub.pull(FILE, tmp_path, endpoint=endpoint + "/")
-    assert_tells_what_to_do(str(caught.value))
+    assert_says_what_to_do(str(caught.value))
 
 
 @pytest.mark.parametrize("endpoint", ["nonsense", "ftp://127.0.0.1", "http://[::1"])
-def test_no_url(tmp_path, endpoint):
+def test_an_endpoint_that_is_not_a_url(tmp_path, endpoint):
     with pytest.raises(PullError, match="failed"):
         hub.pull(FILE, tmp_path, endpoint=endpoint)
 
 
-def test_a_server_that_falls_silent(server, tmp_path):
+def test_a_server_that_stops_sending(server, tmp_path):
     server.script = ["stall 10", *["stall 0"] * 5]
     with pytest.raises(PullError, match="timed out"):
         pull(server, tmp_path, timeout_s=0.5)
@@ -318,7 +318,7 @@ def test_offline_mode(server, tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(PullError, match="HF_HUB_OFFLINE") as caught:
         pull(server, tmp_path)
-    assert_tells_what_to_do(str(caught.value))
+    assert_says_what_to_do(str(caught.value))
 
 
 def test_a_folder_that_cannot_be_made(server, tmp_path):
@@ -342,7 +342,7 @@ def test_a_file_that_cannot_grow_keeps_what_has_come(server, tmp_path):
     assert server.gets[-1][1] == f"bytes={kept}-"
 
 
-def test_the_environments_endpoint(server, tmp_path):
+def test_the_endpoint_of_the_environment(server, tmp_path):
     code = (
         "import json, sys; from pathlib import Path; from models import catalog, hub\n"
         "file = catalog.HubFile(*json.loads(sys.argv[1]))\n"

@@ -2,7 +2,7 @@
 
 import os
 
-# Read when keras is imported.
+# Keras reads these when it is imported.
 os.environ.setdefault("KERAS_BACKEND", "torch")
 os.environ.setdefault("KERAS_TORCH_DEVICE", "cpu")
 
@@ -28,7 +28,7 @@ CLASSES = 50
 
 
 def torchvision_names() -> Iterator[str]:
-    """torchvision's names for the convolutions, in the order in which Keras creates its own."""
+    """Yield torchvision's names of the convolutions, in the order in which Keras creates them."""
     blocks = {
         "Mixed_5b Mixed_5c Mixed_5d": "branch1x1 branch5x5_1 branch5x5_2 branch3x3dbl_1 "
         "branch3x3dbl_2 branch3x3dbl_3 branch_pool",
@@ -47,7 +47,7 @@ def torchvision_names() -> Iterator[str]:
 
 
 def created(model: keras.Model, kind: type[keras.layers.Layer]) -> list[keras.layers.Layer]:
-    """The layers of one kind in the order of their creation, which numbers their names."""
+    """Return the layers of one kind in the order of their creation, which their names number."""
 
     def number(layer: keras.layers.Layer) -> int:
         match = re.search(r"_(\d+)$", layer.name)
@@ -62,7 +62,7 @@ def set_weights(layer: keras.layers.Layer, *values: NDArray[np.float32]) -> None
 
 
 def load_features(model: keras.Model, state: State) -> None:
-    """Put a state dict in torchvision's naming into Keras's model, but for the classifier."""
+    """Put a state dict in torchvision's naming into Keras's model, without the classifier."""
     names = list(torchvision_names())
     convolutions = created(model, keras.layers.Conv2D)
     norms = created(model, keras.layers.BatchNormalization)
@@ -80,7 +80,7 @@ def load(model: keras.Model, state: State) -> None:
 
 
 def random_state(model: keras.Model) -> State:
-    """Weights for every layer, statistics included, of activations that neither die nor explode."""
+    """Make weights and statistics for every layer. Activations neither die nor explode."""
     rng = np.random.default_rng(17)
     state = {}
     convolutions = created(model, keras.layers.Conv2D)
@@ -97,7 +97,7 @@ def random_state(model: keras.Model) -> State:
 
 
 def count_padding(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """The same layer, but padding with zeros before it averages."""
+    """Copy a layer; the copy of an average pool pads with zeros before it averages."""
     if not isinstance(layer, keras.layers.AveragePooling2D):
         return layer.__class__.from_config(layer.get_config())
     assert (layer.pool_size, layer.strides, layer.padding) == ((3, 3), (1, 1), "same")
@@ -127,7 +127,7 @@ def state(keras_model: keras.Model) -> State:
 
 @pytest.fixture(scope="module")
 def images() -> NDArray[np.float32]:
-    """Two images of blocks of colour, of a different coarseness, in [-1, 1]."""
+    """Two images of coloured blocks, one coarse and one fine, in [-1, 1]."""
     rng = np.random.default_rng(23)
     coarse, fine = rng.uniform(-1, 1, (3, 13, 13)), rng.uniform(-0.5, 0.5, (3, 100, 100))
     images = [
@@ -139,7 +139,7 @@ def images() -> NDArray[np.float32]:
 
 @pytest.fixture(scope="module")
 def logits(state: State, images: NDArray[np.float32]) -> dict[bool, NDArray[np.float32]]:
-    """The graph's logits, for padding that is counted and padding that is not."""
+    """The graph's logits, with and without padding that counts."""
     return {
         counts: run(build_inception_v3(state, average_pool_counts_padding=counts), images)
         for counts in (False, True)
@@ -169,7 +169,7 @@ def test_keras_backend():
 
 def test_equals_keras_where_padding_is_not_counted(keras_model, state, images, logits):
     expected = forward(keras_model)(images)
-    # Else an error in the network would drown in the classifier's bias.
+    # Otherwise an error in the network could hide behind the classifier's bias.
     assert 0.3 < np.abs(expected).max() < 1000
     assert difference(expected[1:], expected[:1]) > 0.1
     assert difference(logits[False], expected) < 1e-4
@@ -205,7 +205,7 @@ def test_batch_size_is_open_and_auxiliary_tensors_are_ignored(state, images, log
 
 
 def test_gamma_is_folded_in(state, images, logits):
-    """A gamma with a variance that makes up for it changes nothing."""
+    """A gamma changes nothing if the variance compensates for it."""
     rng = np.random.default_rng(29)
     scaled = dict(state)
     for name in torchvision_names():
@@ -229,7 +229,7 @@ def test_other_sizes(state, size):
     assert difference(run(model, x), expected) < 1e-4
 
 
-def test_input_that_is_too_small_is_refused(state):
+def test_an_input_that_is_too_small_is_refused(state):
     with pytest.raises(WeightsError, match="the input is too small"):
         build_inception_v3(state, average_pool_counts_padding=False, size_px=74)
 
@@ -245,7 +245,7 @@ def test_input_that_is_too_small_is_refused(state):
         ("fc.bias", (CLASSES + 1,), rf"\({CLASSES}\)"),
     ],
 )
-def test_missing_or_misshapen_tensor_is_named(state, name, shape, expected):
+def test_a_missing_or_misshapen_tensor_is_named(state, name, shape, expected):
     without = {key: value for key, value in state.items() if key != name}
     with pytest.raises(WeightsError, match=f"needs the tensor {name}, which is missing"):
         build_inception_v3(without, average_pool_counts_padding=True)

@@ -29,7 +29,7 @@ def test_defaults_are_those_of_an_imagenet_classifier():
 
 def test_json_round_trip():
     manifest = parse(labels=["cat", "dog"], reported_top1=0.5, resize={"mode": "squash"})
-    assert Manifest.parse(manifest.model_dump_json(), "itself") == manifest
+    assert Manifest.parse(manifest.model_dump_json(), "the test") == manifest
     assert manifest.label_names == ("cat", "dog")
 
 
@@ -50,14 +50,14 @@ def test_json_round_trip():
         ({"colour": "BGR"}, "colour"),
     ],
 )
-def test_says_which_field_is_wrong_and_in_which_file(fields, place):
+def test_an_error_names_the_field_and_the_file(fields, place):
     with pytest.raises(ManifestError, match=r"mine\.json") as caught:
         parse(**fields)
     assert place in str(caught.value)
 
 
 @given(st.text(max_size=70))
-def test_every_name_it_takes_is_a_plain_file_name(name):
+def test_every_valid_name_is_a_plain_file_name(name):
     try:
         manifest = Manifest(name=name, scaling=Scaling(mean=(0, 0, 0), std=(1, 1, 1)))
     except ValidationError:

@@ -36,7 +36,7 @@ def digest_of(path):
 
 @pytest.fixture
 def weights_file(tmp_path):
-    """Makes a small weights file."""
+    """A function that makes a small weights file."""
 
     def make(seed=0):
         path = tmp_path / f"weights{seed}.safetensors"
@@ -48,7 +48,7 @@ def weights_file(tmp_path):
 
 @pytest.fixture
 def small_catalog(monkeypatch, tiny_graph, tiny_manifest, weights_file):
-    """The catalogue with entries that are built at once: each is a graph of its weights."""
+    """The catalogue with entries that are fast to build: each graph depends on its weights."""
     monkeypatch.syspath_prepend(weights_file(0).parent)
     package = weights_file(0).parent / "embedded_weights"
     package.mkdir()
@@ -73,7 +73,7 @@ def small_catalog(monkeypatch, tiny_graph, tiny_manifest, weights_file):
 
 @pytest.fixture
 def fake_hub(monkeypatch, weights_file):
-    """A hub that has the weights of one seed; it notes what it was asked for."""
+    """A hub that has the weights of one seed, and records each request."""
 
     class Fake:
         seed = 2
@@ -104,7 +104,7 @@ def test_the_embedded_model(fresh_store):
     Classifier(manifest, graph, device="cpu").verify()
 
 
-def test_built_once(fresh_store, small_catalog, monkeypatch):
+def test_a_model_is_built_once(fresh_store, small_catalog, monkeypatch):
     first = ensure(fresh_store, "efficientnet-lite2")
     monkeypatch.setitem(
         CATALOG, "efficientnet-lite2", replace(CATALOG["efficientnet-lite2"], build=None)
@@ -113,7 +113,7 @@ def test_built_once(fresh_store, small_catalog, monkeypatch):
 
 
 @pytest.mark.parametrize("fields", [{"recipe": "old/0"}, {"weights_sha256": "0" * 64}])
-def test_an_outdated_embedded_model_is_built_anew(fresh_store, small_catalog, tiny_graph, fields):
+def test_an_outdated_embedded_model_is_built_again(fresh_store, small_catalog, tiny_graph, fields):
     current = ensure(fresh_store, "efficientnet-lite2")
     fresh_store.put(current[0].model_copy(update=fields), tiny_graph(99))
     assert ensure(fresh_store, "efficientnet-lite2") == current
@@ -123,13 +123,11 @@ def test_an_outdated_embedded_model_is_built_anew(fresh_store, small_catalog, ti
 def test_embedded_weights_that_were_changed(fresh_store, small_catalog):
     path = CATALOG["efficientnet-lite2"].weights.path
     path.write_bytes(path.read_bytes() + b"x")
-    with pytest.raises(ChecksumError, match="efficientnet-lite2 is known to be made from"):
+    with pytest.raises(ChecksumError, match="is not a known file of efficientnet-lite2"):
         ensure(fresh_store, "efficientnet-lite2")
 
 
-def test_a_store_that_cannot_be_written_or_read_stops_no_embedded_model(
-    tmp_path, small_catalog, caplog, monkeypatch
-):
+def test_an_embedded_model_works_without_a_store(tmp_path, small_catalog, caplog, monkeypatch):
     store = Store(tmp_path / "full")
 
     def fail(*_):
@@ -149,7 +147,7 @@ def test_a_store_that_cannot_be_written_or_read_stops_no_embedded_model(
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
 
 
-def test_a_manifest_that_cannot_be_read_stops_no_embedded_model(fresh_store, small_catalog, caplog):
+def test_an_embedded_model_replaces_an_invalid_manifest(fresh_store, small_catalog, caplog):
     current = ensure(fresh_store, "efficientnet-lite2")
     (fresh_store.root / "models" / "efficientnet-lite2.json").write_text('{"of": "the future"}')
     assert ensure(fresh_store, "efficientnet-lite2") == current
@@ -157,7 +155,7 @@ def test_a_manifest_that_cannot_be_read_stops_no_embedded_model(fresh_store, sma
     assert fresh_store.get("efficientnet-lite2") == current
 
 
-def test_a_damaged_graph_is_told(fresh_store, small_catalog):
+def test_a_damaged_graph_is_an_error(fresh_store, small_catalog):
     ensure(fresh_store, "efficientnet-lite2")
     (graph,) = (fresh_store.root / "graphs").iterdir()
     graph.write_bytes(b"\0" + graph.read_bytes()[1:])
@@ -168,7 +166,7 @@ def test_a_damaged_graph_is_told(fresh_store, small_catalog):
 
 
 @pytest.mark.parametrize("name", ["inception-v3", "inception-v3-tf"])
-def test_a_model_to_be_pulled(fresh_store, name):
+def test_a_model_that_must_be_pulled_first(fresh_store, name):
     for function in (ensure, resolve):
         with pytest.raises(NotInStoreError) as caught:
             function(fresh_store, name)
@@ -198,7 +196,7 @@ def test_pull(fresh_store, small_catalog, fake_hub):
     assert fake_hub.asked[1][2] == "v1"
 
 
-def test_what_was_pulled_stays_until_it_is_stored(
+def test_a_pulled_file_is_kept_until_the_model_is_stored(
     fresh_store, small_catalog, fake_hub, monkeypatch
 ):
     def fail(*_):
@@ -217,7 +215,7 @@ def test_pull_of_an_embedded_model_builds_it(fresh_store, small_catalog, fake_hu
     assert not fake_hub.asked
 
 
-def test_the_first_digest_of_an_unpinned_model_is_kept_to(
+def test_a_model_without_a_known_digest_keeps_to_its_first_digest(
     fresh_store, small_catalog, fake_hub, weights_file, tiny_graph, monkeypatch
 ):
     fake_hub.seed = 7
@@ -254,7 +252,7 @@ def test_install(fresh_store, small_catalog, weights_file, monkeypatch):
 
 
 def test_install_refuses_the_weights_of_another_model(fresh_store, small_catalog, weights_file):
-    with pytest.raises(ChecksumError, match=r"is that of inception-v3, not of inception-v3-tf"):
+    with pytest.raises(ChecksumError, match=r"belongs to inception-v3, not to inception-v3-tf"):
         install(fresh_store, "inception-v3-tf", weights_file(2))
 
 
@@ -281,7 +279,7 @@ def test_a_model_with_a_known_digest_takes_that_pickle(
     assert install(fresh_store, "inception-v3", path).weights_sha256 == digest_of(path)
 
 
-def test_install_of_no_file(fresh_store, tmp_path):
+def test_install_of_a_missing_file(fresh_store, tmp_path):
     with pytest.raises(WeightsError, match="cannot be read"):
         install(fresh_store, "inception-v3", tmp_path / "none")
 
@@ -321,6 +319,6 @@ def test_manifest_of_a_model_that_is_not_in_the_store(fresh_store):
     assert manifest_of(fresh_store, "inception-v3") is CATALOG["inception-v3"].manifest
 
 
-def test_no_connection_is_told_by_name(fresh_store):
+def test_an_error_of_the_connection_names_the_command(fresh_store):
     with pytest.raises(PullError, match="inception-v3-tf --weights"):
         pull(fresh_store, "inception-v3-tf", endpoint="http://127.0.0.1:9", quiet=True)

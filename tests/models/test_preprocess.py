@@ -24,7 +24,7 @@ def noise(height, width, dtype=np.uint8):
 
 
 def positions(height, width):
-    """An image whose red is its row and whose green is its column, both from 0 to 1."""
+    """Make an image whose red is the row and whose green is the column, both from 0 to 1."""
     image = np.zeros((height, width, 3), np.float32)
     image[..., 0] = ((np.arange(height) + 0.5) / height)[:, None]
     image[..., 1] = (np.arange(width) + 0.5) / width
@@ -33,7 +33,7 @@ def positions(height, width):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 @pytest.mark.parametrize("mode", ["crop", "squash"])
-def test_an_image_of_the_models_size_is_not_touched(dtype, mode):
+def test_an_image_of_the_models_size_is_returned_unchanged(dtype, mode):
     image = noise(60, 60, dtype)
     assert fit(image, manifest(mode=mode, crop_fraction=0.5)) is image
 
@@ -61,7 +61,7 @@ def test_every_image_fits(height, width, to_height, to_width, mode, fraction, dt
 @pytest.mark.parametrize(
     ("shape", "mode", "fraction", "rows", "columns"),
     [
-        # what part of the image is seen, from top to bottom and from left to right
+        # the visible part of the image, from top to bottom and from left to right
         ((200, 400), "squash", 0.5, (0.0, 1.0), (0.0, 1.0)),
         ((200, 400), "crop", 1.0, (0.0, 1.0), (0.25, 0.75)),
         ((400, 200), "crop", 1.0, (0.25, 0.75), (0.0, 1.0)),
@@ -71,7 +71,7 @@ def test_every_image_fits(height, width, to_height, to_width, mode, fraction, dt
         ((30, 240), "squash", 1.0, (0.0, 1.0), (0.0, 1.0)),
     ],
 )
-def test_what_part_is_seen(shape, mode, fraction, rows, columns):
+def test_which_part_is_visible(shape, mode, fraction, rows, columns):
     fitted = fit(positions(*shape), manifest(mode=mode, crop_fraction=fraction))
     for axis, (start, end) in enumerate((rows, columns)):
         expected = start + (end - start) * (np.arange(60) + 0.5) / 60
@@ -87,7 +87,7 @@ def test_the_crop_has_the_inputs_proportions():
 
 
 def test_shrinking_averages():
-    """By a whole number, every pixel is the mean of its square."""
+    """When an image shrinks by a whole number, every pixel is the mean of a square."""
     image = noise(180, 180, np.float32)
     means = image.reshape(60, 3, 60, 3, 3).mean(axis=(1, 3))
     np.testing.assert_allclose(fit(image, manifest()), means, atol=1e-6)
@@ -132,7 +132,7 @@ def test_to_tensor(layout, view):
         np.zeros((60, 60, 3), np.int32),
     ],
 )
-def test_what_is_no_image(image):
+def test_an_array_that_is_not_an_image_is_refused(image):
     for function in (fit, to_tensor):
-        with pytest.raises(ValueError, match="An image is uint8 or float32 of shape"):
+        with pytest.raises(ValueError, match="An image must be uint8 or float32 of shape"):
             function(image, manifest())

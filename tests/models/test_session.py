@@ -37,7 +37,7 @@ def batch_of(size, layout="NCHW"):
 
 @pytest.fixture
 def load(tiny_manifest, tiny_graph):
-    """Loads a tiny classifier."""
+    """A function that loads a tiny classifier."""
 
     def make(*, layout="NCHW", **options):
         options = {"device": "cpu", **options}
@@ -78,12 +78,12 @@ def test_a_batch_that_is_a_view(load):
     ],
     ids=["float64", "3-D", "2 channels", "NHWC", "empty", "scalar"],
 )
-def test_what_is_no_batch(load, batch):
+def test_an_array_that_is_not_a_batch_is_refused(load, batch):
     with pytest.raises(ValueError, match=r"takes a batch of float32 images of shape \(3, 16, 16\)"):
         load().run(batch)
 
 
-def test_threads_share_it(load):
+def test_threads_may_share_a_classifier(load):
     classifier = load(threads=1)
     batches = [batch_of(size) for size in range(1, 9)] * 10
     expected = [classifier.run(batch) for batch in batches]
@@ -100,7 +100,7 @@ def test_warm_up(load, monkeypatch):
     assert sizes == [(1, 3, 16, 16), (2, 3, 16, 16), (3, 3, 16, 16)]
 
 
-def test_options(load, machine):
+def test_the_options_of_the_session(load, machine):
     def options(**given):
         load(**given)
         used = FakeSession.options
@@ -132,7 +132,7 @@ def test_not_a_graph(tiny_manifest):
 
 
 class FakeSession:
-    """Like ONNX Runtime's where only some providers work: it goes on with the next, silently."""
+    """Behaves like ONNX Runtime if only some providers work: it uses the next one silently."""
 
     working = ("CPUExecutionProvider",)
     asked = None
@@ -154,7 +154,7 @@ REAL = onnxruntime.InferenceSession
 
 @pytest.fixture
 def machine(monkeypatch):
-    """Pretends to be a machine with some providers."""
+    """A function that makes this machine pretend to have some providers."""
 
     def make(*working, driver=True):
         monkeypatch.setattr(FakeSession, "working", (*working, "CPUExecutionProvider"))
@@ -165,7 +165,7 @@ def machine(monkeypatch):
     return make
 
 
-def test_auto_takes_cuda_where_it_works(load, machine, caplog):
+def test_auto_uses_cuda_if_it_works(load, machine, caplog):
     caplog.set_level(logging.INFO)
     machine("CUDAExecutionProvider")
     assert load(device="auto").provider == "CUDAExecutionProvider"
@@ -203,15 +203,15 @@ def test_tensorrt_is_not_silently_cuda(load, machine):
     assert load(device="tensorrt").provider == "TensorrtExecutionProvider"
 
 
-def test_auto_here_is_silent_and_right(load, capfd):
+def test_auto_is_silent_and_right_on_this_machine(load, capfd):
     expected = "CUDAExecutionProvider" if session.has_cuda() else "CPUExecutionProvider"
     assert load(device="auto").provider == expected
     if expected == "CPUExecutionProvider":
         assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.skipif(session.has_cuda(), reason="there is a GPU")
-def test_cuda_here(load):
+@pytest.mark.skipif(session.has_cuda(), reason="this machine has a GPU")
+def test_cuda_without_a_gpu_is_an_error(load):
     with pytest.raises(ProviderError, match="nvidia-smi"):
         load(device="cuda")
 
@@ -229,14 +229,14 @@ def test_probabilities(scores):
     np.testing.assert_allclose(given.sum(axis=1, dtype=np.float64), 1.0, atol=1e-6)
 
 
-def test_what_are_probabilities_already_stays():
+def test_scores_that_are_probabilities_are_returned_unchanged():
     scores = np.array([[0.25, 0.75]], np.float32)
     manifest = MANIFEST.model_copy(update={"output": GraphOutput(kind="probabilities")})
     assert probabilities(scores, manifest) is scores
 
 
-def test_onnx_runtime_reports_to_nobody(tmp_path):
-    """Its telemetry would leave a device id and a database in the cache folder."""
+def test_onnx_runtime_sends_no_telemetry(tmp_path):
+    """Telemetry would leave a device id and a database in the cache folder."""
     environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
     environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
     program = (

@@ -44,7 +44,7 @@ def start_writer(store, names, rounds):
 
 
 def assert_whole(store, name):
-    """The graph is the manifest's, of one and the same round."""
+    """Check that the graph and the manifest are of one round."""
     manifest, graph = store.get(name)
     assert hashlib.sha256(graph).hexdigest() == manifest.sha256
     assert graph == bytes([int(manifest.source)]) * 300_000
@@ -54,7 +54,7 @@ def files(store):
     return sorted(p.relative_to(store.root).as_posix() for p in store.root.glob("*/*"))
 
 
-def test_what_was_put_is_got(fresh_store, tiny_manifest, tiny_graph):
+def test_a_model_is_read_as_it_was_put(fresh_store, tiny_manifest, tiny_graph):
     graph = tiny_graph()
     stored = fresh_store.put(tiny_manifest(), graph)
     digest = hashlib.sha256(graph).hexdigest()
@@ -65,7 +65,7 @@ def test_what_was_put_is_got(fresh_store, tiny_manifest, tiny_graph):
     assert files(fresh_store) == [f"graphs/{digest}.onnx", "models/tiny.json"]
 
 
-def test_empty(fresh_store):
+def test_an_empty_store(fresh_store):
     assert fresh_store.names() == ()
     assert fresh_store.manifest("tiny") is None
     with pytest.raises(UnknownModelError, match="has: none"):
@@ -75,7 +75,7 @@ def test_empty(fresh_store):
     assert not fresh_store.root.exists()
 
 
-def test_replaced_and_removed_graphs_are_swept_unless_another_model_has_them(
+def test_unused_graphs_are_deleted_unless_another_model_has_them(
     fresh_store, tiny_manifest, tiny_graph
 ):
     fresh_store.put(tiny_manifest("a"), tiny_graph(1))
@@ -89,7 +89,7 @@ def test_replaced_and_removed_graphs_are_swept_unless_another_model_has_them(
     assert fresh_store.names() == ("a",)
 
 
-def test_a_flipped_byte_is_found_and_putting_it_again_heals(fresh_store, tiny_manifest, tiny_graph):
+def test_a_flipped_byte_is_an_error_until_the_next_put(fresh_store, tiny_manifest, tiny_graph):
     stored = fresh_store.put(tiny_manifest(), tiny_graph())
     path = fresh_store.root / files(fresh_store)[0]
     damaged = bytearray(path.read_bytes())
@@ -113,7 +113,7 @@ def test_a_missing_graph(fresh_store, tiny_manifest, tiny_graph):
         fresh_store.get("tiny")
 
 
-def test_a_manifest_that_another_hand_wrote(fresh_store, tiny_manifest, tiny_graph):
+def test_a_manifest_that_the_store_did_not_write(fresh_store, tiny_manifest, tiny_graph):
     fresh_store.put(tiny_manifest(), tiny_graph())
     path = fresh_store.root / "models" / "tiny.json"
     path.rename(path.with_name("other.json"))
@@ -125,9 +125,9 @@ def test_a_manifest_that_another_hand_wrote(fresh_store, tiny_manifest, tiny_gra
 
 
 @pytest.mark.parametrize("name", ["../evil", "", "a/b", "A", ".hidden", "x" * 65, "a\n", "/etc"])
-def test_nothing_but_a_name_becomes_a_path(fresh_store, name):
+def test_only_a_valid_name_becomes_a_path(fresh_store, name):
     for method in (fresh_store.get, fresh_store.manifest, fresh_store.remove):
-        with pytest.raises(UnknownModelError, match="is not a model's name"):
+        with pytest.raises(UnknownModelError, match="is not a valid model name"):
             method(name)
 
 
@@ -141,7 +141,7 @@ def test_a_root_that_is_a_file(tmp_path, tiny_manifest, tiny_graph):
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_a_full_or_read_only_disk_harms_nothing(
+def test_a_full_disk_leaves_the_stored_models_unchanged(
     fresh_store, tiny_manifest, tiny_graph, monkeypatch, call
 ):
     fresh_store.put(tiny_manifest(), tiny_graph(1))
@@ -158,7 +158,7 @@ def test_a_full_or_read_only_disk_harms_nothing(
     assert fresh_store.get("tiny")[1] == tiny_graph(1)
 
 
-def test_a_lock_that_another_holds(fresh_store, tiny_manifest, tiny_graph):
+def test_a_writer_waits_for_a_lock_and_a_reader_does_not(fresh_store, tiny_manifest, tiny_graph):
     fresh_store.put(tiny_manifest(), tiny_graph(1))
     impatient = Store(fresh_store.root, lock_timeout_s=0.05)
     with FileLock(fresh_store.root / ".lock"):
@@ -167,12 +167,12 @@ def test_a_lock_that_another_holds(fresh_store, tiny_manifest, tiny_graph):
         assert impatient.get("tiny")[1] == tiny_graph(1)
 
 
-def test_leftovers_of_killed_writers_are_cleaned(fresh_store, tiny_manifest, tiny_graph):
+def test_the_files_of_killed_writers_are_deleted(fresh_store, tiny_manifest, tiny_graph):
     fresh_store.put(tiny_manifest(), tiny_graph(1))
     before = files(fresh_store)
     for folder in ("graphs", "models"):
         (fresh_store.root / folder / ".abc123.tmp").write_bytes(b"half")
-    (fresh_store.root / "graphs" / f"{'0' * 64}.onnx").write_bytes(b"no manifest came for it")
+    (fresh_store.root / "graphs" / f"{'0' * 64}.onnx").write_bytes(b"without a manifest")
     fresh_store.put(tiny_manifest(), tiny_graph(1))
     assert files(fresh_store) == before
 
@@ -203,7 +203,7 @@ def test_writers_in_several_processes(fresh_store):
     for name in fresh_store.names():
         assert_whole(fresh_store, name)
         assert fresh_store.manifest(name).source == "14"
-    assert len(files(fresh_store)) == 5  # the four have one graph
+    assert len(files(fresh_store)) == 5  # the four models share one graph
 
 
 def test_default_root(monkeypatch, tmp_path):
