@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from harness.attacks.attack import Case
 from harness.budget import as_pixels
 from harness.errors import DatasetError
+from harness.types import Case
 from models import Manifest, fit
 
 TABLE = "labels.csv"

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from defenses import DefenseError, Pipeline
-from harness.attacks.attack import Posted
 from harness.errors import EndpointError
+from harness.types import Posted
 
 Protocol = Literal["v1", "v2"]
 CONCURRENT_REQUESTS = 8

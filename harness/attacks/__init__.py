@@ -19,18 +19,13 @@
 'adaptive(epsilon=0.02)'
 """
 
-from harness.attacks.attack import Attack, Attacker, Case, Pixels, Posted, State, Victim, run
+from harness.attacks.attack import Attack, Attacker, run
 from harness.attacks.registry import ATTACKS, described, parse_attack, specification
 
 __all__ = [
     "ATTACKS",
     "Attack",
     "Attacker",
-    "Case",
-    "Pixels",
-    "Posted",
-    "State",
-    "Victim",
     "described",
     "parse_attack",
     "run",

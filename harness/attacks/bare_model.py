@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from harness.attacks.attack import Attack, Attacker, Case, State
+from harness.attacks.attack import Attack, Attacker
 from harness.errors import AttackError
+from harness.types import Case, State
 
 Batch = NDArray[np.float32]
 """``(n, 3, H, W)`` in [0, 1]."""

@@ -7,9 +7,10 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.attacks.attack import Attack, Attacker, Case, Pixels, State
+from harness.attacks.attack import Attack, Attacker
 from harness.errors import AttackError
 from harness.surrogate.surrogate import Knowledge, Loss
+from harness.types import Case, Pixels, State
 
 _JUDGING_DRAWS = 16
 """How many draws decide which restart was best."""

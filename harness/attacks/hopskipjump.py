@@ -12,9 +12,10 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.attacks.attack import Attack, Attacker, Case, Pixels, State, Victim, numpy_random
+from harness.attacks.attack import Attack, Attacker, numpy_random
 from harness.budget import as_pixels, l2_rms, linf, to_8_bits
 from harness.errors import AttackError
+from harness.types import Case, Pixels, State, Victim
 
 _STARTS = 100
 """How many images of noise are tried as a start."""

@@ -6,8 +6,9 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from harness.attacks.attack import Attack, Attacker, Case, Pixels, State, numpy_random
+from harness.attacks.attack import Attack, Attacker, numpy_random
 from harness.errors import AttackError
+from harness.types import Case, Pixels, State
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,10 +11,11 @@ from typing import ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.attacks.attack import Attack, Attacker, Case, Pixels, State, numpy_random
+from harness.attacks.attack import Attack, Attacker, numpy_random
 from harness.attacks.square_proposals import candidate, share, start
 from harness.budget import as_pixels, to_8_bits
 from harness.errors import AttackError
+from harness.types import Case, Pixels, State
 
 _ASKED = 4
 """How often the photograph is posted: two draws may agree by chance."""

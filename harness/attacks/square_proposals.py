@@ -6,8 +6,8 @@ As in the authors' code (github.com/max-andr/square-attack), where the paper lea
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.attacks.attack import Pixels
 from harness.budget import Budget
+from harness.types import Pixels
 
 _HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 _TILES = 5

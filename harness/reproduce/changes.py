@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from defenses import Pipeline
-from harness.attacks.attack import Pixels
 from harness.budget import l2_rms
 from harness.endpoint import HttpTarget
 from harness.rates import Rate
@@ -15,6 +14,7 @@ from harness.report.similarity import ssim
 from harness.reproduce import published
 from harness.reproduce.outcome import Figure
 from harness.reproduce.reproducer import Reproducer
+from harness.types import Pixels
 
 _SHIFT_PX = 2
 """What the published code's crop at (0, 0) leaves of its padding."""

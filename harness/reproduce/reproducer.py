@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.attacks import parse_attack
-from harness.attacks.attack import Case
 from harness.endpoint import HttpTarget
 from harness.reproduce.scale import Scale
 from harness.results import Run
 from harness.runs.experiment import Experiment
 from harness.runs.options import Options
 from harness.runs.run import OnProgress, execute
+from harness.types import Case
 
 BARE = "none"
 """The defence of the undefended model."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defenses import Pipeline
-from harness.attacks.attack import Attack, Attacker, Case
+from harness.attacks.attack import Attack, Attacker
 from harness.dataset import Dataset
 from harness.endpoint import HttpTarget
 from harness.errors import SurrogateError
@@ -16,6 +16,7 @@ from harness.results import DatasetRecord, EndpointRecord
 from harness.runs.options import Options
 from harness.runs.run import Setup
 from harness.surrogate.surrogate import Surrogate
+from harness.types import Case
 from models import (
     CATALOG,
     Manifest,

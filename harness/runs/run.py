@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from harness.attacks.attack import Attack, Attacker, Case, Posted, State
+from harness.attacks.attack import Attack, Attacker
 from harness.budget import as_pixels, l2_rms, linf
 from harness.dataset import pixels_sha256
 from harness.results import (
@@ -23,6 +23,7 @@ from harness.results import (
 from harness.runs.options import Options
 from harness.runs.sanity import CheckContext, checks_of
 from harness.runs.storage import ImageProgress, Storage, finished
+from harness.types import Case, Posted, State
 
 _PACKAGES = ("warpguard", "torch", "adversarial-robustness-toolbox", "numpy", "onnxruntime-gpu")
 

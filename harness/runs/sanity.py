@@ -24,7 +24,7 @@ from itertools import pairwise
 import numpy as np
 
 from defenses import Pipeline
-from harness.attacks.attack import Attack, Attacker, Case, Posted, Victim, run
+from harness.attacks.attack import Attack, Attacker, run
 from harness.attacks.gradient import GradientAttack
 from harness.attacks.noise import RandomNoise
 from harness.errors import EndpointError
@@ -32,6 +32,7 @@ from harness.rates import success_share, wilson
 from harness.results import Check, ImageResult, Score
 from harness.runs.options import Options
 from harness.surrogate.surrogate import frozen
+from harness.types import Case, Posted, Victim
 
 NOISE_MARGIN = 0.05
 """How much more often than the photograph itself random noise may be taken for the target."""

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from harness.attacks.attack import Case, Posted, State
 from harness.budget import as_pixels
 from harness.errors import RunError
 from harness.results import ADVERSARIAL, CLEAN, Score, image_name
+from harness.types import Case, Posted, State
 from models import write_atomically
 
 _COUNTERS = [each.name for each in fields(State) if each.type is int or each.type == "int"]

@@ -10,8 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch.nn import functional
 
 from defenses import Pipeline
-from harness.attacks import Case
 from harness.surrogate.surrogate import Surrogate
+from harness.types import Case
 from models import GraphInput, Manifest, Scaling
 
 

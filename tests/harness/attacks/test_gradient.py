@@ -6,9 +6,10 @@ from random import Random
 import numpy as np
 import pytest
 
-from harness.attacks import Attacker, Case, parse_attack, run
+from harness.attacks import Attacker, parse_attack, run
 from harness.attacks.gradient import Adaptive
 from harness.surrogate.surrogate import Gradients, frozen
+from harness.types import Case
 
 
 @pytest.mark.parametrize("model", ["colour", "network"])

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from harness.attacks import Attacker, Case, parse_attack, run
+from harness.attacks import Attacker, parse_attack, run
 from harness.attacks.square_proposals import candidate, share, start
 from harness.budget import Budget
+from harness.types import Case
 
 
 class Counting:

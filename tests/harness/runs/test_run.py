@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from defenses import Pipeline
 from harness.attacks.art import IFgsm
-from harness.attacks.attack import Attacker, Case
+from harness.attacks.attack import Attacker
 from harness.attacks.gradient import Adaptive
 from harness.attacks.noise import RandomNoise
 from harness.errors import RunError
@@ -20,6 +20,7 @@ from harness.results import DatasetRecord, EndpointRecord, Run
 from harness.runs.options import Options
 from harness.runs.run import Setup, execute
 from harness.surrogate.surrogate import Surrogate
+from harness.types import Case
 from models import GraphInput, Manifest, Scaling
 
 SIDE = 32
