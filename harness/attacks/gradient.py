@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from harness.attacks.attack import Attack, Attacker
 from harness.errors import AttackError
-from harness.surrogate.surrogate import Knowledge, Loss
+from harness.surrogate.losses import Loss
+from harness.surrogate.surrogate import Knowledge
 from harness.types import Case, Pixels, State
 
 _JUDGING_DRAWS = 16

@@ -31,7 +31,7 @@ from harness.errors import EndpointError
 from harness.rates import success_share, wilson
 from harness.results import Check, ImageResult, Score
 from harness.runs.options import Options
-from harness.surrogate.surrogate import frozen
+from harness.surrogate.fixed_draw import with_fixed_draw
 from harness.types import Case, Posted, Victim
 
 NOISE_MARGIN = 0.05
@@ -78,7 +78,8 @@ class CheckContext:
         """The run's attack with something changed."""
         attacker, draws = self.attacker, self.options.scoring_draws
         if attacker.surrogate is not None and (fixed or attack.on_bare_model):
-            defense = Pipeline() if attack.on_bare_model else frozen(attacker.surrogate.defense)
+            known = attacker.surrogate.defense
+            defense = Pipeline() if attack.on_bare_model else with_fixed_draw(known)
             surrogate = attacker.surrogate.with_defense(defense)
             attacker, draws = replace(attacker, surrogate=surrogate, victim=surrogate), 1
             if isinstance(attack, GradientAttack):

@@ -1,45 +1,45 @@
-"""The attacker's own copy of what is served: the model and the defence, with gradients.
+"""The model and the defence that the endpoint serves, differentiable.
 
-What an attacker knows of the defence is a :class:`View`::
+:data:`Knowledge` is what an attacker knows of the defence g in front of the model f::
 
     bare        f            the model alone
-    identity    f(g(x))      gradients as if g were the identity: BPDA as the paper has it
-    random      f(g1(x))     only the random operations of g, differentiated exactly
-    exact       f(g(x))      rounding straight through, everything else differentiated exactly
+    identity    f(g(x))      gradients as if g were the identity: the paper's BPDA
+    random      f(g1(x))     g1, the random operations of g, is differentiated exactly
+    exact       f(g(x))      rounding is passed straight through, all else is differentiated exactly
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from random import Random, SystemRandom
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
-from defenses import Draw, Gradient, Image, Operation, Pipeline, PipelineDraw
+from defenses import Gradient, Image, Pipeline, PipelineDraw
 from harness.errors import SurrogateError
+from harness.surrogate.losses import LOSSES, Loss
 from harness.surrogate.onnx_to_torch import OnnxModule, difference
 from models import Classifier, Manifest, available_cpus, to_tensor
 
 Knowledge: TypeAlias = Literal["bare", "identity", "random", "exact"]
-Loss: TypeAlias = Literal["cross-entropy", "logit", "margin"]
 LARGEST_DIFFERENCE = 1e-4
-_ROWS = {"cpu": 4, "cuda": 128}
-"""How many images go through the model at once; on a CPU more take memory and no less time."""
+_BATCH = {"cpu": 4, "cuda": 128}
+"""How many images run through the model at once. On a CPU more images take more memory and no less
+time."""
 
 
 @dataclass(frozen=True)
 class Gradients:
-    """What one gradient evaluation gives.
+    """The result of one gradient evaluation.
 
     Attributes:
-        values: ``(n, H, W, 3)`` float32: of the mean loss over the draws, by the pixels in [0, 1].
-        losses: ``(n,)``, the mean over the draws; what the attacker wants to be small.
+        values: ``(n, H, W, 3)`` float32, the derivative of ``losses`` by the pixels in [0, 1].
+        losses: ``(n,)``, the mean loss over the draws, which the attacker minimises.
     """
 
     values: NDArray[np.float32]
@@ -50,33 +50,38 @@ class Surrogate:
     """A model and a defence that an attacker can differentiate.
 
     Attributes:
-        manifest: the model's.
-        defense: the endpoint's.
-        module: ``(n, 3, H, W)`` pixels in [0, 1] to ``(n, classes)`` logits, as libraries want it.
-        largest_difference: between this model's scores and those of ONNX Runtime.
+        manifest: the model's manifest.
+        defense: the endpoint's defence.
+        module: from ``(n, 3, H, W)`` pixels in [0, 1] to ``(n, classes)`` logits.
+        largest_difference: the largest difference of a score from ONNX Runtime's that :meth:`check`
+            found, and 0 before the first check.
     """
 
     def __init__(
         self, manifest: Manifest, graph: bytes, defense: Pipeline, device: str = "auto"
     ) -> None:
-        """Read a graph, and compare it with ONNX Runtime on some images.
+        """Convert a graph to PyTorch. Call :meth:`check` to compare it with ONNX Runtime.
 
         Args:
-            manifest: the model's.
-            graph: its ONNX file.
-            defense: what the endpoint does to an image first.
+            manifest: the model's manifest.
+            graph: the model's ONNX file.
+            defense: what the endpoint does to an image before it classifies it.
             device: ``cpu``, ``cuda`` or ``auto``.
 
         Raises:
-            SurrogateError: the graph cannot be differentiated, or computes something else here.
+            SurrogateError: the graph cannot be read or differentiated, its scores are not logits,
+                or there is no such device.
         """
         self.manifest, self.defense = manifest, defense
         if manifest.output.kind != "logits":
-            raise SurrogateError(f"{manifest.name} gives probabilities; attacks need its logits.")
+            raise SurrogateError(
+                f"{manifest.name} outputs probabilities, but attacks need logits. "
+                "Serve a model that outputs logits."
+            )
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         elif device == "cuda" and not torch.cuda.is_available():
-            raise SurrogateError("PyTorch finds no CUDA device here; take the device cpu or auto.")
+            raise SurrogateError("PyTorch finds no CUDA device here. Use the device cpu or auto.")
         self._device = torch.device(device)
         self._graph = graph
         self._onnx = OnnxModule(graph).to(self._device)
@@ -85,13 +90,13 @@ class Surrogate:
         self.largest_difference = 0.0
 
     def with_defense(self, defense: Pipeline) -> "Surrogate":
-        """The same model behind another defence."""
+        """Return the same model with another defence."""
         other = copy.copy(self)
         other.defense = defense
         return other
 
     def check(self, images: Sequence[Image]) -> None:
-        """Compare the model with ONNX Runtime.
+        """Compare the model's scores of some images with those of ONNX Runtime.
 
         Raises:
             SurrogateError: a score differs by more than 1e-4.
@@ -101,8 +106,9 @@ class Surrogate:
         self.largest_difference = difference(self._onnx, batch, scores)
         if self.largest_difference > LARGEST_DIFFERENCE:
             raise SurrogateError(
-                f"In PyTorch {self.manifest.name} gives other scores than in ONNX Runtime, by up "
-                f"to {self.largest_difference:.2g}; gradients of it would be of another model."
+                f"The scores of {self.manifest.name} in PyTorch differ from those in ONNX Runtime "
+                f"by up to {self.largest_difference:.2g}; {LARGEST_DIFFERENCE:g} is allowed. "
+                "Gradients would be those of a different model."
             )
 
     def gradients(
@@ -116,87 +122,82 @@ class Surrogate:
         draws: int = 1,
         targeted: bool = True,
     ) -> Gradients:
-        """The mean gradient over draws of the defence (EOT), for each of some images.
+        """Average the gradient of each image over draws of the defence (EOT).
 
         Args:
-            images: n times ``(H, W, 3)`` float32 in [0, 1].
-            goals: for each the target class, or untargeted the true one.
-            randoms: for each, what its draws come from.
+            images: n images, ``(H, W, 3)`` float32 in [0, 1].
+            goals: the target class of each image, or its true class if untargeted.
+            randoms: the source of randomness for the draws of each image.
             knowledge: what the attacker knows of the defence.
-            loss: of the logits and the goal.
-            draws: how many draws are averaged; one is enough for a bare model.
-            targeted: whether the goal is to be reached, or to be left.
+            loss: the function of the logits and the goal.
+            draws: how many draws to average. If no known operation is random, one is made.
+            targeted: whether the attacker wants to reach the goal, or to leave it.
         """
-        seen = self._view(knowledge)
-        if not seen.random:
+        defense = self._known_defense(knowledge)
+        if not defense.random:
             draws = 1
         rows = [
-            _Row(index, image, goal, seen.sample(random, image.shape))
+            _Row(index, image, goal, defense.sample(random, image.shape))
             for index, (image, goal, random) in enumerate(zip(images, goals, randoms, strict=True))
             for _ in range(draws)
         ]
         total = np.zeros((len(images), *images[0].shape), np.float32)
         losses = np.zeros(len(images), np.float32)
-        chunk = _ROWS[self._device.type]
-        for start in range(0, len(rows), chunk):
-            some = rows[start : start + chunk]
 
-            def back(pair: tuple[Gradient, _Row]) -> Gradient:
-                gradient, row = pair
-                return gradient if knowledge == "identity" else seen.vjp(gradient, row.draw)
+        def before_defense(gradient: Gradient, row: _Row) -> Gradient:
+            return gradient if knowledge == "identity" else defense.vjp(gradient, row.draw)
 
+        size = _BATCH[self._device.type]
+        for start in range(0, len(rows), size):
+            some = rows[start : start + size]
             batch = self._stacked(
-                self._threads.map(lambda row: seen.apply(row.image, row.draw), some)
+                self._threads.map(lambda row: defense.apply(row.image, row.draw), some)
             )
             batch.requires_grad_()
-            each = _LOSSES[loss](self.module(batch), [row.goal for row in some])
-            each = each if targeted else -each
-            (by_pixel,) = torch.autograd.grad(each.sum(), batch)
+            by_row = LOSSES[loss](self.module(batch), [row.goal for row in some])
+            by_row = by_row if targeted else -by_row
+            (by_pixel,) = torch.autograd.grad(by_row.sum(), batch)
             pixels = by_pixel.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-            for row, gradient, value in zip(
-                some,
-                self._threads.map(back, zip(pixels, some, strict=True)),
-                each.tolist(),
-                strict=True,
-            ):
+            gradients = self._threads.map(before_defense, pixels, some)
+            for row, gradient, value in zip(some, gradients, by_row.tolist(), strict=True):
                 total[row.index] += gradient / draws
                 losses[row.index] += value / draws
         return Gradients(total, losses)
 
     def classes(self, images: Sequence[Image]) -> NDArray[np.intp]:
-        """The most probable class of each image behind the defence, each on a fresh draw."""
+        """Return the most probable class of each image, each on a fresh draw: ``(n,)``."""
         best: NDArray[np.intp] = self._logits(images).argmax(axis=1)
         return best
 
     def probabilities(self, images: Sequence[Image], draws: int = 1) -> NDArray[np.float32]:
-        """The mean over fresh draws of the probabilities: ``(n, classes)`` float32."""
+        """Return the mean probabilities over fresh draws: ``(n, classes)`` float32."""
         repeated = [image for image in images for _ in range(draws)]
         by_draw = torch.from_numpy(self._logits(repeated)).softmax(dim=1)
         mean: NDArray[np.float32] = by_draw.view(len(images), draws, -1).mean(dim=1).numpy()
         return mean
 
+    def is_random(self, knowledge: Knowledge) -> bool:
+        """Return whether an operation that the attacker knows is random, so that draws differ."""
+        return self._known_defense(knowledge).random
+
     def _logits(self, images: Sequence[Image]) -> NDArray[np.float32]:
         random = SystemRandom()
         scores = []
-        chunk = _ROWS[self._device.type]
-        for start in range(0, len(images), chunk):
-            some = images[start : start + chunk]
+        size = _BATCH[self._device.type]
+        for start in range(0, len(images), size):
+            some = images[start : start + size]
             batch = self._stacked(self._threads.map(lambda i: self.defense(i, random), some))
             with torch.no_grad():
                 scores.append(self.module(batch).cpu().numpy())
         return np.concatenate(scores)
 
-    def _stacked(self, images: Any) -> Tensor:
-        """Images of either dtype as ``(n, 3, H, W)`` in [0, 1], on the device."""
+    def _stacked(self, images: Iterable[Image]) -> Tensor:
+        """Return images of either dtype as ``(n, 3, H, W)`` in [0, 1], on the device."""
         pixels = np.stack(list(images))
         batch = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2).contiguous()
         return batch.float() / 255 if pixels.dtype == np.uint8 else batch
 
-    def is_random(self, knowledge: Knowledge) -> bool:
-        """Whether what the attacker sees of the defence is random, so that draws differ."""
-        return self._view(knowledge).random
-
-    def _view(self, knowledge: Knowledge) -> Pipeline:
+    def _known_defense(self, knowledge: Knowledge) -> Pipeline:
         if knowledge == "bare":
             return Pipeline()
         if knowledge == "random":
@@ -206,6 +207,8 @@ class Surrogate:
 
 @dataclass(frozen=True, eq=False)
 class _Row:
+    """One row of a batch: one image on one draw."""
+
     index: int
     image: NDArray[np.float32]
     goal: int
@@ -227,62 +230,3 @@ class _Scaled(nn.Module):
         scaled = pixels * self._scale + self._shift
         logits: Tensor = self._model(scaled.permute(0, 2, 3, 1) if self._height_last else scaled)
         return logits
-
-
-def _cross_entropy(logits: Tensor, goals: list[int]) -> Tensor:
-    wanted = torch.tensor(goals, device=logits.device)
-    return functional.cross_entropy(logits, wanted, reduction="none")
-
-
-def _logit(logits: Tensor, goals: list[int]) -> Tensor:
-    """The goal's logit alone, which does not saturate (Zhao et al. 2021)."""
-    return -logits[torch.arange(len(goals), device=logits.device), goals]
-
-
-def _margin(logits: Tensor, goals: list[int]) -> Tensor:
-    """The best other logit minus the goal's (Carlini and Wagner 2017)."""
-    rows = torch.arange(len(goals), device=logits.device)
-    others = logits.clone()
-    others[rows, goals] = -torch.inf
-    return others.max(dim=1).values - logits[rows, goals]
-
-
-_LOSSES: dict[str, Callable[[Tensor, list[int]], Tensor]] = {
-    "cross-entropy": _cross_entropy,
-    "logit": _logit,
-    "margin": _margin,
-}
-
-
-@dataclass(frozen=True)
-class Frozen(Operation[Draw]):
-    """An operation without its randomness: every draw of it is the same one."""
-
-    name: ClassVar[str] = "frozen"
-    summary: ClassVar[str] = "An operation with one draw, again and again"
-    reference: ClassVar[str] = ""
-
-    operation: Operation[Any]
-    seed: int = 0
-
-    @property
-    def random(self) -> bool:
-        """As the operation, so that a view which takes the random ones takes this one too."""
-        return self.operation.random
-
-    def sample(self, rng: Random, shape: tuple[int, ...]) -> Draw:
-        """The one draw."""
-        del rng
-        draw: Draw = self.operation.sample(Random(self.seed), shape)
-        return draw
-
-    def _apply(self, image: Image, params: Draw) -> Image:
-        return self.operation.apply(image, params)
-
-    def _vjp(self, grad: Gradient, params: Draw) -> Gradient:
-        return self.operation.vjp(grad, params)
-
-
-def frozen(defense: Pipeline) -> Pipeline:
-    """A defence with one fixed draw."""
-    return Pipeline([Frozen(operation) for operation in defense.operations])

@@ -8,7 +8,8 @@ import pytest
 
 from harness.attacks import Attacker, parse_attack, run
 from harness.attacks.gradient import Adaptive
-from harness.surrogate.surrogate import Gradients, frozen
+from harness.surrogate.fixed_draw import with_fixed_draw
+from harness.surrogate.surrogate import Gradients
 from harness.types import Case
 
 
@@ -35,7 +36,7 @@ def test_the_papers_attacks_break_a_model_that_does_not_see_the_warp(
 
 
 def test_it_breaks_one_fixed_draw(surrogate, make_cases, successes):
-    fixed = surrogate(model="network").with_defense(frozen(surrogate("fd+rdg").defense))
+    fixed = surrogate(model="network").with_defense(with_fixed_draw(surrogate("fd+rdg").defense))
     cases = make_cases(2, model="network")
     attack = parse_attack("adaptive(rounds=30,draws=1,epsilon=0.1)")
     assert successes(fixed, cases, run(attack, cases, Attacker(fixed, fixed)), draws=1) == [
@@ -134,7 +135,7 @@ def test_a_gradient_that_is_none_is_counted(value, zero, nonfinite):
 
 @pytest.mark.parametrize("defense", ["rdg", "rand"])
 def test_exact_is_the_derivative(defense, surrogate, make_cases):
-    fixed = surrogate().with_defense(frozen(surrogate(defense).defense))
+    fixed = surrogate().with_defense(with_fixed_draw(surrogate(defense).defense))
     (case,) = make_cases(1)
     generator = np.random.default_rng(2)
 

@@ -10,7 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from defenses import Pipeline
 from harness.errors import SurrogateError
-from harness.surrogate.surrogate import Surrogate, frozen
+from harness.surrogate.fixed_draw import with_fixed_draw
+from harness.surrogate.surrogate import Surrogate
 from models import GraphInput, GraphOutput, Manifest, Scaling
 
 GENERATOR = np.random.default_rng(4)
@@ -121,12 +122,12 @@ def test_another_model_is_refused():
     model = surrogate()
     with torch.no_grad():
         next(value for value in model.module.buffers() if value.shape == WEIGHTS.shape)[0, 0] += 1
-    with pytest.raises(SurrogateError, match="In PyTorch linear gives other scores"):
+    with pytest.raises(SurrogateError, match="scores of linear in PyTorch differ"):
         model.check([np.full((24, 32, 3), 200, np.uint8)])
 
 
 def test_a_model_without_logits_is_refused():
-    with pytest.raises(SurrogateError, match="linear gives probabilities; attacks need its logits"):
+    with pytest.raises(SurrogateError, match="linear outputs probabilities, but attacks need"):
         Surrogate(manifest(kind="probabilities"), linear_graph(), Pipeline(), device="cpu")
 
 
@@ -206,7 +207,7 @@ def test_each_answer_is_of_a_fresh_draw():
 
 @pytest.mark.parametrize("defense", ["rdg", "rand", "fd+rdg"])
 def test_a_frozen_defence_is_always_the_same(defense):
-    model = surrogate().with_defense(frozen(Pipeline.parse(defense)))
+    model = surrogate().with_defense(with_fixed_draw(Pipeline.parse(defense)))
     assert np.ptp(model.probabilities([IMAGE] * 6), axis=0).max() < 1e-5
     one, other = (gradients(model, "exact", seed=seed)[0] for seed in (1, 2))
     assert np.array_equal(one, other)
