@@ -2,17 +2,19 @@
 
 ::
 
-    name              knows                                       is from
-    fgsm, i-fgsm,     the undefended model                        ART
+    name              knows                                       module
+    fgsm, i-fgsm,     the undefended model                        art.py
     cw, deepfool
-    l-bfgs            the undefended model                        SciPy's L-BFGS-B
-    bpda, bpda-eot    the model and the defence, whose gradient   gradient.py
-                      it takes for the identity
+    l-bfgs            the undefended model                        l_bfgs.py
+    bpda, bpda-eot    the model and the defence, with the         gradient.py
+                      identity as the defence's gradient
     semi-brute-force  the model and the random operations         gradient.py
     adaptive          the model and the defence, exactly          gradient.py
-    square            the endpoint's probabilities                endpoint_only.py
+    square            the endpoint's probabilities                square.py
     hopskipjump       the endpoint's classes                      hopskipjump.py
-    noise             nothing: the control                        noise.py
+    noise             nothing (the control)                       noise.py
+
+All follow the protocol of attack.py. registry.py finds them by name.
 
 >>> from harness.attacks import parse_attack, specification
 >>> specification(parse_attack("adaptive(draws=10, rounds=50, epsilon=0.02)"))

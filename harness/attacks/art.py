@@ -1,6 +1,6 @@
 """The attacks of the Adversarial Robustness Toolbox (ART), all on the undefended model.
 
-ART is imported when the first of them runs: that takes seconds (and makes a folder ``~/.art``).
+ART is imported when the first of them runs. That takes seconds, and makes a folder ``~/.art``.
 """
 
 from abc import abstractmethod
@@ -12,33 +12,32 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from harness.attacks.bare_model import BareModelAttack, Batch, Counted
-from harness.errors import AttackError
+from harness.attacks.bare_model import BareModelAttack, Batch, CountingModel
 
-_ROWS = {"cpu": 16, "cuda": 128}
-"""How many images go through the model at once."""
+_BATCH = {"cpu": 16, "cuda": 128}
+"""How many images run through the model at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _ArtAttack(BareModelAttack):
-    """What ART attacks as one batch."""
+    """An attack that ART makes on a whole batch."""
 
-    def _found(
-        self, model: Counted, clean: Batch, goals: NDArray[np.intp], classes: int
+    def _find(
+        self, model: CountingModel, clean: Batch, goals: NDArray[np.intp], classes: int
     ) -> tuple[Batch, list[int]]:
-        """A batch's gradients are shared evenly: ART does not say which image each was of."""
+        """Divide the batch's gradients evenly, because ART does not count them for each image."""
         found: Batch = self._generator(_classifier(model, clean, classes), model).generate(
             clean, goals
         )
-        each, more = divmod(model.rows, len(clean))
+        each, more = divmod(model.gradients, len(clean))
         return found, [each + (index < more) for index in range(len(clean))]
 
     @abstractmethod
-    def _generator(self, classifier: Any, model: Counted) -> Any:
-        """ART's attack."""
+    def _generator(self, classifier: Any, model: CountingModel) -> Any:
+        """Return ART's attack."""
 
     def _radius(self, size: float, classifier: Any) -> float:
-        """A budget's size as ART has it: its l2 is the root of the sum, not of the mean."""
+        """Return a size for ART, whose l2 is the root of the sum of squares, not of their mean."""
         values = float(np.prod(classifier.input_shape))
         return size if self.norm == "linf" else size * float(np.sqrt(values))
 
@@ -49,9 +48,9 @@ class _ArtAttack(BareModelAttack):
 
 @dataclass(frozen=True, kw_only=True)
 class Fgsm(_ArtAttack):
-    """One step along the sign of the gradient (for an l2 budget, along the gradient).
+    """One step along the sign of the gradient, or for an l2 budget along the gradient.
 
-    The paper has epsilon 0.01 and 0.03. There is nothing to prolong: that is ``i-fgsm``.
+    The paper has epsilon 0.01 and 0.03. The same attack with more steps is ``i-fgsm``.
     """
 
     name: ClassVar[str] = "fgsm"
@@ -64,15 +63,14 @@ class Fgsm(_ArtAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.iterations != 1:
-            raise AttackError(f"{self.name}: iterations are 1; i-fgsm takes more.")
+        self._require(self.iterations == 1, "iterations", "1 (use i-fgsm for more)")
 
     def with_more_iterations(self, factor: int) -> Self:
-        """Itself."""
+        """Return the attack unchanged, because it has only one step."""
         del factor
         return self
 
-    def _generator(self, classifier: Any, model: Counted) -> Any:
+    def _generator(self, classifier: Any, model: CountingModel) -> Any:
         from art.attacks.evasion import FastGradientMethod
 
         return FastGradientMethod(
@@ -80,17 +78,17 @@ class Fgsm(_ArtAttack):
             norm=self._order,
             eps=self._radius(self.epsilon, classifier),
             targeted=self.targeted,
-            batch_size=_rows(model),
+            batch_size=_batch_size(model),
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class IFgsm(_ArtAttack):
-    """The same in small steps, each projected on the budget.
+    """Small steps along the sign of the gradient, each projected onto the budget.
 
     Attributes:
-        step: how long each is: by default 1/255 for the paper's epsilon of 0.03 (it also has 0.01)
-            and its ten iterations, which are Kurakin et al.'s min(255ε + 4, 1.25 · 255ε).
+        step: the size of a step. The default, 1/255, is for the paper's epsilon of 0.03 (it also
+            has 0.01) and its ten iterations: Kurakin et al.'s min(255ε + 4, 1.25 · 255ε).
     """
 
     name: ClassVar[str] = "i-fgsm"
@@ -104,14 +102,14 @@ class IFgsm(_ArtAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._positive("step")
+        self._require(0 < self.step < np.inf, "step", "positive and finite")
 
     def with_epsilon(self, epsilon: float) -> Self:
-        """Another budget, and steps in proportion."""
+        """Return the attack with another budget, and with its step scaled by the same factor."""
         return replace(self, epsilon=epsilon, step=self.step * epsilon / self.epsilon)
 
-    def _generator(self, classifier: Any, model: Counted) -> Any:
-        # ART's BasicIterativeMethod is this one, but for the maximum norm alone.
+    def _generator(self, classifier: Any, model: CountingModel) -> Any:
+        # ART's BasicIterativeMethod is the same attack, but has only the maximum norm.
         from art.attacks.evasion import ProjectedGradientDescent
 
         return ProjectedGradientDescent(
@@ -121,21 +119,21 @@ class IFgsm(_ArtAttack):
             eps_step=self._radius(self.step, classifier),
             max_iter=self.iterations,
             targeted=self.targeted,
-            batch_size=_rows(model),
+            batch_size=_batch_size(model),
             verbose=False,
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class CarliniWagner(_ArtAttack):
-    """The smallest change in l2 that reaches the goal; cut to the budget where it is larger.
+    """The smallest change in l2 that reaches the goal, projected onto the budget.
 
     Attributes:
-        search_steps: of the binary search for the weight of the class.
-        learning_rate: ART's line search begins each iteration with it.
-        initial_weight: the first such weight. ART only ever doubles it, so that from the 0.01 of
-            other implementations, which multiply by ten, five steps end before anything is found.
-        confidence: how far the goal's logit is to be ahead.
+        search_steps: the steps of the binary search for the weight of the class loss.
+        learning_rate: the rate with which ART's line search starts in each iteration.
+        initial_weight: the first weight. ART only doubles it. Other implementations start at 0.01
+            and multiply by ten; from there, five doublings would end before anything is found.
+        confidence: by how much the goal's logit must exceed all others.
     """
 
     name: ClassVar[str] = "cw"
@@ -149,12 +147,12 @@ class CarliniWagner(_ArtAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._at_least_one("search_steps")
-        self._positive("learning_rate", "initial_weight")
-        if not 0 <= self.confidence < np.inf:
-            raise AttackError(f"{self.name}: confidence is 0 or more, not {self.confidence!r}.")
+        self._require(self.search_steps >= 1, "search_steps", "1 or more")
+        self._require(0 < self.learning_rate < np.inf, "learning_rate", "positive and finite")
+        self._require(0 < self.initial_weight < np.inf, "initial_weight", "positive and finite")
+        self._require(0 <= self.confidence < np.inf, "confidence", "0 or more and finite")
 
-    def _generator(self, classifier: Any, model: Counted) -> Any:
+    def _generator(self, classifier: Any, model: CountingModel) -> Any:
         from art.attacks.evasion import CarliniL2Method
 
         return CarliniL2Method(
@@ -165,22 +163,22 @@ class CarliniWagner(_ArtAttack):
             binary_search_steps=self.search_steps,
             max_iter=self.iterations,
             initial_const=self.initial_weight,
-            batch_size=_rows(model),
+            batch_size=_batch_size(model),
             verbose=False,
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeepFool(BareModelAttack):
-    """Steps to the nearest of the linearised boundaries, whichever class is behind it.
+    """Steps to the nearest linearised boundary, whichever class is behind it.
 
-    One photograph at a time, as ART would else take the nearest classes of the whole batch. One
-    that the model already gets wrong is left as it is: ART would lead it away from that class.
+    Photographs are attacked one by one, because ART takes the nearest classes of a whole batch. If
+    the model already gets a photograph wrong, it is not attacked: ART would leave the wrong class.
 
     Attributes:
-        candidates: how many of the most probable classes are looked at.
-        overshoot: by what share the change is enlarged (ART's own default, 1e-6, is less than
-            ``float32`` and 8-bit images can hold).
+        candidates: how many of the most probable classes are considered.
+        overshoot: the fraction by which the change is enlarged. ART's own default, 1e-6, is less
+            than ``float32`` and 8-bit images can hold.
     """
 
     name: ClassVar[str] = "deepfool"
@@ -194,14 +192,12 @@ class DeepFool(BareModelAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.targeted:
-            raise AttackError(f"{self.name} has no target; targeted is false.")
-        if self.candidates < 2:
-            raise AttackError(f"{self.name}: candidates are 2 or more, not {self.candidates!r}.")
-        self._positive("overshoot")
+        self._require(not self.targeted, "targeted", "false (it has no target)")
+        self._require(self.candidates >= 2, "candidates", "2 or more")
+        self._require(0 < self.overshoot < np.inf, "overshoot", "positive and finite")
 
-    def _found(
-        self, model: Counted, clean: Batch, goals: NDArray[np.intp], classes: int
+    def _find(
+        self, model: CountingModel, clean: Batch, goals: NDArray[np.intp], classes: int
     ) -> tuple[Batch, list[int]]:
         from art.attacks.evasion import DeepFool as ArtDeepFool
 
@@ -215,24 +211,24 @@ class DeepFool(BareModelAttack):
         )
         found, spent = clean.copy(), []
         for index, label in enumerate(goals):
-            before = model.rows
+            before = model.gradients
             one = clean[index : index + 1]
             if int(classifier.predict(one).argmax()) == label:
                 found[index : index + 1] = generator.generate(one)
-            spent.append(model.rows - before)
+            spent.append(model.gradients - before)
         return found, spent
 
 
-def _rows(model: nn.Module) -> int:
-    return _ROWS[next(model.buffers()).device.type]
+def _batch_size(model: nn.Module) -> int:
+    return _BATCH[next(model.buffers()).device.type]
 
 
-def _classifier(model: Counted, clean: Batch, classes: int) -> Any:
-    """ART's view of a model."""
+def _classifier(model: CountingModel, clean: Batch, classes: int) -> Any:
+    """Wrap a model for ART."""
     from art.estimators.classification import PyTorchClassifier
 
     class Classifier(PyTorchClassifier):  # type: ignore[misc]
-        """With one backward pass where ART has one of the whole batch for each class in it."""
+        """ART's classifier, but with one backward pass instead of one for each class of a batch."""
 
         def class_gradient(self, x: Batch, label: Any = None, **options: Any) -> Batch:
             if label is None or np.ndim(label) == 0:

@@ -1,4 +1,4 @@
-"""Attacks on the undefended model whose one round is the whole attack, with gradients counted."""
+"""Attacks on the undefended model. One round is the whole attack, and gradients are counted."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -10,42 +10,41 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from harness.attacks.attack import Attack, Attacker
-from harness.errors import AttackError
 from harness.types import Case, State
 
 Batch = NDArray[np.float32]
 """``(n, 3, H, W)`` in [0, 1]."""
 
 
-class Counted(nn.Module):
-    """A model that counts its backward passes, an image each.
+class CountingModel(nn.Module):
+    """A model that counts its backward passes, one for each image.
 
     Attributes:
-        rows: how many there were.
+        gradients: how many there were so far.
     """
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
-        self._counted = module
-        self.rows = 0
+        self._model = module
+        self.gradients = 0
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """As the model."""
-        logits: Tensor = self._counted(pixels)
+        """Return the model's logits."""
+        logits: Tensor = self._model(pixels)
         if logits.requires_grad:
             logits.register_hook(self._count)  # type: ignore[no-untyped-call]
         return logits
 
     def _count(self, gradient: Tensor) -> None:
-        self.rows += len(gradient)
+        self.gradients += len(gradient)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BareModelAttack(Attack):
-    """An attack on the bare model that knows when it is done; its result is cut to the budget.
+    """An attack on the bare model that ends by itself. Its result is projected onto the budget.
 
     Attributes:
-        iterations: how many steps it takes at most.
+        iterations: the largest number of steps.
     """
 
     on_bare_model: ClassVar[bool] = True
@@ -55,38 +54,23 @@ class BareModelAttack(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.rounds != 1:
-            raise AttackError(
-                f"{self.name}: rounds are 1, the whole attack; iterations say how long it is."
-            )
-        self._at_least_one("iterations")
-
-    def _at_least_one(self, *parameters: str) -> None:
-        for parameter in parameters:
-            if getattr(self, parameter) < 1:
-                value = getattr(self, parameter)
-                raise AttackError(f"{self.name}: {parameter} is 1 or more, not {value!r}.")
-
-    def _positive(self, *parameters: str) -> None:
-        for parameter in parameters:
-            value = getattr(self, parameter)
-            if not 0 < value < np.inf:
-                raise AttackError(f"{self.name}: {parameter} is a positive number, not {value!r}.")
+        self._require(self.rounds == 1, "rounds", "1 (set iterations instead)")
+        self._require(self.iterations >= 1, "iterations", "1 or more")
 
     def with_more_iterations(self, factor: int) -> Self:
-        """The same attack with more iterations."""
+        """Return the attack with ``factor`` times as many iterations."""
         return replace(self, iterations=self.iterations * factor)
 
     def advance(
         self, cases: Sequence[Case], states: Sequence[State], attacker: Attacker
     ) -> list[State]:
-        """The whole attack."""
-        surrogate = attacker.gradients_of(self)
-        model = Counted(surrogate.module)
+        """Do the whole attack."""
+        surrogate = attacker.surrogate_for(self)
+        model = CountingModel(surrogate.module)
         clean = np.stack([case.image for case in cases]).transpose(0, 3, 1, 2)
         goals = np.array([case.goal if self.targeted else case.label for case in cases])
         classes = len(surrogate.manifest.label_names)
-        found, spent = self._found(model, np.ascontiguousarray(clean), goals, classes)
+        found, spent = self._find(model, np.ascontiguousarray(clean), goals, classes)
         return [
             state.advanced(
                 self.budget.project(case.image, np.ascontiguousarray(image.transpose(1, 2, 0))),
@@ -96,7 +80,7 @@ class BareModelAttack(Attack):
         ]
 
     @abstractmethod
-    def _found(
-        self, model: Counted, clean: Batch, goals: NDArray[np.intp], classes: int
+    def _find(
+        self, model: CountingModel, clean: Batch, goals: NDArray[np.intp], classes: int
     ) -> tuple[Batch, list[int]]:
-        """What the attack finds, and how many gradients each image took."""
+        """Return the adversarial images, and how many gradients each of them took."""

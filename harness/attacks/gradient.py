@@ -1,4 +1,4 @@
-"""Iterated gradient steps inside the budget: one engine for BPDA, EOT and the exact attack."""
+"""Gradient steps inside the budget: one implementation of BPDA, EOT and the exact attack."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,30 +8,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.attacks.attack import Attack, Attacker
-from harness.errors import AttackError
 from harness.surrogate.losses import Loss
 from harness.surrogate.surrogate import Knowledge
 from harness.types import Case, Pixels, State
 
 _JUDGING_DRAWS = 16
-"""How many draws decide which restart was best."""
+"""Over how many draws the loss of each attempt is averaged to choose the best one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GradientAttack(Attack):
-    """Gradient steps, each projected on the budget.
+    """Gradient steps, each projected onto the budget.
 
     Attributes:
         knowledge: what the attacker knows of the defence; see :mod:`harness.surrogate.surrogate`.
         loss: ``cross-entropy``, ``logit`` (does not saturate; Zhao et al. 2021) or ``margin``.
-        rule: what a step is: ``l2`` has the root mean square ``step``, ``sign`` changes each value
-            by ``step``, ``raw`` is ``step`` times the gradient, as in the paper's loops.
-        step: its length.
-        draws: of the defence, whose gradients are averaged (EOT).
-        momenta: the damping of each velocity; their mean is the direction. One 0 is plain descent,
-            one 0.9 is momentum, 0/0.9/0.99 is AggMo (Lucas et al. 2019).
-        random_start: begin at a random place in the budget.
-        restarts: how often the rounds are done; the one with the best loss on fresh draws counts.
+        rule: the kind of step. ``l2`` has the root mean square ``step``, ``sign`` changes each
+            value by ``step``, ``raw`` is ``step`` times the gradient, as in the paper's loops.
+        step: the size of a step.
+        draws: over how many draws of the defence a gradient is averaged (EOT).
+        momenta: the damping of each velocity. The direction is the mean of the velocities: a single
+            0 is plain descent, a single 0.9 momentum, 0/0.9/0.99 AggMo (Lucas et al. 2019).
+        random_start: whether to start at a random point of the budget.
+        restarts: into how many attempts the rounds are divided. The attempt with the lowest loss on
+            fresh draws counts.
     """
 
     name: ClassVar[str] = "gradient"
@@ -49,37 +49,28 @@ class GradientAttack(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        allowed: dict[str, tuple[str, ...]] = {
-            "knowledge": ("bare", "identity", "random", "exact"),
-            "loss": ("cross-entropy", "logit", "margin"),
-            "rule": ("l2", "sign", "raw"),
-        }
-        for field, values in allowed.items():
-            if getattr(self, field) not in values:
-                raise AttackError(f"{self.name}: {field} is one of {', '.join(values)}.")
-        if self.draws < 1 or self.restarts < 1 or self.rounds % self.restarts:
-            raise AttackError(
-                f"{self.name}: draws and restarts are 1 or more, rounds a multiple of restarts."
-            )
-        if not self.step > 0:
-            raise AttackError(f"{self.name}: step is positive, not {self.step!r}.")
-        if not self.momenta or not all(0 <= each < 1 for each in self.momenta):
-            raise AttackError(f"{self.name}: momenta are in [0, 1), such as 0/0.9/0.99.")
+        self._require(self.draws >= 1, "draws", "1 or more")
+        self._require(self.restarts >= 1, "restarts", "1 or more")
+        divides = self.rounds % self.restarts == 0
+        self._require(divides, "rounds", f"a multiple of restarts, which is {self.restarts}")
+        self._require(self.step > 0, "step", "positive")
+        inside = bool(self.momenta) and all(0 <= each < 1 for each in self.momenta)
+        self._require(inside, "momenta", "in [0, 1), such as 0/0.9/0.99")
 
     def with_epsilon(self, epsilon: float) -> Self:
-        """Another budget; steps that have a length of their own grow with it."""
+        """Return the attack with another budget. Its step is scaled, unless the rule is ``raw``."""
         step = self.step if self.rule == "raw" else self.step * epsilon / self.epsilon
         return replace(self, epsilon=epsilon, step=step)
 
     def begin(self, case: Case, attacker: Attacker) -> State:
-        """At the photograph, or at a random place."""
+        """Return the state at the photograph, or at a random point of the budget."""
         return State(self._start(case, attacker, 0))
 
     def advance(
         self, cases: Sequence[Case], states: Sequence[State], attacker: Attacker
     ) -> list[State]:
-        """One step on each photograph."""
-        surrogate = attacker.gradients_of(self)
+        """Make one step on each photograph."""
+        surrogate = attacker.surrogate_for(self)
         found = surrogate.gradients(
             [state.adversarial for state in states],
             [case.goal if self.targeted else case.label for case in cases],
@@ -137,7 +128,7 @@ class GradientAttack(Attack):
     def _start(self, case: Case, attacker: Attacker, round_: int) -> Pixels:
         if not self.random_start:
             return case.image.copy()
-        generator = np.random.default_rng(attacker.random(case, round_).getrandbits(64))
+        generator = attacker.numpy_random(case, round_)
         noise = generator.uniform(-1, 1, case.image.shape).astype(np.float32)
         noise *= np.float32(self.epsilon / self.budget.size(noise))
         return self.budget.project(case.image, case.image + noise)
@@ -145,12 +136,13 @@ class GradientAttack(Attack):
     def _restarted(
         self, cases: Sequence[Case], states: Sequence[State], attacker: Attacker
     ) -> list[State]:
-        """Keep the better of this restart and those before, and start again or end with it."""
-        surrogate = attacker.gradients_of(self)
+        """Keep the best attempt so far, and start the next one or end with the best one."""
+        surrogate = attacker.surrogate_for(self)
         judged = surrogate.gradients(
             [state.adversarial for state in states],
             [case.goal if self.targeted else case.label for case in cases],
-            [attacker.random(case, -1) for case in cases],  # the same draws for every restart
+            # Every attempt is judged on the same draws.
+            [attacker.random(case, -1) for case in cases],
             knowledge=self.knowledge,
             loss=self.loss,
             draws=_JUDGING_DRAWS,
@@ -175,7 +167,7 @@ class GradientAttack(Attack):
 
 @dataclass(frozen=True, kw_only=True)
 class Bpda(GradientAttack):
-    """The paper's own attack, in steps of equal length."""
+    """The paper's own attack, with steps of equal length."""
 
     name: ClassVar[str] = "bpda"
     summary: ClassVar[str] = "Gradients as if the whole defence were the identity"
@@ -187,7 +179,7 @@ class Bpda(GradientAttack):
 
 @dataclass(frozen=True, kw_only=True)
 class BpdaEot(Bpda):
-    """The same, averaged over draws."""
+    """BPDA with gradients that are averaged over draws."""
 
     name: ClassVar[str] = "bpda-eot"
     summary: ClassVar[str] = "BPDA, averaged over draws of the defence"
@@ -197,7 +189,7 @@ class BpdaEot(Bpda):
 
 @dataclass(frozen=True, kw_only=True)
 class SemiBruteForce(GradientAttack):
-    """Through the random operations alone."""
+    """EOT with the exact gradients of the random operations alone."""
 
     name: ClassVar[str] = "semi-brute-force"
     summary: ClassVar[str] = "EOT through the random operations alone, posted to the whole defence"
@@ -209,7 +201,7 @@ class SemiBruteForce(GradientAttack):
 
 @dataclass(frozen=True, kw_only=True)
 class Adaptive(GradientAttack):
-    """The exact attacker."""
+    """The exact attack: it differentiates the whole defence, with rounding straight through."""
 
     name: ClassVar[str] = "adaptive"
     summary: ClassVar[str] = "Exact gradient of the warp, rounding straight through, EOT"

@@ -1,4 +1,4 @@
-"""The first of all attacks, with SciPy's optimizer: no maintained library has it any more."""
+"""The first of all attacks, with SciPy's optimiser, because no maintained library has it."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -8,20 +8,20 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from harness.attacks.bare_model import BareModelAttack, Batch, Counted
+from harness.attacks.bare_model import BareModelAttack, Batch, CountingModel
 
 
 @dataclass(frozen=True, kw_only=True)
 class LBfgs(BareModelAttack):
     """L-BFGS-B on the squared l2 of the change plus ``weight`` times the cross-entropy, in [0, 1].
 
-    The weight is searched for: ten times more until the goal is reached, then by bisection; the
-    smallest change that reached it counts. Where none does it is the last one tried.
+    The search multiplies the weight by ten until the goal is reached, and then bisects. The result
+    is the smallest change that reaches the goal, or the last one tried if none does.
 
     Attributes:
-        iterations: of the optimizer, for each weight.
+        iterations: the iterations of the optimiser for each weight.
         search_steps: how many weights are tried.
-        initial_weight: the first of them.
+        initial_weight: the first weight.
     """
 
     name: ClassVar[str] = "l-bfgs"
@@ -33,21 +33,21 @@ class LBfgs(BareModelAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._at_least_one("search_steps")
-        self._positive("initial_weight")
+        self._require(self.search_steps >= 1, "search_steps", "1 or more")
+        self._require(0 < self.initial_weight < np.inf, "initial_weight", "positive and finite")
 
-    def _found(
-        self, model: Counted, clean: Batch, goals: NDArray[np.intp], classes: int
+    def _find(
+        self, model: CountingModel, clean: Batch, goals: NDArray[np.intp], classes: int
     ) -> tuple[Batch, list[int]]:
         del classes
         found, spent = np.empty_like(clean), []
         for index, goal in enumerate(goals):
-            before = model.rows
+            before = model.gradients
             found[index] = self._smallest(model, clean[index], int(goal))
-            spent.append(model.rows - before)
+            spent.append(model.gradients - before)
         return found, spent
 
-    def _smallest(self, model: Counted, clean: Batch, goal: int) -> NDArray[np.float32]:
+    def _smallest(self, model: CountingModel, clean: Batch, goal: int) -> NDArray[np.float32]:
         best: NDArray[np.float32] | None = None
         image, smallest = clean, np.inf
         weight, too_small, too_large = self.initial_weight, 0.0, np.inf
@@ -64,10 +64,10 @@ class LBfgs(BareModelAttack):
         return image if best is None else best
 
     def _minimum(
-        self, model: Counted, clean: Batch, goal: int, weight: float
+        self, model: CountingModel, clean: Batch, goal: int, weight: float
     ) -> tuple[NDArray[np.float32], bool]:
-        """The best image for one weight, and whether it reaches the goal."""
-        from scipy.optimize import Bounds, minimize  # a third of a second
+        """Return the best image for one weight, and whether it reaches the goal."""
+        from scipy.optimize import Bounds, minimize  # takes a third of a second
 
         device = next(model.buffers()).device
         original = torch.from_numpy(clean).to(device)[None]

@@ -1,4 +1,4 @@
-"""The control: noise of the budget's size, which should change nothing."""
+"""The control: random noise of the budget's size, which should not change an answer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,20 +6,19 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from harness.attacks.attack import Attack, Attacker, numpy_random
-from harness.errors import AttackError
+from harness.attacks.attack import Attack, Attacker
 from harness.types import Case, Pixels, State
 
 
 @dataclass(frozen=True, kw_only=True)
 class RandomNoise(Attack):
-    """Noise that knows neither the model nor the class, afresh in each round.
+    """Noise that depends neither on the model nor on the class, drawn again in each round.
 
-    An attack is worth what it does beyond this one; one that only noise explains is none.
+    An attack shows something only where it succeeds more often than this control.
 
     Attributes:
-        kind: ``gaussian`` and ``uniform`` are scaled to the budget's size, ``sign`` moves each
-            value by the same amount. Where that leaves [0, 1] it is cut, and so a little smaller.
+        kind: ``gaussian`` and ``uniform`` noise is scaled to the budget's size, ``sign`` changes
+            each value by the same amount. Clipping to [0, 1] makes the change a little smaller.
     """
 
     name: ClassVar[str] = "noise"
@@ -30,19 +29,12 @@ class RandomNoise(Attack):
     rounds: int = 1
     kind: Literal["uniform", "gaussian", "sign"] = "gaussian"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.kind not in ("uniform", "gaussian", "sign"):
-            raise AttackError(
-                f"{self.name}: kind is one of uniform, gaussian, sign, not {self.kind!r}."
-            )
-
     def advance(
         self, cases: Sequence[Case], states: Sequence[State], attacker: Attacker
     ) -> list[State]:
-        """Other noise on each photograph."""
+        """Replace the noise on each photograph."""
         return [
-            state.advanced(self._noisy(case, numpy_random(attacker, case, state.round + 1)))
+            state.advanced(self._noisy(case, attacker.numpy_random(case, state.round + 1)))
             for case, state in zip(cases, states, strict=True)
         ]
 

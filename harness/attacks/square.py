@@ -1,7 +1,7 @@
-"""The attack on an endpoint that gives probabilities, and nothing else.
+"""The attack on an endpoint that returns probabilities.
 
 ART's Square is not used: it has no targets, posts every image three times for one comparison, puts
-the squares of all images at the same place, and draws from numpy's global generator.
+the squares of all images in the same place, and draws from numpy's global generator.
 """
 
 from collections.abc import Sequence
@@ -11,44 +11,45 @@ from typing import ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.attacks.attack import Attack, Attacker, numpy_random
-from harness.attacks.square_proposals import candidate, share, start
+from harness.attacks.attack import Attack, Attacker
+from harness.attacks.square_proposals import candidate, square_fraction, start
 from harness.budget import as_pixels, to_8_bits
-from harness.errors import AttackError
 from harness.types import Case, Pixels, State
 
-_ASKED = 4
-"""How often the photograph is posted: two draws may agree by chance."""
-_SAME = 1e-5
+_PHOTOGRAPH_POSTS = 4
+"""How often the photograph is posted to find out whether the defence is random. Two are not enough,
+because two draws may agree by chance."""
+_TOLERANCE = 1e-5
 """Scores of one image that differ by more come from a random defence. A model that rounds worse is
-taken for one, which costs queries alone; a random one taken for fixed keeps its luckiest draw."""
-_KNOWN = 8
-"""After so many posts an incumbent's mean score is left as it is."""
-_FLOOR = float(np.finfo(np.float32).tiny)
-_MOST = 3
-"""How many times :meth:`Square._step` posts for one candidate at most."""
+taken for random, which costs only queries. A random defence that is taken for fixed would keep its
+luckiest draw."""
+_ENOUGH_POSTS = 8
+"""The mean score of an incumbent is final after this many posts."""
+_POSTS_PER_STEP = 3
+"""How many images :meth:`Square._step` posts at most for one photograph, each for all its draws."""
+_SMALLEST_PROBABILITY = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Square(Attack):
-    """Random search: squares of the largest change, each kept where it lowers the score.
+    """Random search: try squares of the largest change, and keep each that lowers the score.
 
-    The score is the paper's: without a target the margin of the label, with one the cross-entropy.
-    The photograph is posted four times. Where the scores differ, the defence is random, and a lucky
-    draw must not be what is kept: a candidate that looks better is posted again, and taken if its
-    second score, which nothing was chosen by, is still below the mean over all posts of the
-    incumbent; each step adds one to these, until there are eight. The score of a candidate that was
-    taken is forgotten, so that its mean, too, is of posts after the choice.
+    The score is the paper's: the margin of the label without a target, the cross-entropy with one.
+    The photograph is posted four times. If its scores differ, the defence is random, and a lucky
+    draw must not decide. A candidate that looks better is then posted a second time, and becomes
+    the incumbent if this second score, too, is below the incumbent's mean score. Each step posts
+    the incumbent once more for this mean, up to eight posts. The scores that made a candidate the
+    incumbent are forgotten, so that its mean contains only later posts.
 
     Attributes:
-        rounds: in how many parts the queries are made.
-        queries: how many images are posted for one photograph in all, each draw counted.
-        draws: over how many posts each score is the mean, where the defence is random.
-        first_share: of the pixels, in the first square. The paper has 0.05 for l∞ and 0.1 for l2
-            with 10 000 queries; for fewer, 0.8 is AutoAttack's (Croce and Hein 2020,
-            arXiv:2003.01690). The schedule of the squares is scaled to the queries, and goes by the
-            candidates: among posts that scatter, what a small square does is not seen.
-        quantized: post images of 8 bits, as image files are.
+        rounds: into how many parts the queries are divided.
+        queries: how many images are posted for one photograph in all. Each draw counts.
+        draws: over how many posts each score is averaged if the defence is random.
+        first_fraction: the fraction of the pixels in the first square. The paper has 0.05 for l∞
+            and 0.1 for l2 with 10 000 queries; AutoAttack has 0.8 for fewer (Croce and Hein 2020,
+            arXiv:2003.01690). The schedule of the sizes is scaled to the queries and advances with
+            the candidates, because scores that scatter hide the effect of a small square.
+        quantized: whether images are posted with 8 bits, as image files have them.
     """
 
     name: ClassVar[str] = "square"
@@ -61,48 +62,46 @@ class Square(Attack):
     epsilon: float = 8 / 255
     queries: int = 1000
     draws: int = 10
-    first_share: float = 0.8
+    first_fraction: float = 0.8
     quantized: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.draws < 1:
-            raise AttackError(f"{self.name}: draws are 1 or more, not {self.draws!r}.")
-        least = self.rounds * self.draws * 2 * _MOST
-        if self.queries < least:
-            raise AttackError(
-                f"{self.name}: queries are {least} or more, {2 * _MOST} for each draw and round; "
-                f"not {self.queries!r}."
-            )
-        if not 0 < self.first_share <= 1:
-            raise AttackError(f"{self.name}: first_share is in (0, 1], not {self.first_share!r}.")
+        self._require(self.draws >= 1, "draws", "1 or more")
+        each = 2 * _POSTS_PER_STEP
+        least = self.rounds * self.draws * each
+        values = f"{least} or more, which is {each} for each draw of each round"
+        self._require(self.queries >= least, "queries", values)
+        self._require(0 < self.first_fraction <= 1, "first_fraction", "in (0, 1]")
 
     def with_more_iterations(self, factor: int) -> Self:
-        """The same attack with more queries, in more rounds."""
+        """Return the attack with ``factor`` times as many queries and rounds."""
         return replace(self, rounds=self.rounds * factor, queries=self.queries * factor)
 
     def advance(
         self, cases: Sequence[Case], states: Sequence[State], attacker: Attacker
     ) -> list[State]:
-        """One part of the queries, for all photographs side by side."""
+        """Spend one part of the queries on all photographs, side by side."""
         searches = [
-            _Search(case, state, numpy_random(attacker, case, state.round + 1))
+            _Search(case, state, attacker.numpy_random(case, state.round + 1))
             for case, state in zip(cases, states, strict=True)
         ]
         if states[0].round == 0:
             self._begin(searches, attacker)
         draws = self._draws(searches)
         allowed = self.queries * (states[0].round + 1) // self.rounds
-        while active := [s for s in searches if s.queries + _MOST * draws <= allowed]:
+        while active := [s for s in searches if s.queries + _POSTS_PER_STEP * draws <= allowed]:
             self._step(active, attacker, draws)
         return [search.state for search in searches]
 
     def _begin(self, searches: Sequence["_Search"], attacker: Attacker) -> None:
-        """Is the defence random? And the first candidate, which is taken as it is."""
+        """Find out whether the defence is random, and accept the first candidate as it is."""
         photographs = [search.case.image for search in searches]
-        asked = np.array([self._scores(searches, photographs, attacker, 1) for _ in range(_ASKED)])
-        for search, spread in zip(searches, np.ptp(asked, axis=0), strict=True):
-            search.random = bool(spread > _SAME)
+        repeated = np.array(
+            [self._scores(searches, photographs, attacker, 1) for _ in range(_PHOTOGRAPH_POSTS)]
+        )
+        for search, difference in zip(searches, np.ptp(repeated, axis=0), strict=True):
+            search.random = bool(difference > _TOLERANCE)
             search.incumbent = self._as_posted(
                 search.case, start(search.case.image, self.budget, search.generator)
             )
@@ -112,11 +111,11 @@ class Square(Attack):
             search.sum, search.posts = score, 1
 
     def _draws(self, searches: Sequence["_Search"]) -> int:
-        """How often an image is posted for a score: an endpoint is random for all, or for none."""
+        """Return how many posts a score takes: an endpoint is random for all images or for none."""
         return self.draws if any(search.random for search in searches) else 1
 
     def _step(self, searches: Sequence["_Search"], attacker: Attacker, draws: int) -> None:
-        """One candidate for each photograph."""
+        """Try one candidate for each photograph."""
         images = [
             self._as_posted(
                 search.case,
@@ -124,7 +123,7 @@ class Square(Attack):
                     search.case.image,
                     search.incumbent,
                     self.budget,
-                    share(self.first_share, search.tried / self.queries),
+                    square_fraction(self.first_fraction, search.tried / self.queries),
                     search.generator,
                 ),
             )
@@ -132,11 +131,14 @@ class Square(Attack):
         ]
         for search in searches:
             search.tried += 1
-        asked = [search for search in searches if search.random and search.posts < _KNOWN]
+        unsure = [search for search in searches if search.random and search.posts < _ENOUGH_POSTS]
         scores = self._scores(
-            [*searches, *asked], [*images, *(search.incumbent for search in asked)], attacker, draws
+            [*searches, *unsure],
+            [*images, *(search.incumbent for search in unsure)],
+            attacker,
+            draws,
         )
-        for search, score in zip(asked, scores[len(searches) :], strict=True):
+        for search, score in zip(unsure, scores[len(searches) :], strict=True):
             search.sum, search.posts = search.sum + score, search.posts + 1
         better = [
             (search, image, score)
@@ -144,10 +146,10 @@ class Square(Attack):
             if score < search.mean
         ]
         doubtful = [(search, image) for search, image, _ in better if search.random]
-        confirmed = self._scores(
+        second_scores = self._scores(
             [search for search, _ in doubtful], [image for _, image in doubtful], attacker, draws
         )
-        for (search, image), score in zip(doubtful, confirmed, strict=True):
+        for (search, image), score in zip(doubtful, second_scores, strict=True):
             if score < search.mean:
                 search.incumbent, search.sum, search.posts = image, 0.0, 0
         for search, image, score in better:
@@ -164,12 +166,12 @@ class Square(Attack):
         attacker: Attacker,
         draws: int,
     ) -> list[float]:
-        """What is to become small; each image is posted for the search beside it."""
+        """Post one image for each search, and return the scores, which the attack minimises."""
         if not images:
             return []
         posted = [to_8_bits(image) if self.quantized else image for image in images]
-        by_class = attacker.victim.probabilities(posted, draws)
-        logs = np.log(np.maximum(by_class, _FLOOR))
+        probabilities = attacker.victim.probabilities(posted, draws)
+        logs = np.log(np.maximum(probabilities, _SMALLEST_PROBABILITY))
         scores = []
         for search, row in zip(searches, logs, strict=True):
             search.queries += draws
@@ -182,7 +184,7 @@ class Square(Attack):
 
 
 class _Search:
-    """One photograph's :class:`State`, taken apart for one round."""
+    """The search on one photograph: the fields of its :class:`State`, changed during one round."""
 
     def __init__(self, case: Case, state: State, generator: np.random.Generator) -> None:
         self.case, self._before, self.generator = case, state, generator
@@ -193,11 +195,11 @@ class _Search:
 
     @property
     def mean(self) -> float:
-        """The incumbent's score."""
+        """The incumbent's mean score."""
         return self.sum / self.posts
 
     @property
     def state(self) -> State:
-        """What the next round begins from."""
+        """The state after this round."""
         kept = np.array([self.sum, self.posts, self.random, self.tried], np.float64)
         return self._before.advanced(self.incumbent, queries=self.queries, memory={"scores": kept})

@@ -1,4 +1,4 @@
-"""Attacks on classifiers that fall: the mean colour of a 32 x 32 image, and a small network."""
+"""Two 32 x 32 px classifiers that attacks can break: the mean colour, and a small network."""
 
 from functools import cache
 
@@ -32,7 +32,7 @@ def file_of(nodes, weights):
 
 
 def colour_graph():
-    """The logits are ten times the mean red, green and blue."""
+    """A graph whose logits are ten times the mean red, green and blue."""
     nodes = [
         helper.make_node("GlobalAveragePool", ["input"], ["mean"]),
         helper.make_node("Flatten", ["mean"], ["flat"]),
@@ -42,7 +42,7 @@ def colour_graph():
 
 
 def network_graph():
-    """One convolution, and a linear layer over its mean that is undecided about grey."""
+    """A graph of one convolution and a linear layer over its mean. On grey all logits are equal."""
     generator = np.random.default_rng(5)
     kernel = generator.normal(0, 0.3, (8, 3, 5, 5)).astype(np.float32)
     weights = generator.normal(0, 3, (8, 3)).astype(np.float32)
@@ -75,12 +75,12 @@ def bare(model):
 
 @pytest.fixture(scope="session")
 def surrogate():
-    """One of the two models behind a defence."""
+    """A function that makes a surrogate of one of the two models with a defence."""
     return lambda defense="none", model="colour": bare(model).with_defense(Pipeline.parse(defense))
 
 
 def photographs(count):
-    """Of 8 bits, a little more red than green than blue."""
+    """Make images of 8 bits with a little more red than green, and more green than blue."""
     generator = np.random.default_rng(1)
     for number in range(count):
         pixels = 0.5 + np.array([0.02, 0, -0.01]) + generator.normal(0, 0.05, (32, 32, 3))
@@ -89,7 +89,7 @@ def photographs(count):
 
 @pytest.fixture(scope="session")
 def make_cases():
-    """Some photographs with the label that the bare model gives, and its second as the target."""
+    """A function that makes cases: label and target are the bare model's first two classes."""
 
     def make(count=3, targeted=True, model="colour"):
         cases = []
@@ -103,14 +103,37 @@ def make_cases():
 
 @pytest.fixture(scope="session")
 def successes():
-    """The share of draws in which each iterate has the wanted class."""
+    """A function that returns for each iterate the fraction of draws with a wanted class."""
 
-    def share(victim, cases, states, draws=20):
-        shares = []
+    def measure(victim, cases, states, draws=20):
+        fractions = []
         for case, state in zip(cases, states, strict=True):
             classes = victim.classes([state.adversarial] * draws)
             wanted = classes != case.label if case.target is None else classes == case.target
-            shares.append(float(np.mean(wanted)))
-        return shares
+            fractions.append(float(np.mean(wanted)))
+        return fractions
 
-    return share
+    return measure
+
+
+class CountingVictim:
+    """A victim that keeps every posted image, and counts the calls."""
+
+    def __init__(self, victim):
+        self.victim, self.posted, self.calls = victim, [], 0
+
+    def classes(self, images):
+        self.calls += 1
+        self.posted += images
+        return self.victim.classes(images)
+
+    def probabilities(self, images, draws=1):
+        self.calls += 1
+        self.posted += [image for image in images for _ in range(draws)]
+        return self.victim.probabilities(images, draws)
+
+
+@pytest.fixture(scope="session")
+def counting():
+    """A function that wraps a victim so that it keeps every posted image."""
+    return CountingVictim

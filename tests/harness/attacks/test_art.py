@@ -1,4 +1,4 @@
-"""The library's attacks: what they cost, and what is known about their results."""
+"""ART's attacks and L-BFGS: the gradients that they cost, and known properties of their results."""
 
 from dataclasses import replace
 
@@ -25,18 +25,16 @@ def test_gradients_are_counted(count, surrogate, make_cases):
     assert spent(attacked("i-fgsm(iterations=7)", cases, surrogate())) == [7] * count
 
 
-def test_an_iteration_of_cw_takes_two(surrogate, make_cases):
+def test_an_iteration_of_cw_takes_two_gradients(surrogate, make_cases):
     cases = make_cases(3)
     states = attacked("cw(iterations=4,search_steps=2)", cases, surrogate())
     assert spent(states) == [2 * 4 * 2] * 3
-    assert spent(
-        [run(parse_attack("cw(iterations=4)"), cases, Attacker(surrogate(), surrogate()))[0]]
-    )
 
 
-def test_deepfool_takes_one_for_each_class_and_step(surrogate, make_cases):
+def test_deepfool_takes_a_gradient_for_each_class_in_each_step(surrogate, make_cases):
     cases = make_cases(1, targeted=False)
-    for steps in (1, 4):  # a linear model needs one; ART steps on, as it overshoots in the end
+    # A linear model needs one step. ART makes all of them, because it overshoots only at the end.
+    for steps in (1, 4):
         (state,) = attacked(f"deepfool(iterations={steps})", cases, surrogate())
         assert state.gradients == 3 * (steps + 1)
 
@@ -46,12 +44,12 @@ def test_deepfool_finds_the_nearest_boundary_of_a_linear_model(surrogate, make_c
     (state,) = attacked("deepfool(overshoot=0.02)", [case], surrogate())
     means = np.sort(case.image.mean((0, 1)))
     gap = means[-1] - means[-2]
-    # Both channels move by half of the gap, the third does not: over all values, gap / √6.
+    # Two channels move by half of the gap and the third stays: gap / √6 over all values.
     size = float(np.sqrt(np.mean((state.adversarial - case.image) ** 2)))
     assert size == pytest.approx(1.02 * gap / np.sqrt(6), rel=0.01)
 
 
-def test_deepfool_leaves_a_photograph_that_is_wrong_already(surrogate, make_cases):
+def test_deepfool_does_not_change_a_photograph_that_is_already_wrong(surrogate, make_cases):
     case = replace(make_cases(1, targeted=False)[0], label=2)
     (state,) = attacked("deepfool", [case], surrogate())
     assert np.array_equal(state.adversarial, case.image)
@@ -81,7 +79,7 @@ def test_signed_steps_end_in_a_corner_of_the_budget(kind, surrogate, make_cases)
 
 
 @pytest.mark.parametrize("text", ["fgsm", "i-fgsm", "cw(iterations=8)", "deepfool", "l-bfgs"])
-def test_company_makes_no_difference(text, surrogate, make_cases):
+def test_a_batch_gives_the_same_results_as_single_photographs(text, surrogate, make_cases):
     attack = parse_attack(text)
     cases, victim = make_cases(3, attack.targeted, "network"), surrogate(model="network")
     attacker = Attacker(victim, victim)
@@ -91,13 +89,13 @@ def test_company_makes_no_difference(text, surrogate, make_cases):
         assert one.adversarial == pytest.approx(other.adversarial, abs=1e-4)
 
 
-def test_they_never_see_the_defence(surrogate, make_cases):
+def test_attacks_on_the_bare_model_ignore_the_defence(surrogate, make_cases):
     cases = make_cases(1)
     bare, defended = (attacked("i-fgsm", cases, surrogate(name)) for name in ("none", "fd+rdg"))
     assert np.array_equal(bare[0].adversarial, defended[0].adversarial)
 
 
-def test_nothing_of_the_surrogate_is_changed(surrogate, make_cases):
+def test_the_surrogate_is_not_changed(surrogate, make_cases):
     victim = surrogate()
     before = victim.module(_pixels(make_cases(1)))
     for text in ("fgsm(targeted=false)", "deepfool"):

@@ -1,4 +1,4 @@
-"""The gradient engine: what breaks which defence, and known answers on a quadratic."""
+"""Gradient attacks: which attack breaks which defence, and known answers on a quadratic."""
 
 from dataclasses import replace
 from random import Random
@@ -35,7 +35,7 @@ def test_the_papers_attacks_break_a_model_that_does_not_see_the_warp(
     assert min(successes(victim, cases, states)) >= 0.9
 
 
-def test_it_breaks_one_fixed_draw(surrogate, make_cases, successes):
+def test_the_exact_attacker_breaks_one_fixed_draw(surrogate, make_cases, successes):
     fixed = surrogate(model="network").with_defense(with_fixed_draw(surrogate("fd+rdg").defense))
     cases = make_cases(2, model="network")
     attack = parse_attack("adaptive(rounds=30,draws=1,epsilon=0.1)")
@@ -64,7 +64,7 @@ def test_gradients_are_counted(spec, defense, each, surrogate, make_cases):
 
 
 class Quadratic:
-    """½ (x - ¼)² in place of a model."""
+    """The loss ½ (x - ¼)² in place of a model."""
 
     def gradients(self, images, *_, **__):
         values = np.stack(images) - np.float32(0.25)
@@ -75,16 +75,16 @@ class Quadratic:
 
 
 CASE = Case("x.png", np.full((4, 4, 3), 0.75, np.float32), 0, 1)
-ORACLE = Attacker(Quadratic(), None)
+ATTACKER = Attacker(Quadratic(), None)
 
 
 def descended(**options):
     attack = Adaptive(**{"rule": "raw", "step": 0.1, "epsilon": 1.0, "rounds": 6, **options})
-    return run(attack, [CASE], ORACLE)[0]
+    return run(attack, [CASE], ATTACKER)[0]
 
 
 @pytest.mark.parametrize("momenta", [(0.0,), (0.9,), (0.0, 0.9, 0.99)])
-def test_velocities_as_in_their_papers(momenta):
+def test_velocities_are_those_of_their_papers(momenta):
     x, velocities = 0.75, np.zeros(len(momenta))
     for _ in range(6):
         velocities = np.array(momenta) * velocities + (x - 0.25)
@@ -103,9 +103,9 @@ def test_the_best_of_all_restarts_is_kept():
     options = {"random_start": True, "step": 0.01, "epsilon": 0.3, "rule": "l2"}
     ends = []
     attack = Adaptive(**options, rounds=8, restarts=4)
-    state = attack.begin(CASE, ORACLE)
+    state = attack.begin(CASE, ATTACKER)
     for round_ in range(8):
-        (moved,) = attack.advance([CASE], [state], ORACLE)
+        (moved,) = attack.advance([CASE], [state], ATTACKER)
         if (round_ + 1) % 2 == 0:
             ends.append(float(moved.memory["best_loss"]))
         state = moved
@@ -127,14 +127,14 @@ class Broken(Quadratic):
 @pytest.mark.parametrize(
     ("value", "zero", "nonfinite"), [(0, 3, 0), (np.nan, 0, 3), (np.inf, 0, 3)]
 )
-def test_a_gradient_that_is_none_is_counted(value, zero, nonfinite):
+def test_a_zero_or_non_finite_gradient_is_counted(value, zero, nonfinite):
     (state,) = run(Adaptive(rounds=3), [CASE], Attacker(Broken(value), None))
     assert (state.zero_gradients, state.nonfinite_gradients) == (zero, nonfinite)
     assert np.array_equal(state.adversarial, CASE.image)
 
 
 @pytest.mark.parametrize("defense", ["rdg", "rand"])
-def test_exact_is_the_derivative(defense, surrogate, make_cases):
+def test_exact_gradients_are_the_derivative(defense, surrogate, make_cases):
     fixed = surrogate().with_defense(with_fixed_draw(surrogate(defense).defense))
     (case,) = make_cases(1)
     generator = np.random.default_rng(2)

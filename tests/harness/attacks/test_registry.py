@@ -99,7 +99,10 @@ def test_an_example():
         ("noise(targeted=yes)", "noise: targeted is true or false, not 'yes'."),
         ("noise(norm=l1)", "noise: norm is one of l2, linf, not 'l1'."),
         ("adaptive(momenta=0/x)", "adaptive: momenta is a number, not '0/x'."),
-        ("adaptive(momenta=0/1)", "adaptive: momenta are in [0, 1), such as 0/0.9/0.99."),
+        (
+            "adaptive(momenta=0/1)",
+            "momenta must be in [0, 1), such as 0/0.9/0.99, not (0.0, 1.0).",
+        ),
     ],
 )
 def test_a_mistake_is_answered_by_what_is_allowed(text, answer):

@@ -1,29 +1,12 @@
-"""The attacks that see answers alone: what they post, and that luck is not kept."""
+"""Square: what it posts, that it does not keep a lucky draw, and the squares that it tries."""
 
 import numpy as np
 import pytest
 
 from harness.attacks import Attacker, parse_attack, run
-from harness.attacks.square_proposals import candidate, share, start
+from harness.attacks.square_proposals import candidate, square_fraction, start
 from harness.budget import Budget
 from harness.types import Case
-
-
-class Counting:
-    """A victim that keeps what is posted."""
-
-    def __init__(self, victim):
-        self.victim, self.posted, self.calls = victim, [], 0
-
-    def classes(self, images):
-        self.calls += 1
-        self.posted += images
-        return self.victim.classes(images)
-
-    def probabilities(self, images, draws=1):
-        self.calls += 1
-        self.posted += [image for image in images for _ in range(draws)]
-        return self.victim.probabilities(images, draws)
 
 
 @pytest.mark.parametrize(
@@ -32,33 +15,32 @@ class Counting:
         "square(queries=200,draws=1)",
         "square(queries=700)",
         "square(queries=400,draws=2,rounds=4)",
-        "hopskipjump(rounds=2,directions=50)",
-        "hopskipjump(rounds=2,directions=20,draws=3,targeted=true)",
     ],
 )
 @pytest.mark.parametrize("defense", ["none", "rdg"])
-def test_every_posted_image_is_counted(spec, defense, surrogate, make_cases):
-    attack, victim = parse_attack(spec), Counting(surrogate(defense))
+def test_every_posted_image_is_counted(spec, defense, surrogate, make_cases, counting):
+    attack, victim = parse_attack(spec), counting(surrogate(defense))
     states = run(attack, make_cases(3, targeted=attack.targeted), Attacker(None, victim))
     assert sum(state.queries for state in states) == len(victim.posted)
     assert all(image.dtype == np.uint8 for image in victim.posted)
-    if attack.name == "square":
-        most = attack.queries
-        draws = 1 if defense == "none" else attack.draws
-        assert all(most - 3 * draws < state.queries <= most for state in states)
+    most = attack.queries
+    draws = 1 if defense == "none" else attack.draws
+    assert all(most - 3 * draws < state.queries <= most for state in states)
 
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])
-def test_without_rounding_floats_are_posted_and_inside(norm, surrogate, make_cases):
+def test_without_rounding_float_images_inside_the_budget_are_posted(
+    norm, surrogate, make_cases, counting
+):
     attack = parse_attack(f"square(queries=100,draws=1,quantized=false,norm={norm},rounds=2)")
-    (case,), victim = make_cases(1), Counting(surrogate())
+    (case,), victim = make_cases(1), counting(surrogate())
     run(attack, [case], Attacker(None, victim))
     assert all(image.dtype == np.float32 for image in victim.posted)
     assert all(attack.budget.holds(case.image, image) for image in victim.posted)
 
 
-def test_photographs_are_posted_together(surrogate, make_cases):
-    alone, together = Counting(surrogate()), Counting(surrogate())
+def test_photographs_are_posted_together(surrogate, make_cases, counting):
+    alone, together = counting(surrogate()), counting(surrogate())
     attack = parse_attack("square(queries=100,draws=1)")
     run(attack, make_cases(1), Attacker(None, alone))
     run(attack, make_cases(4), Attacker(None, together))
@@ -67,7 +49,7 @@ def test_photographs_are_posted_together(surrogate, make_cases):
 
 
 class Luck:
-    """A score that says nothing of the image, now and then a very good one."""
+    """A victim whose scores do not depend on the image, and are very good now and then."""
 
     def __init__(self, chance, seed=0):
         self.chance, self.random = chance, np.random.default_rng(seed)
@@ -91,13 +73,15 @@ def test_a_lucky_draw_is_not_kept():
         assert random
         if posts >= 4:
             means.append(total / posts)
-    # Were a lucky score kept, all later ones would be compared with it.
+    # If a lucky score were kept, all later scores would be compared with it.
     assert means
     assert np.median(means) > 0
 
 
-def test_an_endpoint_that_answers_the_same_is_asked_once(surrogate, make_cases):
-    (case,), victim = make_cases(1), Counting(surrogate())
+def test_an_image_is_posted_once_to_an_endpoint_with_a_fixed_defence(
+    surrogate, make_cases, counting
+):
+    (case,), victim = make_cases(1), counting(surrogate())
     (state,) = run(parse_attack("square(queries=600)"), [case], Attacker(None, victim))
     assert not state.memory["scores"][2]
     posted = {image.tobytes() for image in victim.posted}
@@ -105,8 +89,8 @@ def test_an_endpoint_that_answers_the_same_is_asked_once(surrogate, make_cases):
 
 
 @pytest.mark.parametrize("defense", ["none", "fd", "rdg", "rand", "fd+rdg"])
-def test_a_random_defense_is_known_whatever_two_draws_say(defense, surrogate, make_cases):
-    """Two draws of these warps on these photographs agree to 1e-3 in every tenth pair."""
+def test_a_random_defence_is_recognised_even_if_two_draws_agree(defense, surrogate, make_cases):
+    """On these photographs, one pair of draws in ten agrees to 1e-3."""
     (case,), victim = make_cases(1), surrogate(defense)
     attack = parse_attack("square(queries=600)")
     cases = [Case(f"{number}.png", case.image, case.label, case.target) for number in range(100)]
@@ -126,66 +110,30 @@ def test_square_breaks_random_defences_of_a_model_near_its_boundary(
     assert min(successes(victim, cases, states)) >= 0.9
 
 
-def test_a_jump_without_a_start_stays(surrogate, make_cases):
-    (case,) = make_cases(1)
-    unreachable = Case(case.file, case.image, 0, 2)
-
-    class Never(Counting):
-        def classes(self, images):
-            return np.zeros(len(images), np.intp)
-
-    attack = parse_attack("hopskipjump(targeted=true,rounds=3)")
-    (state,) = run(attack, [unreachable], Attacker(None, Never(None)))
-    assert np.array_equal(state.adversarial, case.image)
-    assert state.queries == 100
-
-
-def test_a_targeted_jump_begins_at_another_photograph(surrogate, make_cases):
-    one, other = make_cases(2)
-    swapped = Case("other.png", other.image[..., [1, 0, 2]].copy(), 1, 0)
-    attack = parse_attack("hopskipjump(targeted=true,rounds=1)")
-    states = run(attack, [one, swapped], Attacker(None, surrogate()))
-    assert states[0].memory["start"] == pytest.approx(swapped.image, abs=1e-6)
-    assert states[1].memory["start"] == pytest.approx(one.image, abs=1e-6)
-
-
-def test_a_jump_ends_where_every_answer_is_chance():
-    class Coin:
-        random = np.random.default_rng(0)
-
-        def classes(self, images):
-            return self.random.integers(0, 2, len(images))
-
-    case = Case("x.png", np.full((8, 8, 3), 0.5, np.float32), 0, None)
-    attack = parse_attack("hopskipjump(rounds=5,directions=10)")
-    (state,) = run(attack, [case], Attacker(None, Coin()))
-    assert state.round == 5
-    assert attack.budget.holds(case.image, state.adversarial)
-
-
 def test_the_schedule_of_the_squares():
     halvings = [
         (0, 0), (0.001, 0), (0.002, 1), (0.006, 2), (0.03, 3), (0.06, 4), (0.15, 5),
         (0.3, 6), (0.5, 7), (0.7, 8), (0.9, 9),
     ]  # fmt: skip
-    assert [share(0.8, progress) for progress, _ in halvings] == [0.8 / 2**n for _, n in halvings]
+    fractions = [square_fraction(0.8, progress) for progress, _ in halvings]
+    assert fractions == [0.8 / 2**n for _, n in halvings]
 
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 @pytest.mark.parametrize("shape", [(8, 8), (9, 31), (32, 32)])
-@pytest.mark.parametrize("part", [0.001, 0.1, 1.0])
-def test_candidates_fill_the_budget(norm, shape, part):
+@pytest.mark.parametrize("fraction", [0.001, 0.1, 1.0])
+def test_candidates_fill_the_budget(norm, shape, fraction):
     generator = np.random.default_rng(0)
     clean, budget = np.full((*shape, 3), 0.5, np.float32), Budget(norm, 0.05)
     image = start(clean, budget, generator)
     for _ in range(20):
-        # A hump's top may be cut at 0 or 1.
+        # The top of a hump may be clipped at 0 or 1.
         assert budget.size(image - clean) == pytest.approx(0.05, rel=0.05)
-        following = candidate(clean, image, budget, part, generator)
+        following = candidate(clean, image, budget, fraction, generator)
         changed = np.any(following != image, axis=2)
         assert changed.any()
         if norm == "linf":
-            side = max(round(np.sqrt(part * clean[..., 0].size)), 1)
+            side = max(round(np.sqrt(fraction * clean[..., 0].size)), 1)
             assert max(np.ptp(places) for places in np.nonzero(changed)) < side
             assert np.abs(following - clean) == pytest.approx(0.05, abs=1e-6)
         image = following
