@@ -1,6 +1,6 @@
-"""The types that every part of the harness shares. This module imports no other part of it."""
+"""The types that all parts of the harness share. This module imports no other part of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self, TypeAlias
 
@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 Pixels: TypeAlias = NDArray[np.float32]
 """``(H, W, 3)`` RGB in [0, 1]."""
 Posted: TypeAlias = NDArray[np.uint8] | NDArray[np.float32]
-"""What goes to an endpoint: ``(H, W, 3)``, ``uint8`` in [0, 255] or ``float32`` in [0, 1]."""
+"""An image for an endpoint: ``(H, W, 3)``, ``uint8`` in [0, 255] or ``float32`` in [0, 1]."""
+OnProgress: TypeAlias = Callable[[str, int, int], None]
+"""Called with the kind of work, such as ``attack``, the number of steps done, and their total."""
 
 
 @dataclass(frozen=True)
@@ -18,10 +20,10 @@ class Case:
     """One photograph to attack.
 
     Attributes:
-        file: its name in the dataset.
-        image: its pixels at the model's size.
+        file: the photograph's name in the dataset.
+        image: the pixels at the model's size.
         label: the true class.
-        target: the class that the attacker wants; None for any wrong one.
+        target: the class that the attacker wants; None for any wrong class.
     """
 
     file: str
@@ -31,20 +33,21 @@ class Case:
 
     @property
     def goal(self) -> int:
-        """The class that a loss is about: the target, or without one, the label."""
+        """The class in the loss: the target, or the label if there is no target."""
         return self.label if self.target is None else self.target
 
 
 @dataclass(frozen=True)
 class State:
-    """How far an attack on one photograph has come.
+    """The progress of an attack on one photograph.
 
     Attributes:
         adversarial: the current iterate, inside the budget.
-        round: how many rounds were done.
-        memory: what the attack keeps besides, such as its momentum.
-        gradients, queries: what was spent so far; each draw, each posted image counts as one.
-        zero_gradients, nonfinite_gradients: how many rounds had such a gradient.
+        round: how many rounds are done.
+        memory: further arrays that the attack needs in the next round, such as its momentum.
+        gradients, queries: how many gradients were taken and images posted. Each draw counts.
+        zero_gradients, nonfinite_gradients: how many rounds had a gradient that was zero
+            everywhere, or that had a NaN or an infinity.
     """
 
     adversarial: Pixels
@@ -56,17 +59,17 @@ class State:
     nonfinite_gradients: int = 0
 
     def advanced(self, adversarial: Pixels, **changes: Any) -> Self:
-        """The state one round further."""
+        """Return the state after one more round."""
         return replace(self, adversarial=adversarial, round=self.round + 1, **changes)
 
 
 class Victim(Protocol):
-    """What is asked about images: an endpoint, or a surrogate that stands for one."""
+    """What an attacker queries: an endpoint, or a surrogate in its place."""
 
     def classes(self, images: Sequence[Posted]) -> NDArray[np.intp]:
-        """The most probable class of each image, each on a fresh draw: ``(n,)``."""
+        """Return the most probable class of each image, each on a fresh draw: ``(n,)``."""
         ...
 
     def probabilities(self, images: Sequence[Posted], draws: int = 1) -> NDArray[np.float32]:
-        """The mean over fresh draws of the classes' probabilities: ``(n, classes)``."""
+        """Return the mean probabilities over fresh draws: ``(n, classes)``."""
         ...

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from harness.runs.run import OnProgress
+from harness.types import OnProgress
 
 LINE_EVERY_S = 30.0
 

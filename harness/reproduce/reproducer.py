@@ -11,8 +11,8 @@ from harness.reproduce.scale import Scale
 from harness.results import Run
 from harness.runs.experiment import Experiment
 from harness.runs.options import Options
-from harness.runs.run import OnProgress, execute
-from harness.types import Case
+from harness.runs.run import execute
+from harness.types import Case, OnProgress
 
 BARE = "none"
 """The defence of the undefended model."""

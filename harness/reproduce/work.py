@@ -20,7 +20,8 @@ from harness.reproduce.scale import SCALES
 from harness.reproduce.server import WARPGUARD, environment, own_server
 from harness.results import DatasetRecord
 from harness.runs.experiment import Experiment
-from harness.runs.run import OnProgress, versions
+from harness.runs.run import versions
+from harness.types import OnProgress
 
 
 def reproduce(

@@ -1,11 +1,7 @@
-"""Everything that an attack on one endpoint needs, checked before it begins."""
+"""Everything that an attack on one endpoint needs, checked before the attack begins."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from defenses import Pipeline
 from harness.attacks.attack import Attack, Attacker
@@ -28,18 +24,20 @@ from models import (
     ensure,
 )
 
-_COMPARED = 4
-"""On how many photographs the surrogate is compared with ONNX Runtime."""
+_COMPARED_PHOTOGRAPHS = 4
+"""On how many photographs the surrogate's scores are compared with those of ONNX Runtime."""
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """An endpoint, the attacker's copy of what it serves, and photographs.
+    """An endpoint, a surrogate of what it serves, and photographs.
 
     Attributes:
-        surrogate: the very graph and defence that the endpoint has.
-        source: the model whose gradients are taken: another one for transfer, or the surrogate.
-        limit: how many photographs are attacked, of those that the bare model gets right.
+        target: the endpoint.
+        surrogate: the same graph and the same defence as the endpoint has.
+        source: the model whose gradients are taken: the surrogate, or another model (transfer).
+        dataset: the photographs and their classes.
+        limit: how many photographs are attacked of those that the bare model gets right.
     """
 
     target: HttpTarget
@@ -59,24 +57,24 @@ class Experiment:
         device: str = "auto",
         source_model: str | None = None,
     ) -> "Experiment":
-        """Build the surrogate and compare it with what the endpoint serves, and with ONNX Runtime.
+        """Build the surrogate, and compare it with the endpoint's model and with ONNX Runtime.
 
         Args:
             target: the endpoint.
             data: a folder with a ``labels.csv``; by default the photographs of the demonstration.
-            limit: how many photographs.
-            device: of the surrogate: ``cpu``, ``cuda`` or ``auto``.
-            source_model: take the gradients of this model instead.
+            limit: how many photographs are attacked; None for all.
+            device: the device of the surrogate: ``cpu``, ``cuda`` or ``auto``.
+            source_model: the name of another model whose gradients are taken instead.
 
         Raises:
-            HarnessError: one of them is not what it must be.
+            HarnessError: see :mod:`harness.errors`.
         """
         described = target.description
         manifest, graph = _model(described.model)
         if manifest.sha256 != described.model_sha256:
             raise SurrogateError(
                 f"{target.url} serves {described.model} with the SHA-256 {described.model_sha256}, "
-                f"this machine's store has {manifest.sha256}. Install the model that is served."
+                f"but the store of this machine has {manifest.sha256}. Install the served model."
             )
         classes = len(manifest.label_names)
         other = None if source_model is None else _model(source_model)
@@ -84,27 +82,23 @@ class Experiment:
         surrogate = Surrogate(manifest, graph, described.pipeline, device)
         source = surrogate if other is None else Surrogate(*other, described.pipeline, device)
         experiment = cls(target, surrogate, source, dataset, limit)
-        sample = [case.image for case in experiment.cases(targeted=False)[:_COMPARED]]
+        sample = [case.image for case in experiment.cases(targeted=False)[:_COMPARED_PHOTOGRAPHS]]
         surrogate.check(sample)
         if source is not surrogate:
             source.check(sample)
         return experiment
 
     def cases(self, *, targeted: bool) -> list[Case]:
-        """The photographs to attack."""
-        bare = self.surrogate.with_defense(Pipeline())
-
-        def right(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.intp]:
-            return bare.classes(images)
-
+        """Return the photographs to attack: those that the bare model gets right."""
         if targeted not in self._chosen:
+            bare = self.surrogate.with_defense(Pipeline())
             self._chosen[targeted] = self.dataset.cases(
-                self.surrogate.manifest, right, self.limit, targeted=targeted
+                self.surrogate.manifest, bare.classes, self.limit, targeted=targeted
             )
         return self._chosen[targeted]
 
     def with_endpoint(self, target: HttpTarget) -> "Experiment":
-        """The same photographs and the same model, behind what another endpoint defends with."""
+        """Return the same model and photographs with another endpoint, and with its defence."""
         defense = target.description.pipeline
         return replace(
             self,
@@ -114,13 +108,13 @@ class Experiment:
         )
 
     def with_dataset(self, dataset: Dataset, limit: int | None) -> "Experiment":
-        """The same endpoint and model, with other photographs."""
+        """Return the same endpoint and model with other photographs."""
         return replace(self, dataset=dataset, limit=limit, _chosen={})
 
     def setup(
         self, attack: Attack, folder: Path, options: Options, reuse_from: Path | None = None
     ) -> Setup:
-        """One attack, ready to be executed in a folder; see :class:`Setup` for ``reuse_from``."""
+        """Prepare one attack to run in a folder; see :class:`Setup` for ``reuse_from``."""
         cases = self.cases(targeted=attack.targeted)
         described = self.target.description
         served, manifest = self.surrogate.manifest, self.source.manifest
@@ -156,16 +150,16 @@ def _model(name: str) -> tuple[Manifest, bytes]:
     try:
         return ensure(store, name)
     except (UnknownModelError, NotInStoreError) as error:
-        others = ", ".join(sorted(_at_hand(store) - {name}))
+        others = ", ".join(sorted(_available(store) - {name}))
         raise SurrogateError(
-            f"The attacker's copy of {name}: {error} At hand are: {others}."
+            f"There is no surrogate of {name}: {error} Available without a download: {others}."
         ) from None
     except ModelError as error:
-        raise SurrogateError(f"The attacker's copy of {name}: {error}") from None
+        raise SurrogateError(f"There is no surrogate of {name}: {error}") from None
 
 
-def _at_hand(store: Store) -> set[str]:
-    """The models that need no download: those in the store, and those that are embedded."""
+def _available(store: Store) -> set[str]:
+    """Return the models that need no download: those in the store, and the embedded ones."""
     embedded = {name for name, entry in CATALOG.items() if entry.embedded}
     try:
         return embedded | {*store.names()}

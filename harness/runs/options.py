@@ -1,4 +1,4 @@
-"""How a run is done."""
+"""The options of a run."""
 
 from dataclasses import dataclass
 
@@ -11,15 +11,16 @@ _CURVE = (1, 2, 3, 5, 7, 10, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 300, 500
 
 @dataclass(frozen=True)
 class Options:
-    """How a run is done; none of it changes what the attack is.
+    """How a run is done. No option changes the attack itself.
 
     Attributes:
-        seed: of all of the attacker's randomness.
+        seed: the seed of all of the attacker's randomness.
         scoring_draws: how often each scored iterate is posted.
-        score_rounds: which rounds are scored besides the last; None takes some of each magnitude.
+        score_rounds: the rounds that are scored besides the last one. None chooses some of each
+            order of magnitude.
         images_at_once: how many photographs are attacked together.
-        quantized: post 8-bit images; else FP32 tensors, the paper's setting.
-        sanity_images: how many photographs the checks take; 0 leaves out what needs attacks anew.
+        quantized: whether 8-bit images are posted, or FP32 tensors as in the paper.
+        sanity_images: how many photographs the checks attack again. 0 skips these checks.
     """
 
     seed: int = 0
@@ -30,33 +31,33 @@ class Options:
     sanity_images: int = 5
 
     def rounds_of(self, attack: Attack) -> tuple[int, ...]:
-        """The rounds that are scored, the last one among them."""
-        some = _CURVE if self.score_rounds is None else self.score_rounds
-        return (*sorted(each for each in {*some} if 0 < each < attack.rounds), attack.rounds)
+        """Return the rounds of an attack that are scored. The last round is always one of them."""
+        rounds = _CURVE if self.score_rounds is None else self.score_rounds
+        return (*sorted(each for each in {*rounds} if 0 < each < attack.rounds), attack.rounds)
 
 
 def require_use(attack: Attack, options: Options, source_model: str | None = None) -> None:
-    """See that the attack has a use for all that it is given; what it ignores would mislead.
+    """Require that the attack uses all of its options, because an ignored one would mislead.
 
     Args:
-        attack: what is run.
-        options: how.
-        source_model: another model, whose gradients it is to take.
+        attack: the attack.
+        options: the options of its run.
+        source_model: the other model whose gradients it is to take, if any.
 
     Raises:
-        OptionsError: a round is to be scored that the attack never comes to, or it is to take
-            another model's gradients and takes none.
+        OptionsError: a round to be scored is not a round of the attack, or the attack takes no
+            gradients and cannot take those of another model.
     """
     beyond = [each for each in options.score_rounds or () if not 1 <= each <= attack.rounds]
     if beyond:
         allowed = "1" if attack.rounds == 1 else f"1 to {attack.rounds}"
         raise OptionsError(
-            f"{attack.name}: --score-rounds are {allowed}, the attack's own rounds; "
-            f"not {', '.join(map(str, beyond))}."
+            f"{attack.name} has no round {', '.join(map(str, beyond))}. "
+            f"The rounds of --score-rounds must be {allowed}."
         )
     if source_model is not None and not attack.needs_gradients:
         takers = [name for name, kind in ATTACKS.items() if kind.needs_gradients]
         raise OptionsError(
-            f"{attack.name} takes no gradients, so it has no use for --source-model "
-            f"{source_model}; {', '.join(takers)} do."
+            f"{attack.name} takes no gradients and cannot use --source-model {source_model}. "
+            f"Leave the option out, or take one of {', '.join(takers)}."
         )

@@ -2,7 +2,7 @@
 
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -12,29 +12,22 @@ from typing import Any
 from harness.attacks.attack import Attack, Attacker
 from harness.budget import as_pixels, l2_rms, linf
 from harness.dataset import pixels_sha256
-from harness.results import (
-    AttackRecord,
-    DatasetRecord,
-    EndpointRecord,
-    ImageResult,
-    Run,
-    Score,
-)
+from harness.results import AttackRecord, DatasetRecord, EndpointRecord, ImageResult, Run, Score
 from harness.runs.options import Options
 from harness.runs.sanity import CheckContext, checks_of
 from harness.runs.storage import ImageProgress, Storage, finished
-from harness.types import Case, Posted, State
+from harness.types import Case, OnProgress, Posted, State
 
 _PACKAGES = ("warpguard", "torch", "adversarial-robustness-toolbox", "numpy", "onnxruntime-gpu")
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What is attacked, with what, and where the run is kept.
+    """What is attacked, with which attack, and in which folder the run is stored.
 
     Attributes:
-        reuse_from: the folder of a run of the same attack, whose iterates are taken instead of
-            searched for again. An attack on the bare model finds the same ones on any endpoint.
+        reuse_from: the folder of a run of the same attack, whose iterates are posted without a new
+            search. An attack on the bare model finds the same images for any endpoint.
     """
 
     attack: Attack
@@ -48,15 +41,11 @@ class Setup:
     reuse_from: Path | None = None
 
 
-OnProgress = Callable[[str, int, int], None]
-"""Told what is being done, and how much of how much."""
-
-
 def execute(setup: Setup, on_progress: OnProgress = lambda *_: None) -> Run:
-    """Do a run, or what is left of it, and write its result.
+    """Do a run, or the rest of an interrupted run, and write its result.
 
     Raises:
-        HarnessError: see :mod:`harness.errors`. What was done until then is kept.
+        HarnessError: see :mod:`harness.errors`. The work done so far stays stored.
     """
     plan = _plan(setup)
     storage = Storage(setup.folder, plan)
@@ -65,14 +54,17 @@ def execute(setup: Setup, on_progress: OnProgress = lambda *_: None) -> Run:
     total = len(setup.cases) * setup.attack.rounds
     for start in range(0, len(setup.cases), at_once):
         some = setup.cases[start : start + at_once]
-        progress = [storage.load(case) or _begin(setup, case) for case in some]
+        progress = [
+            storage.load(case) or ImageProgress(setup.attack.begin(case, setup.attacker), [])
+            for case in some
+        ]
         for rounds in _attack(setup, plan, some, progress, storage):
             on_progress("attack", start * setup.attack.rounds + rounds, total)
         results += [_result(*pair) for pair in zip(some, progress, strict=True)]
     checks = checks_of(
-        CheckContext(setup.attack, setup.cases, setup.attacker, setup.options, storage.cached),
+        CheckContext(setup.attack, setup.cases, setup.attacker, setup.options, storage),
         results,
-        lambda done, of: on_progress("checks", done, of),
+        on_progress,
     )
     run = Run(
         name=setup.folder.name,
@@ -92,10 +84,6 @@ def execute(setup: Setup, on_progress: OnProgress = lambda *_: None) -> Run:
     return run
 
 
-def _begin(setup: Setup, case: Case) -> ImageProgress:
-    return ImageProgress(setup.attack.begin(case, setup.attacker), [])
-
-
 def _attack(
     setup: Setup,
     plan: dict[str, Any],
@@ -103,7 +91,7 @@ def _attack(
     progress: Sequence[ImageProgress],
     storage: Storage,
 ) -> Iterator[int]:
-    """Attack some photographs together, round by round; gives how many rounds they have in all."""
+    """Attack some photographs together, and yield after each round how many rounds all have."""
     attack = setup.attack
     scored = {0, *setup.options.rounds_of(attack)}
     pairs = list(zip(cases, progress, strict=True))
@@ -112,18 +100,18 @@ def _attack(
         if due:
             _score(setup, due, storage)
         active = [pair for pair in pairs if not pair[1].is_over(attack.rounds)]
-        # After an interruption some may be a round behind: these go first.
+        # After an interruption some photographs may be a round behind. They catch up first.
         least = min((one.state.round for _, one in active), default=0)
         active = [pair for pair in active if pair[1].state.round == least]
         if not active:
             break
         started = time.monotonic()
-        states = _advanced(
+        states = _next_states(
             setup, plan, [case for case, _ in active], [one.state for _, one in active]
         )
-        share = (time.monotonic() - started) / len(active)
+        seconds_each = (time.monotonic() - started) / len(active)
         for (_, one), state in zip(active, states, strict=True):
-            one.state, one.seconds = state, one.seconds + share
+            one.state, one.seconds = state, one.seconds + seconds_each
         if attack.early_stop:
             _stop_at_successes(setup, active)
         for case, one in active:
@@ -132,7 +120,7 @@ def _attack(
     yield len(cases) * attack.rounds
 
 
-def _advanced(
+def _next_states(
     setup: Setup, plan: dict[str, Any], cases: Sequence[Case], states: Sequence[State]
 ) -> list[State]:
     if setup.reuse_from is None or not setup.attack.on_bare_model:
@@ -141,7 +129,7 @@ def _advanced(
 
 
 def _score(setup: Setup, due: Sequence[tuple[Case, ImageProgress]], storage: Storage) -> None:
-    """Post each iterate again and again, on fresh draws."""
+    """Post each iterate several times, each time on a fresh draw, and store its score."""
     draws = setup.options.scoring_draws
     posted = [_posted(setup, case, one.state) for case, one in due]
     answers = setup.attacker.victim.classes([image for image in posted for _ in range(draws)])
@@ -196,7 +184,7 @@ def _result(case: Case, one: ImageProgress) -> ImageResult:
 
 
 def _plan(setup: Setup) -> dict[str, Any]:
-    """What makes two runs the same run."""
+    """Return everything that must be equal to resume a run."""
     return {
         "attack": _attack_record(setup.attack).model_dump(mode="json"),
         "endpoint": setup.endpoint.model_dump(exclude={"url", "labels"}),
@@ -222,7 +210,7 @@ def _attack_record(attack: Attack) -> AttackRecord:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of the packages that matter, where they are installed."""
+    """Return the versions of Python and of the installed packages that affect a result."""
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:

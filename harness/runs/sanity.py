@@ -1,23 +1,23 @@
-"""Whether an attack's failure may be believed: the checks that go with every run.
+"""The checks that go with every run: whether the attack's failure can be believed.
 
 Carlini et al. 2019 (arXiv:1902.06705) and Zimmermann et al. 2022 (arXiv:2206.13991) found that most
-broken evaluations show it: the attack fails where it must not. A failed check does not mean that
-the defence is weak. It means that this attack says little about it.
+broken evaluations can be recognised, because the attack fails where it must succeed. A failed check
+does not mean that the defence is weak. It means that this attack says little about the defence.
 
 ========== ======================================================================
-fixed-draw the attack succeeds once the defence's randomness is taken away
+fixed-draw the attack succeeds when the defence's randomness is taken away
 epsilon    it succeeds more often with a larger budget, and always without one
 iterations twice as many rounds do not change the result beyond its interval
-draws      each of its rounds, and each answer of the endpoint, is of a fresh draw
-gradients  none was zero everywhere, none had a NaN or an infinity
+draws      each of its rounds, and each answer of the endpoint, uses a fresh draw
+gradients  no gradient is zero everywhere or has a NaN or an infinity
 noise      random noise of the same size does not succeed
-budget     every iterate, and what was posted of it, was inside the budget
+budget     every iterate, and every image posted of it, is inside the budget
 ========== ======================================================================
 
-An attack on the bare model is checked on the bare model: on the endpoint it may well fail.
+An attack on the bare model is checked on the bare model, because it may well fail on the endpoint.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -29,53 +29,54 @@ from harness.attacks.gradient import GradientAttack
 from harness.attacks.noise import RandomNoise
 from harness.errors import EndpointError
 from harness.rates import success_share, wilson
-from harness.results import Check, ImageResult, Score
+from harness.results import Check, ImageResult
 from harness.runs.options import Options
+from harness.runs.storage import Storage
 from harness.surrogate.fixed_draw import with_fixed_draw
-from harness.types import Case, Posted, Victim
+from harness.types import Case, OnProgress
 
 NOISE_MARGIN = 0.05
-"""How much more often than the photograph itself random noise may be taken for the target."""
-
-Cached = Callable[[str, Callable[[], list[float]]], list[float]]
-"""Measures something, or gives what was measured under that name before."""
-OnProgress = Callable[[int, int], None]
+"""How much more often noise may be taken for the target than the photographs themselves."""
 
 
 @dataclass(frozen=True)
 class CheckContext:
-    """What the checks attack anew: some of the run's photographs, with the run's attack."""
+    """What the checks need to attack some of the run's photographs again."""
 
     attack: Attack
     cases: Sequence[Case]
     attacker: Attacker
     options: Options
-    cached: Cached
+    storage: Storage
 
     @property
-    def some(self) -> Sequence[Case]:
-        """The photographs that are attacked anew."""
+    def checked_cases(self) -> Sequence[Case]:
+        """The photographs that the checks attack again."""
         return self.cases[: self.options.sanity_images]
 
     def successes(
         self, attack: Attack, attacker: Attacker, cases: Sequence[Case], draws: int
     ) -> list[float]:
-        """The share of draws that fall, for each photograph."""
+        """Attack, and return for each photograph the fraction of draws with a success."""
         states = run(attack, cases, attacker)
         posted = [
             attack.budget.post(case.image, state.adversarial, quantized=self.options.quantized)
             for case, state in zip(cases, states, strict=True)
         ]
-        return _successes(attacker.victim, cases, posted, draws)
+        answers = attacker.victim.classes([image for image in posted for _ in range(draws)])
+        return [
+            float(np.mean(row != case.label if case.target is None else row == case.target))
+            for case, row in zip(cases, answers.reshape(len(cases), draws), strict=True)
+        ]
 
-    def base(self, results: Sequence[ImageResult]) -> list[float]:
-        """The run's attack as it is."""
+    def unchanged(self, results: Sequence[ImageResult]) -> list[float]:
+        """Return the successes of the run's attack as it is."""
         if self.attack.on_bare_model:
-            return self.attacked("bare", self.attack)
-        return [success_share(each, each.scores[-1]) for each in results[: len(self.some)]]
+            return self.changed("bare", self.attack)
+        return [success_share(each, each.scores[-1]) for each in results[: len(self.checked_cases)]]
 
-    def attacked(self, name: str, attack: Attack, fixed: bool = False) -> list[float]:
-        """The run's attack with something changed."""
+    def changed(self, name: str, attack: Attack, fixed: bool = False) -> list[float]:
+        """Return the successes of a changed attack, stored under a name, or on a fixed draw."""
         attacker, draws = self.attacker, self.options.scoring_draws
         if attacker.surrogate is not None and (fixed or attack.on_bare_model):
             known = attacker.surrogate.defense
@@ -84,17 +85,19 @@ class CheckContext:
             attacker, draws = replace(attacker, surrogate=surrogate, victim=surrogate), 1
             if isinstance(attack, GradientAttack):
                 attack = replace(attack, draws=1)
-        return self.cached(name, lambda: self.successes(attack, attacker, self.some, draws))
+        return self.storage.cached(
+            name, lambda: self.successes(attack, attacker, self.checked_cases, draws)
+        )
 
 
 def checks_of(
     context: CheckContext, results: Sequence[ImageResult], on_progress: OnProgress = lambda *_: None
 ) -> list[Check]:
-    """All checks, in the order of this module's table."""
-    anew = [_fixed_draw, _epsilon, _iterations]
+    """Make all checks, in the order of this module's table."""
+    attacking = [_fixed_draw, _epsilon, _iterations]
     checks = []
-    for number, check in enumerate(anew):
-        on_progress(number, len(anew) + 1)
+    for number, check in enumerate(attacking):
+        on_progress("checks", number, len(attacking) + 1)
         checks.append(check(context, results))
     checks += [
         _draws(context),
@@ -102,68 +105,68 @@ def checks_of(
         _noise(context, results),
         _budget(context.attack, results),
     ]
-    on_progress(len(anew) + 1, len(anew) + 1)
+    on_progress("checks", len(attacking) + 1, len(attacking) + 1)
     return checks
 
 
 def _fixed_draw(context: CheckContext, results: Sequence[ImageResult]) -> Check:
     del results
     name = "fixed-draw"
-    if (reason := _not_repeatable(context)) or context.attacker.surrogate is None:
-        return Check(name=name, passed=None, detail=reason or "There is no surrogate to fix.")
-    shares = context.attacked(name, context.attack, fixed=True)
-    where = "on the bare model" if context.attack.on_bare_model else "against one fixed draw"
+    if (reason := _reason_to_skip(context)) or context.attacker.surrogate is None:
+        return Check(name=name, passed=None, detail=reason or "Skipped: there is no surrogate.")
+    successes = context.changed(name, context.attack, fixed=True)
+    where = "On the bare model" if context.attack.on_bare_model else "Against one fixed draw"
     return Check(
         name=name,
-        passed=sum(shares) >= max(1, len(shares) - 1),
-        detail=f"{where} it succeeds on {sum(shares):g} of {len(shares)} photographs "
-        "(wanted: all, or all but one)",
-        measured={"asr": float(np.mean(shares)), "images": len(shares)},
+        passed=sum(successes) >= max(1, len(successes) - 1),
+        detail=f"{where} it succeeds on {sum(successes):g} of {len(successes)} photographs "
+        "(wanted: on all, or on all but one).",
+        measured={"asr": float(np.mean(successes)), "images": len(successes)},
     )
 
 
 def _epsilon(context: CheckContext, results: Sequence[ImageResult]) -> Check:
     name = "epsilon"
-    if reason := _not_repeatable(context):
+    if reason := _reason_to_skip(context):
         return Check(name=name, passed=None, detail=reason)
     own = context.attack.epsilon
-    shares = {
-        size: context.base(results)
+    successes = {
+        size: context.unchanged(results)
         if size == own
-        else context.attacked(f"epsilon-{size:.4g}", _with_epsilon(context.attack, size))
+        else context.changed(f"epsilon-{size:.4g}", _with_epsilon(context.attack, size))
         for size in sorted({min(size, 1.0) for size in (own / 2, own, 2 * own, 1.0)})
     }
-    means = [float(np.mean(each)) for each in shares.values()]
-    slack = 1 / len(context.some)  # one photograph
+    means = [float(np.mean(each)) for each in successes.values()]
+    slack = 1 / len(context.checked_cases)  # one photograph
     rises = all(after >= before - slack for before, after in pairwise(means))
-    always = all(share > 0.5 for share in shares[1.0])
-    shown = ", ".join(f"{100 * m:.0f} % at {s:.3g}" for s, m in zip(shares, means, strict=True))
+    always = all(each > 0.5 for each in successes[1.0])
+    shown = ", ".join(f"{100 * m:.0f} % at {s:.3g}" for s, m in zip(successes, means, strict=True))
     return Check(
         name=name,
         passed=rises and always,
-        detail=f"ASR {shown} (wanted: rising, and every photograph at 1)",
-        measured={f"asr_{size:.4g}": mean for size, mean in zip(shares, means, strict=True)},
+        detail=f"The ASR is {shown} (wanted: rising, and every photograph at 1).",
+        measured={f"asr_{size:.4g}": mean for size, mean in zip(successes, means, strict=True)},
     )
 
 
 def _with_epsilon(attack: Attack, epsilon: float) -> Attack:
-    """Steps grow with the budget, but not to the size of the whole image: that jumps about."""
+    """Scale the steps with the budget, but at most by four: longer steps would jump about."""
     return replace(attack.with_epsilon(min(epsilon, 4 * attack.epsilon)), epsilon=epsilon)
 
 
 def _iterations(context: CheckContext, results: Sequence[ImageResult]) -> Check:
     name = "iterations"
-    if reason := _not_repeatable(context):
+    if reason := _reason_to_skip(context):
         return Check(name=name, passed=None, detail=reason)
-    once = context.base(results)
-    twice = context.attacked("iterations-2", context.attack.with_more_iterations(2))
+    once = context.unchanged(results)
+    twice = context.changed("iterations-2", context.attack.with_more_iterations(2))
     _, high = wilson(sum(once), len(once))
     before, after = float(np.mean(once)), float(np.mean(twice))
     return Check(
         name=name,
         passed=after <= high,
-        detail=f"ASR {100 * before:.0f} %, with twice the iterations {100 * after:.0f} % "
-        f"(wanted: at most {100 * high:.0f} %, the interval's end)",
+        detail=f"The ASR is {100 * before:.0f} %, and {100 * after:.0f} % with twice as many "
+        f"iterations (wanted: at most {100 * high:.0f} %, the end of the interval).",
         measured={"asr": before, "asr_twice": after, "images": len(once)},
     )
 
@@ -177,21 +180,21 @@ def _draws(context: CheckContext) -> Check:
     try:
         first, second = attacker.victim.probabilities([image, image])
     except EndpointError:
-        return Check(name=name, passed=None, detail="The endpoint tells too little to see it.")
+        return Check(name=name, passed=None, detail="The endpoint returns no probabilities.")
     answers_differ = not np.array_equal(first, second)
     rounds_differ = True
     if isinstance(attack, GradientAttack) and attacker.surrogate.is_random(attack.knowledge):
-        still = replace(attack, random_start=False)
+        at_photograph = replace(attack, random_start=False)
         steps = [
-            still.advance(cases, [still.begin(cases[0], each)], each)[0].adversarial
+            at_photograph.advance(cases, [at_photograph.begin(cases[0], each)], each)[0].adversarial
             for each in (attacker, replace(attacker, seed=attacker.seed + 1))
         ]
         rounds_differ = not np.array_equal(steps[0], steps[1])
     return Check(
         name=name,
         passed=answers_differ and rounds_differ,
-        detail=f"two answers to one image {_differ(answers_differ)}, two seeds' first steps "
-        f"{_differ(rounds_differ)} (wanted: they differ, where draws play a part)",
+        detail=f"Two answers to one image {_differ(answers_differ)}, and the first steps of two "
+        f"seeds {_differ(rounds_differ)} (wanted: they differ, where draws play a part).",
         measured={"answers_differ": answers_differ, "rounds_differ": rounds_differ},
     )
 
@@ -203,13 +206,13 @@ def _differ(yes: bool) -> str:
 def _gradients(attack: Attack, results: Sequence[ImageResult]) -> Check:
     name = "gradients"
     if not attack.needs_gradients:
-        return Check(name=name, passed=None, detail="It takes no gradients.")
+        return Check(name=name, passed=None, detail="The attack takes no gradients.")
     zero = sum(each.zero_gradients for each in results)
     nonfinite = sum(each.nonfinite_gradients for each in results)
     return Check(
         name=name,
         passed=zero == nonfinite == 0,
-        detail=f"{zero} rounds had a zero gradient, {nonfinite} one that is not finite (wanted: 0)",
+        detail=f"{zero} rounds had a zero gradient, and {nonfinite} a non-finite one (wanted: 0).",
         measured={"zero": zero, "nonfinite": nonfinite},
     )
 
@@ -218,49 +221,35 @@ def _noise(context: CheckContext, results: Sequence[ImageResult]) -> Check:
     attack = context.attack
     control = RandomNoise(norm=attack.norm, epsilon=attack.epsilon, targeted=attack.targeted)
     draws = context.options.scoring_draws
-    shares = context.cached(
+    successes = context.storage.cached(
         "noise", lambda: context.successes(control, context.attacker, context.cases, draws)
     )
-    noise = float(np.mean(shares))
+    noise = float(np.mean(successes))
     clean = float(np.mean([success_share(each, each.scores[0]) for each in results]))
     return Check(
         name="noise",
         passed=noise <= clean + NOISE_MARGIN,
-        detail=f"noise of the same size succeeds in {100 * noise:.1f} %, the photographs "
-        f"themselves in {100 * clean:.1f} % (wanted: at most {100 * NOISE_MARGIN:.0f} points more)",
+        detail=f"Noise of the same size succeeds in {100 * noise:.1f} %, and the photographs "
+        f"in {100 * clean:.1f} % (wanted: at most {100 * NOISE_MARGIN:.0f} points more).",
         measured={"asr": noise, "clean": clean},
     )
 
 
 def _budget(attack: Attack, results: Sequence[ImageResult]) -> Check:
-    sizes = [_size(score, attack.norm) for each in results for score in each.scores]
+    scores = [score for each in results for score in each.scores]
+    sizes = [score.l2_rms if attack.norm == "l2" else score.linf for score in scores]
     outside = sum(each.outside_budget for each in results)
     return Check(
         name="budget",
         passed=max(sizes) <= attack.epsilon + 1e-6 and not outside,
-        detail=f"the largest {attack.norm} posted is {max(sizes):.4g} (wanted: at most "
-        f"{attack.epsilon:.4g}), {outside} iterates were outside before",
+        detail=f"The largest {attack.norm} posted is {max(sizes):.4g} (wanted: at most "
+        f"{attack.epsilon:.4g}), and {outside} iterates were outside before they were projected.",
         measured={"largest": max(sizes), "epsilon": attack.epsilon, "outside": outside},
     )
 
 
-def _size(score: Score, norm: str) -> float:
-    """How far a scored image was from its photograph, in a budget's norm."""
-    return score.l2_rms if norm == "l2" else score.linf
-
-
-def _not_repeatable(context: CheckContext) -> str:
-    """Why nothing is attacked anew; nothing if it is."""
+def _reason_to_skip(context: CheckContext) -> str:
+    """Return why no photograph is attacked again, or an empty text if some are."""
     if isinstance(context.attack, RandomNoise):
-        return "It is the control itself."
-    return "" if context.some else "Left out: no photographs were given to it."
-
-
-def _successes(
-    victim: Victim, cases: Sequence[Case], posted: Sequence[Posted], draws: int
-) -> list[float]:
-    answers = victim.classes([image for image in posted for _ in range(draws)])
-    return [
-        float(np.mean(row != case.label if case.target is None else row == case.target))
-        for case, row in zip(cases, answers.reshape(len(cases), draws), strict=True)
-    ]
+        return "Skipped: this attack is the control itself."
+    return "" if context.checked_cases else "Skipped: no photographs are attacked again."

@@ -1,12 +1,12 @@
-"""What a run keeps in its folder while it is under way: each image's state, after every round.
+"""The folder of a run: the state of each image after every round, so that a run can be resumed.
 
 ::
 
-    FOLDER/plan.json             what is being run; another plan is not mixed with it
+    FOLDER/plan.json             what is run; a run with another plan is refused
     FOLDER/states/NAME.npz       one image: iterate, memory, counters, scores so far
     FOLDER/checks/NAME.json      what a check measured
     FOLDER/clean|adversarial/    the images as PNG, once they are finished
-    FOLDER/run.json              the result, once everything is
+    FOLDER/run.json              the result, once all is done
 """
 
 import io
@@ -30,14 +30,14 @@ _COUNTERS = [each.name for each in fields(State) if each.type is int or each.typ
 
 @dataclass
 class ImageProgress:
-    """How far the run has come with one image.
+    """The progress of a run on one image.
 
     Attributes:
-        state: of the attack.
-        scores: by round so far, the clean image first.
-        seconds: spent on it so far.
-        outside_budget: scored iterates that were outside.
-        first_success_round: where the attack stops at its first hit: the round of it.
+        state: the attack's state.
+        scores: the scores so far by round, that of the clean image first.
+        seconds: the attack's time on this image so far.
+        outside_budget: how many scored iterates were outside the budget.
+        first_success_round: the round of the first success, if the attack stops there.
     """
 
     state: State
@@ -47,11 +47,11 @@ class ImageProgress:
     first_success_round: int | None = None
 
     def is_over(self, rounds: int) -> bool:
-        """Whether the attack does no more on it."""
+        """Return whether the attack on this image has ended."""
         return self.first_success_round is not None or self.state.round >= rounds
 
     def is_due(self, rounds: Container[int]) -> bool:
-        """Whether its iterate is of a round that is scored, and was not scored yet."""
+        """Return whether the current iterate is to be scored and has no score yet."""
         scored = bool(self.scores) and self.scores[-1].round == self.state.round
         return not scored and (self.first_success_round is not None or self.state.round in rounds)
 
@@ -60,10 +60,10 @@ class Storage:
     """The folder of one run."""
 
     def __init__(self, folder: Path, plan: dict[str, Any]) -> None:
-        """Take up a run, or begin one.
+        """Open the folder of a run, or create it.
 
         Raises:
-            RunError: the folder holds another run, or cannot be written.
+            RunError: the folder holds a run with another plan, or cannot be read or written.
         """
         self.folder = folder
         text = json.dumps(plan, indent=1, sort_keys=True)
@@ -77,11 +77,11 @@ class Storage:
             raise RunError(f"{folder} cannot hold a run: {error}.") from None
 
     def load(self, case: Case) -> ImageProgress | None:
-        """What was kept of an image; None if nothing was."""
+        """Return the stored progress on an image, or None if nothing is stored."""
         return _read(_state_file(self.folder, case))
 
     def save(self, case: Case, progress: ImageProgress) -> None:
-        """Keep how far an image has come."""
+        """Store the progress on an image."""
         state = progress.state
         kept = {
             "counters": {name: int(getattr(state, name)) for name in _COUNTERS},
@@ -97,7 +97,7 @@ class Storage:
         write_atomically(_state_file(self.folder, case), buffer.getvalue())
 
     def save_images(self, case: Case, posted: Posted) -> None:
-        """Keep the photograph and what was posted last, as 8-bit PNG."""
+        """Store the photograph and the last posted image as 8-bit PNG."""
         for folder, image in ((CLEAN, case.image), (ADVERSARIAL, as_pixels(posted))):
             buffer = io.BytesIO()
             Image.fromarray(np.rint(image * 255).astype(np.uint8)).save(
@@ -106,7 +106,7 @@ class Storage:
             write_atomically(self.folder / folder / image_name(case.file), buffer.getvalue())
 
     def cached(self, name: str, measure: Callable[[], list[float]]) -> list[float]:
-        """What a check measured before it was interrupted, or what it measures now."""
+        """Return the stored measurement of a check, or measure and store it."""
         file = self.folder / "checks" / f"{name}.json"
         if file.exists():
             kept: list[float] = json.loads(file.read_text("utf-8"))
@@ -117,28 +117,29 @@ class Storage:
 
 
 def finished(folder: Path, plan: dict[str, Any], case: Case) -> ImageProgress:
-    """What another run came to with an image, the same attack on the same one.
+    """Return the finished progress of another run, with the same attack on the same image.
 
     Args:
-        folder: of that run.
-        plan: of the run that takes it over; where it is posted, and how it is scored, may differ.
+        folder: the folder of the other run.
+        plan: the plan of this run. It may differ in the endpoint and in the scoring.
         case: the image.
 
     Raises:
-        RunError: that run is of another attack, model, seed or image, or did not come to it.
+        RunError: the other run has a different attack, model, seed or image, or has not finished
+            this image.
     """
     try:
         other = json.loads((folder / "plan.json").read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise RunError(f"{folder} holds no run: {error}.") from None
+        raise RunError(f"{folder} does not hold a run: {error}.") from None
     own = json.loads(json.dumps(plan))
     same = all(other.get(key) == own[key] for key in ("attack", "surrogate", "seed"))
     same = same and other["images"].get(case.file) == own["images"][case.file]
     progress = _read(_state_file(folder, case)) if same else None
     if progress is None or not progress.is_over(own["attack"]["parameters"]["rounds"]):
         raise RunError(
-            f"{folder} has not what this attack finds on {case.file}. Was it made with other "
-            "photographs or another model? Take another folder, or remove this one."
+            f"{folder} does not hold a finished result of this attack on {case.file}. It may have "
+            "been made with other photographs or another model. Use another folder, or remove it."
         )
     return progress
 
@@ -168,12 +169,12 @@ def _require_same(kept: dict[str, Any], plan: dict[str, Any], folder: Path) -> N
     if different:
         raise RunError(
             f"{folder} holds another run, which differs in its {_differences(kept, plan)}. "
-            "Take another folder, or remove this one."
+            "Use another folder, or remove this one."
         )
 
 
 def _differences(kept: dict[str, Any], plan: dict[str, Any]) -> str:
-    """The keys whose values differ, those of what lies within them in brackets."""
+    """Name the keys with different values, and in brackets the keys inside them."""
     words = []
     for key, value in plan.items():
         before = kept.get(key)

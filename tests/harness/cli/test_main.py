@@ -147,7 +147,7 @@ AT = ["--endpoint", "http://127.0.0.1:9", "--out", "x"]
         (["run", "magic", *AT], "magic"),
         (
             ["run", "adaptive", "--score-rounds", "1,50,51,99", *AT],
-            "adaptive: --score-rounds are 1 to 50, the attack's own rounds; not 51, 99.",
+            "adaptive has no round 51, 99. The rounds of --score-rounds must be 1 to 50.",
         ),
         (["run", "square", "--source-model", "m", *AT], "square takes no gradients"),
     ],

@@ -1,4 +1,4 @@
-"""What an attack needs is seen to before it begins."""
+"""Everything that an attack needs is checked before it begins."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,12 +11,12 @@ from harness.runs.experiment import Experiment
 from models import Store, ensure
 
 NOWHERE = Path("no/photographs")
-"""They are read after the models: an error about these comes first."""
+"""Photographs are read after the models, so an error about a model comes first."""
 
 
 @pytest.fixture
 def target(tmp_path, monkeypatch):
-    """An endpoint of the embedded model, and a store that has a model under a name of its own."""
+    """An endpoint with the embedded model, and a store with the model ``mine``."""
     monkeypatch.setenv("WARPGUARD_STORE", str(tmp_path))
     manifest, graph = ensure(Store(), "efficientnet-lite2")
     Store().put(manifest.model_copy(update={"name": "mine"}), graph)
@@ -25,15 +25,15 @@ def target(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["nope", "inception-v3", "No Name"])
-def test_a_model_that_is_not_there_is_answered_by_those_that_are(target, name):
-    at_hand = r"At hand are: efficientnet-lite0, efficientnet-lite2, mine\.$"
-    with pytest.raises(SurrogateError, match=f"copy of {name}: .*{at_hand}"):
+def test_an_unavailable_source_model_is_answered_by_the_available_ones(target, name):
+    available = r"without a download: efficientnet-lite0, efficientnet-lite2, mine\.$"
+    with pytest.raises(SurrogateError, match=f"no surrogate of {name}: .*{available}"):
         Experiment.open(target, data=NOWHERE, source_model=name)
 
 
-def test_a_served_model_that_is_not_there_too(target):
+def test_an_unavailable_served_model_is_answered_alike(target):
     served = SimpleNamespace(
         url=target.url, description=Description("theirs", "ab", 299, 299, "none")
     )
-    with pytest.raises(SurrogateError, match=r"copy of theirs: .*At hand are: .*, mine\.$"):
+    with pytest.raises(SurrogateError, match=r"surrogate of theirs: .* a download: .*, mine\.$"):
         Experiment.open(served, data=NOWHERE)

@@ -1,4 +1,4 @@
-"""Runs, their checks, and what is kept of them: on a model small enough to be attacked at once."""
+"""Runs, their checks and their storage, on a model that is small enough to be attacked quickly."""
 
 import copy
 import json
@@ -28,7 +28,7 @@ OPTIONS = Options(scoring_draws=4, score_rounds=(2,), images_at_once=2, sanity_i
 
 
 def toy(defense):
-    """Which third of the image, from left to right, is the brightest: a flip changes the answer."""
+    """A model that returns the brightest third of an image: a flip changes the answer."""
     weights = np.zeros((3, 1, SIDE, SIDE), np.float32)
     for third in range(3):
         weights[third, :, :, 11 * third : 11 * third + 10] = 0.05
@@ -55,7 +55,7 @@ def toy(defense):
 
 
 def cases(count=3):
-    """Images whose middle is a little brighter; the attacker wants a side."""
+    """Images whose middle is a little brighter. The attacker wants the left third."""
     generator = np.random.default_rng(0)
     chosen = []
     for number in range(count):
@@ -94,8 +94,8 @@ def setup(
 ADAPTIVE = Adaptive(rounds=10, draws=3, step=0.008)
 
 
-def _no_gradients(of):
-    """An attacker whose surrogate must not be asked."""
+def _without_surrogate(of):
+    """Return an attacker whose surrogate must not be used."""
 
     class Forbidden(type(of.attacker.surrogate)):
         module = property(lambda _: pytest.fail("it searched again"))
@@ -138,23 +138,23 @@ class TestARun:
     def test_can_be_read_back(self, run, tmp_path):
         assert Run.read(run.write(tmp_path)) == run
 
-    def test_is_the_same_again_but_for_the_draws_of_the_endpoint(self, run, tmp_path):
+    def test_can_be_repeated_except_for_the_draws_of_the_endpoint(self, run, tmp_path):
         again = execute(setup(tmp_path / "again", ADAPTIVE))
         assert [i.scores[-1].l2_rms for i in again.images] == [
             i.scores[-1].l2_rms for i in run.images
         ]
 
 
-class TestTakingOver:
-    """An attack on the bare model finds the same whatever it is posted to."""
+class TestReuse:
+    """An attack on the bare model finds the same images for every endpoint."""
 
     ATTACK = IFgsm(iterations=3, epsilon=0.1)
 
-    def test_posts_what_another_run_has_found_without_searching_again(self, tmp_path):
+    def test_posts_the_result_of_another_run_without_searching_again(self, tmp_path):
         first = execute(setup(tmp_path / "first", self.ATTACK))
         other = setup(tmp_path / "second", self.ATTACK, defense="rdg", sanity_images=0)
         second = execute(
-            replace(other, reuse_from=tmp_path / "first", attacker=_no_gradients(other))
+            replace(other, reuse_from=tmp_path / "first", attacker=_without_surrogate(other))
         )
         assert [i.scores[-1].linf for i in second.images] == [
             i.scores[-1].linf for i in first.images
@@ -162,10 +162,10 @@ class TestTakingOver:
         assert second.images[0].gradients == first.images[0].gradients > 0
         assert second.endpoint.defense == "rdg"
 
-    def test_refuses_what_another_attack_has_found(self, tmp_path):
+    def test_refuses_the_result_of_another_attack(self, tmp_path):
         execute(setup(tmp_path / "first", self.ATTACK))
         longer = setup(tmp_path / "second", replace(self.ATTACK, iterations=4))
-        with pytest.raises(RunError, match="has not what this attack finds"):
+        with pytest.raises(RunError, match="does not hold a finished result of this attack"):
             execute(replace(longer, reuse_from=tmp_path / "first"))
 
     def test_an_attack_on_the_defence_searches_for_itself(self, tmp_path):
@@ -182,7 +182,7 @@ class _StopError(Exception):
 
 
 class TestResumption:
-    def test_loses_no_round_and_ends_alike(self, tmp_path):
+    def test_loses_no_round_and_has_the_same_result(self, tmp_path):
         whole = execute(setup(tmp_path / "whole", ADAPTIVE))
         done = []
 
@@ -201,7 +201,7 @@ class TestResumption:
             i.scores[-1].l2_rms for i in whole.images
         ]
 
-    def test_catches_up_where_only_some_images_were_kept(self, tmp_path):
+    def test_catches_up_if_only_some_images_were_stored(self, tmp_path):
         whole = execute(setup(tmp_path / "whole", ADAPTIVE))
         plan = setup(tmp_path / "parts", ADAPTIVE)
         execute(plan)
@@ -219,15 +219,15 @@ class TestResumption:
         ):
             execute(setup(tmp_path, RandomNoise(epsilon=0.02)))
 
-    def test_keeps_the_images(self, tmp_path):
+    def test_stores_the_images(self, tmp_path):
         execute(setup(tmp_path, RandomNoise()))
         for kind in ("clean", "adversarial"):
             names = sorted(file.name for file in (tmp_path / kind).iterdir())
             assert names == [f"images__{number}.png.png" for number in range(3)]
 
 
-class TestStoppingAtAHit:
-    def test_leaves_an_image_at_its_first_hit(self, tmp_path):
+class TestEarlyStop:
+    def test_stops_at_the_first_success_of_an_image(self, tmp_path):
         attack = replace(ADAPTIVE, early_stop=True)
         run = execute(setup(tmp_path, attack, sanity_images=0))
         for image in run.images:
@@ -288,13 +288,8 @@ class _Fixed(Surrogate):
         return np.repeat(super().probabilities(images[:1], draws), len(images), axis=0)
 
 
-class _TakesNoiseForTheTarget(Surrogate):
-    def classes(self, images):
-        return np.zeros(len(images), np.intp)
-
-
 class TestPlantedDefects:
-    """Each must be caught by the check that is there for it."""
+    """Each defect must be found by the check for it."""
 
     def failed(self, folder, attack, surrogate=None, **options):
         run = execute(setup(folder, attack, surrogate, **options))
@@ -332,14 +327,14 @@ class TestPlantedDefects:
         assert "iterations" in self.failed(tmp_path, attack)
 
     def test_noise_that_succeeds(self, tmp_path):
-        class Clean(_TakesNoiseForTheTarget):
+        class TakesNoise(Surrogate):
             calls = 0
 
             def classes(self, images):
                 self.calls += 1
                 return np.full(len(images), int(self.calls > 2), np.intp) ^ 1
 
-        failed = self.failed(tmp_path, Adaptive(rounds=1), victim=self.surrogate(Clean))
+        failed = self.failed(tmp_path, Adaptive(rounds=1), victim=self.surrogate(TakesNoise))
         assert "noise" in failed
 
     def test_a_gradient_that_points_elsewhere(self, tmp_path):
@@ -347,13 +342,13 @@ class TestPlantedDefects:
         assert {"fixed-draw", "epsilon"} <= failed
 
 
-def test_checks_can_be_left_out(tmp_path):
+def test_checks_can_be_skipped(tmp_path):
     run = execute(setup(tmp_path, ADAPTIVE, sanity_images=0))
     skipped = {name for name, check in by_name(run).items() if check.passed is None}
     assert skipped == {"fixed-draw", "epsilon", "iterations"}
 
 
-def test_names_a_file_that_is_no_run(tmp_path):
+def test_names_a_file_that_is_not_a_run(tmp_path):
     with pytest.raises(RunError, match="cannot be read"):
         Run.read(tmp_path)
     (tmp_path / "run.json").write_text(json.dumps({"format": 2}))
