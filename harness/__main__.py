@@ -1,4 +1,4 @@
-"""``python -m harness`` is ``warpguard-harness``."""
+"""Run ``warpguard-harness`` as ``python -m harness``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""How far an adversarial example may be from its photograph, and what of it is really posted."""
+"""The budget: how far a posted image may be from its photograph."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -8,21 +8,21 @@ from numpy.typing import NDArray
 
 Norm = Literal["l2", "linf"]
 _SHRINK = 0.999
-_TOLERANCE = 1e-6  # of float32
+_TOLERANCE = 1e-6  # the rounding of float32
 
 
 def l2_rms(change: NDArray[np.floating[Any]]) -> float:
-    """The root mean square over all values: the paper's l2, 0.05 of which is 25.9 in all at 299."""
+    """Return the root mean square over all values. The paper's 0.05 is an l2 of 25.9 at 299 px."""
     return float(np.sqrt(np.mean(np.square(change, dtype=np.float64))))
 
 
 def linf(change: NDArray[np.floating[Any]]) -> float:
-    """The largest absolute value."""
+    """Return the largest absolute value."""
     return float(np.abs(change).max(initial=0.0))
 
 
 def as_pixels(posted: NDArray[Any]) -> NDArray[np.float32]:
-    """A posted image as ``float32`` in [0, 1]."""
+    """Return a posted image as ``float32`` in [0, 1]."""
     if posted.dtype == np.uint8:
         return posted.astype(np.float32) / np.float32(255)
     return posted.astype(np.float32, copy=False)
@@ -30,28 +30,28 @@ def as_pixels(posted: NDArray[Any]) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class Budget:
-    """A ball around a photograph, pixels being in [0, 1].
+    """A ball around a photograph with pixels in [0, 1].
 
     Attributes:
         norm: ``l2`` is the root mean square over all values, ``linf`` the largest absolute value.
-        epsilon: its radius; 1 holds every image there is.
+        epsilon: the radius. A radius of 1 holds every image.
     """
 
     norm: Norm
     epsilon: float
 
     def size(self, change: NDArray[np.floating[Any]]) -> float:
-        """A change, in this budget's norm."""
+        """Return the size of a change in this budget's norm."""
         return l2_rms(change) if self.norm == "l2" else linf(change)
 
     def holds(self, clean: NDArray[np.float32], posted: NDArray[Any]) -> bool:
-        """Whether a posted image is inside."""
+        """Return whether a posted image is inside the budget."""
         return self.size(as_pixels(posted) - clean) <= self.epsilon + _TOLERANCE
 
     def project(
         self, clean: NDArray[np.float32], image: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """The nearest image inside that has pixels in [0, 1] (for l2, nearly the nearest)."""
+        """Return the nearest image inside with pixels in [0, 1] (for l2, nearly the nearest)."""
         change = image - clean
         if self.norm == "linf":
             np.clip(change, -self.epsilon, self.epsilon, out=change)
@@ -63,28 +63,28 @@ class Budget:
     def post(
         self, clean: NDArray[np.float32], image: NDArray[np.float32], *, quantized: bool
     ) -> NDArray[np.uint8] | NDArray[np.float32]:
-        """What is posted: inside the budget, also where rounding to 8 bits would leave it.
+        """Return the image to post, inside the budget even if rounding to 8 bits would leave it.
 
         Args:
             clean: the photograph.
             image: the adversarial example, ``float32`` in [0, 1].
-            quantized: as ``uint8``, as an image file has it, or as ``float32``.
+            quantized: whether to return ``uint8``, as image files have it, or ``float32``.
         """
         posted = self.project(clean, image)
         if not quantized:
             return posted
         rounded = to_8_bits(posted)
         change = posted - clean
-        nothing = to_8_bits(clean)
-        # A photograph between two values of 8 bits may itself be rounded out of a tiny budget.
-        while not (self.holds(clean, rounded) or np.array_equal(rounded, nothing)):
+        unchanged = to_8_bits(clean)
+        # Rounding alone may move a photograph that is not of 8 bits out of a tiny budget.
+        while not (self.holds(clean, rounded) or np.array_equal(rounded, unchanged)):
             if self.size(change) <= _TOLERANCE:
-                return nothing
+                return unchanged
             change *= np.float32(_SHRINK)
             rounded = to_8_bits(clean + change)
         return rounded
 
 
 def to_8_bits(image: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The nearest image of 8 bits."""
+    """Return the nearest image with 8 bits a value."""
     return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)

@@ -1,7 +1,7 @@
-"""The endpoint under attack, over HTTP: what it says of itself, and what it answers to images.
+"""A client for the endpoint under attack: its description, and its answers to images over HTTP.
 
-Images are posted without loss: under ``/v1/predict`` as PNG, under the Open Inference Protocol as
-raw tensors, of 8 bits or, for the setting without rounding, as FP32.
+Images are posted without loss: to ``/v1/predict`` as PNG, and over the Open Inference Protocol as
+raw tensors, with 8 bits a value or, without rounding, as FP32.
 """
 
 import io
@@ -33,13 +33,13 @@ _BUSY = (429, 503)
 
 @dataclass(frozen=True)
 class Description:
-    """What an endpoint says of itself.
+    """How an endpoint describes itself.
 
     Attributes:
-        model: the served model's name.
-        model_sha256: of its ONNX graph.
-        height_px, width_px: of the model's input.
-        defense: the specification that images are defended with here.
+        model: the name of the served model.
+        model_sha256: the SHA-256 of its ONNX graph.
+        height_px, width_px: the size of the model's input.
+        defense: the specification of the defence that is used for this target.
     """
 
     model: str
@@ -56,17 +56,17 @@ class Description:
 
 @cache
 def _certificates() -> ssl.SSLContext:
-    """Whom to trust; reading them takes 30 ms, and a table of the paper has dozens of targets."""
+    """Load the trusted certificates once: it takes 30 ms, and a table has dozens of targets."""
     return httpx2.create_ssl_context()
 
 
 class HttpTarget:
-    """A running service; threads may share it.
+    """A running service. Several threads may use one target.
 
     Attributes:
-        description: what it said of itself.
+        description: how the service describes itself.
         protocol: how images are posted.
-        queries: how many images it was asked about.
+        queries: how many posted images were answered.
     """
 
     def __init__(
@@ -78,18 +78,18 @@ class HttpTarget:
         api_key: str | None = None,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
-        """Ask the endpoint what it is.
+        """Connect to a service and read its description.
 
         Args:
-            url: such as ``http://127.0.0.1:8080``.
-            defense: one of those it allows; by default its own.
-            protocol: ``v2`` posts tensors, ``v1`` PNG files.
-            api_key: where it wants one.
-            transport: how requests are made; for tests.
+            url: the address, such as ``http://127.0.0.1:8080``.
+            defense: a defence that the service allows; by default its own default.
+            protocol: ``v2`` posts tensors, ``v1`` posts PNG files.
+            api_key: the API key, if the service requires one.
+            transport: what makes the requests, for tests.
 
         Raises:
-            EndpointError: it cannot be reached, is not a warpguard service that runs its model
-                itself, or defends differently from the defence of that name here.
+            EndpointError: the service cannot be reached, is not a warpguard service that runs its
+                own model, does not allow the defence, or has another version of it.
         """
         self.url, self.protocol = url.rstrip("/"), protocol
         self.queries = 0
@@ -116,38 +116,39 @@ class HttpTarget:
 
     @property
     def public_url(self) -> str:
-        """The address without a user and a password."""
+        """The address without user and password."""
         return str(self._client.base_url.copy_with(username=None, password=None)).rstrip("/")
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections and stop the threads."""
         self._threads.shutdown(cancel_futures=True)
         self._client.close()
 
     def classes(self, images: Sequence[Posted]) -> NDArray[np.intp]:
-        """The most probable class of each image, each on a fresh draw: ``(n,)``.
+        """Return the most probable class of each image, each on a fresh draw: ``(n,)``.
 
         Raises:
-            EndpointError: it cannot be reached, or refuses.
+            EndpointError: the service cannot be reached, or refuses the request.
         """
-        ask = self._class_v1 if self.protocol == "v1" else self._class_v2
-        return np.array(list(self._threads.map(ask, images)), np.intp)
+        class_of = self._class_v1 if self.protocol == "v1" else self._class_v2
+        return np.array(list(self._threads.map(class_of, images)), np.intp)
 
     def probabilities(self, images: Sequence[Posted], draws: int = 1) -> NDArray[np.float32]:
-        """The mean over fresh draws of the probabilities: ``(n, classes)`` float32.
+        """Return the mean probabilities over fresh draws: ``(n, classes)`` float32.
 
         Raises:
-            EndpointError: it cannot be reached, refuses, or is set to tell less than that.
+            EndpointError: the service cannot be reached, refuses the request, or is configured to
+                return less than all probabilities.
         """
 
-        def ask(image: Posted) -> NDArray[np.float32]:
+        def probabilities_of(image: Posted) -> NDArray[np.float32]:
             if self.protocol == "v1":
                 return self._probabilities_v1(image, draws)
             values: NDArray[np.float32]
             (values,) = self._outputs_v2(image, ["probabilities"], draws)["probabilities"]
             return values
 
-        by_image: NDArray[np.float32] = np.stack(list(self._threads.map(ask, images)))
+        by_image: NDArray[np.float32] = np.stack(list(self._threads.map(probabilities_of, images)))
         return by_image
 
     def _class_v1(self, image: Posted) -> int:
@@ -163,7 +164,10 @@ class HttpTarget:
     def _probabilities_v1(self, image: Posted, draws: int) -> NDArray[np.float32]:
         ranked = self._post_v1(image, draws=draws, top_k=1000)["predictions"]
         if len(ranked) == 1 or "probability" not in ranked[0]:
-            raise EndpointError(f"{self.url} tells one class alone; this attack needs all scores.")
+            raise EndpointError(
+                f"{self.url} returns only the most probable class, but this attack needs all "
+                "probabilities. Start it with --response-detail full."
+            )
         values = np.zeros(len(ranked), np.float32)
         for each in ranked:
             values[each["index"]] = each["probability"]
@@ -171,7 +175,7 @@ class HttpTarget:
 
     def _post_v1(self, image: Posted, draws: int, top_k: int) -> dict[str, Any]:
         if image.dtype != np.uint8:
-            raise EndpointError("Images without rounding need the protocol v2.")
+            raise EndpointError("Images without rounding need --protocol v2; v1 posts 8-bit PNG.")
         file = io.BytesIO()
         Image.fromarray(image).save(file, "PNG", compress_level=1)
         query = {"defense": self.description.defense, "draws": draws, "top_k": top_k}
@@ -182,7 +186,7 @@ class HttpTarget:
     def _outputs_v2(
         self, image: Posted, wanted: Sequence[str], draws: int
     ) -> dict[str, NDArray[Any]]:
-        """The outputs by name; what is not wanted by name is what the endpoint tells by default."""
+        """Post an image and return the wanted outputs by name, or the endpoint's default ones."""
         raw = np.ascontiguousarray(image).tobytes()
         head: dict[str, Any] = {
             "inputs": [
@@ -211,7 +215,7 @@ class HttpTarget:
         return _binary_outputs(reply)
 
     def _request(self, method: str, path: str, **options: Any) -> httpx2.Response:
-        """One request; waits and asks again while the endpoint is busy."""
+        """Make one request, and repeat it while the endpoint is busy."""
         give_up = time.monotonic() + GIVE_UP_AFTER_S
         while True:
             try:
@@ -235,10 +239,10 @@ class HttpTarget:
     def _describe(self, defense: str | None) -> Description:
         try:
             model = self._request("GET", "/v1/models").json()["models"][0]
-            told = self._request("GET", "/v1/defenses").json()
-            operations = {each["name"]: each["operations"] for each in told["defenses"]}
+            listed = self._request("GET", "/v1/defenses").json()
+            operations = {each["name"]: each["operations"] for each in listed["defenses"]}
             allowed = ", ".join(operations)
-            chosen = told["default"] if defense is None else str(Pipeline.parse(defense))
+            chosen = listed["default"] if defense is None else str(Pipeline.parse(defense))
             description = Description(
                 model=model["name"],
                 model_sha256=model["sha256"],
@@ -250,7 +254,8 @@ class HttpTarget:
             if isinstance(error, DefenseError):
                 raise EndpointError(f"{error} {self.url} allows {allowed}.") from None
             raise EndpointError(
-                f"{self.url} does not describe itself as a warpguard service that runs a model."
+                f"{self.url} does not describe itself as a warpguard service with its own model. "
+                "Give the address of 'warpguard serve' without --predictor-host."
             ) from None
         if chosen not in operations:
             raise EndpointError(
@@ -264,8 +269,8 @@ class HttpTarget:
         theirs = [{k: each[k] for k in ("name", "parameters")} for each in operations[chosen]]
         if own != theirs:
             raise EndpointError(
-                f"{self.url} defends with {theirs}, but {chosen!r} is {own} here. Use the harness "
-                "of the version that is served."
+                f"{self.url} defends with {theirs}, but in this version {chosen!r} is {own}. "
+                "Use the harness of the version that is served."
             )
         return description
 
@@ -285,7 +290,7 @@ def _binary_outputs(reply: httpx2.Response) -> dict[str, NDArray[Any]]:
 
 
 def _wait_s(retry_after: str | None) -> float:
-    """How long to wait; a date, which the header may also be, counts as one second."""
+    """Return how long to wait. The header may also be a date, which counts as one second."""
     try:
         return min(max(float(retry_after or 1), 0.05), _LONGEST_WAIT_S)
     except ValueError:

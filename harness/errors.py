@@ -3,25 +3,25 @@
 ::
 
     HarnessError
-    ├── EndpointError    the endpoint cannot be reached, refuses, or is not what was expected
-    ├── SurrogateError   the graph cannot be differentiated, or is not what the endpoint serves
+    ├── EndpointError    the endpoint cannot be reached, refuses, or is not the expected one
+    ├── SurrogateError   the graph cannot be differentiated, or is not the served one
     ├── DatasetError     the photographs or their table cannot be used
-    ├── AttackError      no such attack, or a parameter that it cannot have
-    ├── OptionsError     an option that the attack has no use for
+    ├── AttackError      the attack or one of its parameters is not valid
+    ├── OptionsError     the attack cannot use one of the options
     └── RunError         a run's folder or file cannot be used
 """
 
 
 class HarnessError(Exception):
-    """What the command prints, and exits with 1."""
+    """An error that the command prints before it exits with 1."""
 
 
 class EndpointError(HarnessError):
-    """The endpoint cannot be reached, refuses, or is not what was expected."""
+    """The endpoint cannot be reached, refuses, or is not the expected one."""
 
 
 class SurrogateError(HarnessError):
-    """The graph cannot be differentiated, or is not the one that the endpoint serves."""
+    """The graph cannot be differentiated, or is not the served one."""
 
 
 class DatasetError(HarnessError):
@@ -29,11 +29,11 @@ class DatasetError(HarnessError):
 
 
 class AttackError(HarnessError):
-    """No such attack, or a parameter that it cannot have."""
+    """The attack or one of its parameters is not valid."""
 
 
 class OptionsError(HarnessError):
-    """An option that the attack has no use for."""
+    """The attack cannot use one of the options."""
 
 
 class RunError(HarnessError):

@@ -1,4 +1,4 @@
-"""From scores to rates: accuracy (ACC), attack success rate (ASR), and how sure they are."""
+"""From scores to rates: accuracy (ACC) and attack success rate (ASR) with their intervals."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -16,8 +16,8 @@ _Outcome: TypeAlias = tuple[ImageResult, Score]
 class Rate:
     """A share in [0, 1] with its 95 % interval.
 
-    The interval is Wilson's with the number of images: the draws of one image are not independent
-    of each other, so they make the share smoother but not surer.
+    The interval is Wilson's by the number of images. The draws of one image are not independent of
+    each other: they make the share smoother, but do not narrow the interval.
     """
 
     share: float
@@ -26,7 +26,7 @@ class Rate:
 
     @classmethod
     def of(cls, shares: Iterable[float]) -> "Rate":
-        """The mean over images, of a share in [0, 1] for each.
+        """Return the mean of the images' shares, each in [0, 1].
 
         Raises:
             ValueError: there is no image.
@@ -39,11 +39,11 @@ class Rate:
 
 
 def wilson(successes: float, total: int) -> tuple[float, float]:
-    """The 95 % interval of a share, by Wilson 1927.
+    """Return the 95 % interval of a share (Wilson 1927).
 
     Args:
-        successes: in [0, total]; a sum of shares is allowed.
-        total: at least 1.
+        successes: how many succeeded, in [0, total]. A sum of shares is allowed.
+        total: the number of trials, at least 1.
 
     Returns:
         (low, high) in [0, 1].
@@ -57,11 +57,11 @@ def wilson(successes: float, total: int) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Rates:
-    """What a round of a run came to.
+    """The rates of one round of a run; :func:`rates` with round 0 gives those of the clean images.
 
-    ``acc`` and ``asr`` are means over images and draws. ``any`` counts an image when one of its
-    draws fell, ``majority`` when more than half did; the clean image's own are beside them where
-    somebody compares: call :func:`rates` with round 0.
+    ``acc`` and ``asr`` are means over images and draws. ``any`` counts an image if one of its draws
+    succeeds for the attacker, ``majority`` if more than half do. ``l2_rms`` and ``linf`` are means
+    over images.
     """
 
     acc: Rate
@@ -73,32 +73,32 @@ class Rates:
 
 
 def success(image: ImageResult, answer: int) -> bool:
-    """Whether an answer is what the attacker wants: the target, or without one, a wrong class."""
+    """Return whether an answer is the target or, if there is no target, a wrong class."""
     return answer != image.label if image.target is None else answer == image.target
 
 
 def success_share(image: ImageResult, score: Score) -> float:
-    """The share of the draws that answer as the attacker wants."""
+    """Return the share of the draws on which the attack succeeds."""
     return sum(success(image, each) for each in score.classes) / len(score.classes)
 
 
 def accuracy(image: ImageResult, score: Score) -> float:
-    """The share of the draws that answer with the true class."""
+    """Return the share of the draws that answer with the true class."""
     return score.classes.count(image.label) / len(score.classes)
 
 
 def score_at(image: ImageResult, round_: int) -> Score:
-    """The score of a round, or of the last one before it: an image that was hit stays as it was."""
+    """Return the last score up to a round. An attack that stopped early has no later score."""
     return max((s for s in image.scores if s.round <= round_), key=lambda score: score.round)
 
 
 def scored_rounds(run: Run) -> tuple[int, ...]:
-    """Every round that some image was scored after, 0 first: one that was hit has no later ones."""
+    """Return the rounds in which at least one image was scored, 0 first."""
     return tuple(sorted({score.round for image in run.images for score in image.scores}))
 
 
 def rates(run: Run, round_: int | None = None) -> Rates:
-    """The rates of one round, by default of the final iterates.
+    """Return the rates of one round, by default those of the final iterates.
 
     Raises:
         ValueError: the run has no image.
@@ -109,13 +109,13 @@ def rates(run: Run, round_: int | None = None) -> Rates:
 
 
 def worst_case(runs: Sequence[Run]) -> Rates:
-    """Image by image the attack that hurt most: what the defence is worth against all of them.
+    """Return the rates against an attacker who takes the best attack for each image.
 
-    ``acc`` takes each image from the attack that left it the fewest right answers; everything else
-    takes it from the one that succeeded most, and from the first of those that did equally.
+    ``acc`` takes each image from the attack with the fewest right answers. All other rates take it
+    from the attack with the most successes, and from the first such attack if several are equal.
 
     Args:
-        runs: on the same endpoint and images; of images that some lack, the common ones count.
+        runs: runs on the same endpoint. Only the images that are in all of them count.
 
     Raises:
         ValueError: no image is in all of the runs.
@@ -136,7 +136,7 @@ def worst_case(runs: Sequence[Run]) -> Rates:
 
 
 def _rates(for_acc: Sequence[_Outcome], for_asr: Sequence[_Outcome]) -> Rates:
-    """The rates of one outcome for each image; l2 and l∞ are those of ``for_asr``."""
+    """Return the rates of one outcome for each image. The sizes are those of ``for_asr``."""
     successes = [success_share(*outcome) for outcome in for_asr]
     return Rates(
         acc=Rate.of(accuracy(*outcome) for outcome in for_acc),

@@ -1,11 +1,11 @@
-"""What a run writes: one JSON file with everything that is needed to judge and to repeat it.
+"""The result of a run: one JSON file with everything that is needed to judge and to repeat it.
 
 A run is one attack on one endpoint::
 
     Run ── attack, endpoint, dataset, seed, versions       what was done
      ├── images: ImageResult                               one for each photograph
      │    └── scores: Score                                round 0 is the clean image
-     └── checks: Check                                     whether it can be believed
+     └── checks: Check                                     whether the result can be believed
 """
 
 from pathlib import Path
@@ -19,27 +19,27 @@ from models import write_atomically
 FORMAT = 1
 RUN_FILE = "run.json"
 CLEAN, ADVERSARIAL = "clean", "adversarial"
-"""The folders, beside the run's file, of its images; see :func:`image_name`."""
+"""The folders of a run's images, beside its file. :func:`image_name` names the files in them."""
 
 
 def image_name(file: str) -> str:
-    """What a photograph's 8-bit PNG is called in those folders."""
+    """Return the name of a photograph's 8-bit PNG in those folders."""
     return file.replace("/", "__") + ".png"
 
 
 def run_folders(path: Path) -> list[Path]:
-    """What is meant by a path: one run, by its folder or its file, or each of a folder of runs.
+    """Return the runs that a path names: one run by its folder or file, or a folder of runs.
 
     Raises:
-        RunError: it is a folder, and neither it nor a folder in it is a finished run's.
+        RunError: the path is a folder, and no finished run is in it or in a folder in it.
     """
     if not path.is_dir() or (path / RUN_FILE).exists():
         return [path]
     runs = sorted(file.parent for file in path.glob(f"*/{RUN_FILE}"))
     if not runs:
         raise RunError(
-            f"{path} is no finished run, and no folder of such: there is no {RUN_FILE} in it, nor "
-            "in a folder in it. A run that was interrupted is finished by the same command."
+            f"{path} does not hold a finished run: there is no {RUN_FILE} in it or in a folder in "
+            "it. Repeat the command of an interrupted run to finish it."
         )
     return runs
 
@@ -49,13 +49,13 @@ class _Record(BaseModel):
 
 
 class Score(_Record):
-    """One iterate of one image, posted to the endpoint again and again.
+    """The answers to one iterate of one image, which is posted several times.
 
     Attributes:
-        round: how many rounds of the attack came before; 0 is the clean image.
-        classes: the endpoint's most probable class, one for each fresh draw of its defence.
-        l2_rms: the root mean square of the change that was posted, pixels being in [0, 1].
-        linf: its largest absolute value.
+        round: the round of the iterate; 0 is the clean image.
+        classes: the most probable class for each post, each on a fresh draw of the defence.
+        l2_rms: the root mean square of the posted change, with pixels in [0, 1].
+        linf: the largest absolute value of the posted change.
     """
 
     round: int
@@ -65,21 +65,21 @@ class Score(_Record):
 
 
 class ImageResult(_Record):
-    """What became of one photograph.
+    """The result for one photograph.
 
     Attributes:
-        file: its name in the dataset.
-        sha256: of its pixels, as 8-bit RGB.
+        file: the photograph's name in the dataset.
+        sha256: the SHA-256 of its pixels, as 8-bit RGB.
         label: the true class.
         target: the class that the attacker wants; None for an untargeted attack.
-        scores: by round, the clean image first.
-        gradients: gradient evaluations that the attack spent, each draw counting as one.
-        queries: images that the attack asked the endpoint about; scoring is not counted.
-        seconds: the attack's time on this image, its share where images were batched.
-        zero_gradients: rounds whose gradient was zero everywhere.
-        nonfinite_gradients: rounds whose gradient had a NaN or an infinity.
-        outside_budget: scored iterates that were outside the budget before they were brought in.
-        first_success_round: where the attack stops at its first hit: the round of it.
+        scores: the scores by round, that of the clean image first.
+        gradients: how many gradients the attack took. Each draw counts.
+        queries: how many images the attack posted. Images posted for a score do not count.
+        seconds: the attack's time on this image, or an equal part of the time of its batch.
+        zero_gradients: how many rounds had a gradient that was zero everywhere.
+        nonfinite_gradients: how many rounds had a gradient with a NaN or an infinity.
+        outside_budget: how many scored iterates were outside the budget before their projection.
+        first_success_round: the round of the first success, if the attack stops there.
     """
 
     file: str
@@ -97,13 +97,13 @@ class ImageResult(_Record):
 
 
 class Check(_Record):
-    """Whether the run shows a sign that an attack went wrong.
+    """A check whether the attack works as it should.
 
     Attributes:
-        name: of the check, such as ``fixed-draw``.
-        passed: None where the check does not apply to this attack.
+        name: the name of the check, such as ``fixed-draw``.
+        passed: whether the check passed; None if it does not apply to this attack.
         detail: what was measured and what was wanted, in one sentence.
-        measured: the same as numbers.
+        measured: the measured values.
     """
 
     name: str
@@ -113,7 +113,7 @@ class Check(_Record):
 
 
 class AttackRecord(_Record):
-    """The attack: its name and every parameter of it."""
+    """The attack and all of its parameters."""
 
     name: str
     summary: str
@@ -125,9 +125,9 @@ class AttackRecord(_Record):
 
 
 class EndpointRecord(_Record):
-    """The endpoint, as it described itself.
+    """The endpoint, as it describes itself.
 
-    ``labels`` says whether its classes are those of ImageNet, so that a reader can name them.
+    ``labels`` records whether its classes are those of ImageNet, so that a reader can name them.
     """
 
     url: str
@@ -140,7 +140,7 @@ class EndpointRecord(_Record):
 
 
 class DatasetRecord(_Record):
-    """Which photographs were attacked: the first ``selected`` that the bare model gets right."""
+    """The attacked photographs: the first ``selected`` ones that the bare model gets right."""
 
     name: str
     candidates: int
@@ -151,12 +151,12 @@ class Run(_Record):
     """One attack on one endpoint.
 
     Attributes:
-        name: the folder's own name; what a reader calls the run.
-        created: when it was finished, ISO 8601 in UTC.
-        seconds: of the attack, without its scoring and its checks.
-        versions: of Python and of the packages that matter.
-        surrogate: the model whose gradients were taken (name and SHA-256), where there is one.
-        seed: of all of the attacker's own randomness; the endpoint's cannot be set.
+        name: the name of the run's folder.
+        created: the time when the run ended, ISO 8601 in UTC.
+        seconds: the time of the attack, without scoring and checks.
+        versions: the versions of Python and of the packages that affect a result.
+        surrogate: the name and SHA-256 of the model whose gradients were taken, if there is one.
+        seed: the seed of the attacker's own randomness. The endpoint's randomness has no seed.
         scoring_draws: how often each scored iterate was posted.
     """
 
@@ -176,11 +176,11 @@ class Run(_Record):
 
     @property
     def believable(self) -> bool:
-        """Whether no check failed."""
+        """Whether the run has no failed check."""
         return all(check.passed is not False for check in self.checks)
 
     def write(self, folder: Path) -> Path:
-        """Write the run into its folder, whole or not at all."""
+        """Write the run into its folder, completely or not at all, and return the file."""
         path = folder / RUN_FILE
         write_atomically(path, (self.model_dump_json() + "\n").encode())
         return path
@@ -190,7 +190,7 @@ class Run(_Record):
         """Read a run from its folder, or from a JSON file.
 
         Raises:
-            RunError: there is none, or it is not of this format.
+            RunError: the file cannot be read, or does not have this format.
         """
         file = path / RUN_FILE if path.is_dir() else path
         try:

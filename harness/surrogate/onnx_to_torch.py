@@ -1,7 +1,7 @@
-"""The served ONNX graph as a PyTorch module: what ONNX Runtime computes, with gradients.
+"""An ONNX graph as a PyTorch module, which computes what ONNX Runtime computes, with gradients.
 
-The operators are those of the graphs that this project builds, and of ordinary convolutional
-classifiers. A graph with another one is refused when it is read, by the operator's name.
+It has the operators of the graphs that this project builds and of ordinary convolutional
+classifiers. A graph with another operator is refused when it is read.
 """
 
 from collections.abc import Callable
@@ -20,31 +20,31 @@ from harness.errors import SurrogateError
 _Attributes = dict[str, Any]
 _Operator = Callable[[list[Tensor], _Attributes], Tensor]
 _LEFT_OUT = torch.tensor(-torch.inf)
-"""For an input without a name that has others after it: of these operators, Clip's lower limit."""
+"""The value of an input without a name before other inputs: only Clip has one, its lower limit."""
 
 
 class OnnxModule(nn.Module):
     """A graph with one input and one output, evaluated node by node.
 
-    The weights are constants: gradients are of the input alone.
+    The weights are constants, so only the input has a gradient.
     """
 
     def __init__(self, graph: bytes) -> None:
         """Read a graph.
 
         Raises:
-            SurrogateError: it is no ONNX graph, or has an operator that is not known here.
+            SurrogateError: the file is not an ONNX graph, or has an unsupported operator.
         """
         super().__init__()
         try:
             model = onnx.load_model_from_string(graph).graph
         except Exception as error:  # noqa: BLE001  # protobuf's errors have no common base
-            raise SurrogateError(f"The graph cannot be read: {error}") from None
-        unknown = sorted({node.op_type for node in model.node} - set(_OPERATORS))
+            raise SurrogateError(f"The file is not a valid ONNX graph: {error}") from None
+        unknown = sorted({node.op_type for node in model.node} - set(OPERATORS))
         if unknown:
             raise SurrogateError(
-                f"The graph has operators that cannot be differentiated here: {', '.join(unknown)}."
-                f" Known are {', '.join(sorted(_OPERATORS))}."
+                f"The graph has operators without a gradient here: {', '.join(unknown)}. "
+                f"Supported are {', '.join(sorted(OPERATORS))}."
             )
         constants = {each.name: numpy_helper.to_array(each) for each in model.initializer}
         for node in model.node:
@@ -61,7 +61,7 @@ class OnnxModule(nn.Module):
         (self._output,) = (each.name for each in model.output)
         self._nodes = [
             (
-                _OPERATORS[node.op_type],
+                OPERATORS[node.op_type],
                 _given(node),
                 node.output[0],
                 {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute},
@@ -76,7 +76,7 @@ class OnnxModule(nn.Module):
                 self._finished[index].append(name)
 
     def forward(self, batch: Tensor) -> Tensor:
-        """The graph's input to its output, both ``float32`` with any batch size."""
+        """Compute the output for an input, both ``float32`` with any batch size."""
         values: dict[str, Tensor] = {name: getattr(self, own) for name, own in self._names.items()}
         values[""] = _LEFT_OUT
         if batch.ndim == 4:
@@ -95,7 +95,7 @@ _conv2d: Callable[..., Tensor] = functional.conv2d
 
 
 def _given(node: onnx.NodeProto) -> tuple[str, ...]:
-    """The inputs' names, without those that were left out at the end."""
+    """Return the names of the inputs, without the empty ones at the end."""
     names = list(node.input)
     while names and not names[-1]:
         names.pop()
@@ -103,9 +103,9 @@ def _given(node: onnx.NodeProto) -> tuple[str, ...]:
 
 
 def _pads(attributes: _Attributes) -> tuple[int, int, int, int]:
-    """(left, right, top, bottom), as PyTorch writes them; ONNX has the starts, then the ends."""
+    """Return (left, right, top, bottom) for PyTorch. ONNX lists both starts, then both ends."""
     if attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
-        raise SurrogateError(f"auto_pad {attributes['auto_pad']!r} is not known here.")
+        raise SurrogateError(f"auto_pad {attributes['auto_pad']!r} is not supported; use pads.")
     top, left, bottom, right = attributes.get("pads", (0, 0, 0, 0))
     return left, right, top, bottom
 
@@ -122,7 +122,7 @@ def _convolution(given: list[Tensor], attributes: _Attributes) -> Tensor:
         "dilation": attributes.get("dilations", (1, 1)),
         "groups": attributes.get("group", 1),
     }
-    if (left, top) == (right, bottom):  # a symmetric padding costs nothing inside
+    if (left, top) == (right, bottom):  # conv2d itself pads symmetrically, at no cost
         return _conv2d(*given, padding=(top, left), **options)
     return _conv2d(_padded(given[0], attributes, 0.0), *given[1:], **options)
 
@@ -172,7 +172,7 @@ def _reduce_mean(given: list[Tensor], attributes: _Attributes) -> Tensor:
 
 def _reshape(given: list[Tensor], attributes: _Attributes) -> Tensor:
     sides = [int(side) for side in given[1].tolist()]
-    if not attributes.get("allowzero", 0):  # a 0 is as it was
+    if not attributes.get("allowzero", 0):  # 0 keeps the input's side
         sides = [side or given[0].shape[axis] for axis, side in enumerate(sides)]
     return given[0].reshape(sides)
 
@@ -182,7 +182,7 @@ def _flatten(given: list[Tensor], attributes: _Attributes) -> Tensor:
     return given[0].reshape(shape[:axis].numel(), shape[axis:].numel())
 
 
-_OPERATORS: dict[str, _Operator] = {
+OPERATORS: dict[str, _Operator] = {
     "Add": lambda given, _: given[0] + given[1],
     "AveragePool": _average_pool,
     "BatchNormalization": _batch_norm,
@@ -217,7 +217,7 @@ _OPERATORS: dict[str, _Operator] = {
 def difference(
     module: OnnxModule, batch: NDArray[np.float32], scores: NDArray[np.float32]
 ) -> float:
-    """The largest absolute difference between the module's scores and those of ONNX Runtime."""
+    """Return the largest absolute difference between the module's scores and ONNX Runtime's."""
     device = next(iter(module.buffers())).device
     with torch.no_grad():
         own = module(torch.from_numpy(batch).to(device)).cpu().numpy()

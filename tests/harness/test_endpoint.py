@@ -1,4 +1,4 @@
-"""The endpoint over HTTP: a real server, and answers that a real one seldom gives."""
+"""The client of an endpoint: with a real server, and with answers that one rarely gives."""
 
 import io
 import json
@@ -70,7 +70,7 @@ class TestARealServer:
         assert right.mean() >= 0.7
 
     @pytest.mark.parametrize("protocol", ["v1", "v2"])
-    def test_gives_probabilities_of_fresh_draws(self, server, photographs, protocol):
+    def test_returns_probabilities_of_fresh_draws(self, server, photographs, protocol):
         image = photographs[0][0]
         with HttpTarget(server, protocol=protocol) as endpoint:
             first, second = endpoint.probabilities([image, image], draws=2)
@@ -78,12 +78,12 @@ class TestARealServer:
         assert first.sum() == pytest.approx(1, abs=1e-4)
         assert not np.array_equal(first, second)
 
-    def test_takes_images_without_rounding(self, server, photographs):
+    def test_posts_images_without_rounding(self, server, photographs):
         image = photographs[0][0].astype(np.float32) / 255
         with HttpTarget(server) as endpoint:
             assert endpoint.classes([image]).shape == (1,)
 
-    def test_names_the_defences_that_are_allowed(self, server):
+    def test_names_the_allowed_defences(self, server):
         with pytest.raises(EndpointError, match=r"only fd\+rdg.*--allow-defense 'fd'"):
             HttpTarget(server, defense="fd")
 
@@ -102,7 +102,17 @@ class TestAnswers:
         assert target(answer, protocol="v1").classes([noise]).tolist() == [3]
         np.testing.assert_array_equal(seen[0], noise)
 
-    def test_waits_while_the_endpoint_is_busy(self, monkeypatch):
+    @pytest.mark.parametrize(
+        ("retry_after", "wait_s"),
+        [
+            ("2", 2.0),
+            (None, 1.0),
+            ("0", 0.05),
+            ("3600", 5.0),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", 1.0),
+        ],
+    )
+    def test_waits_while_the_endpoint_is_busy(self, retry_after, wait_s, monkeypatch):
         waits = []
         monkeypatch.setattr(module.time, "sleep", waits.append)
         replies = [429, 503, 200]
@@ -110,21 +120,15 @@ class TestAnswers:
         def answer(request):
             status = replies.pop(0)
             body = {"predictions": [{"index": 7}]}
-            return httpx2.Response(status, json=body, headers={"Retry-After": "2"})
+            headers = {} if retry_after is None else {"Retry-After": retry_after}
+            return httpx2.Response(status, json=body, headers=headers)
 
         endpoint = target(answer, protocol="v1")
         assert endpoint.classes([self.image]).tolist() == [7]
-        assert waits == [2.0, 2.0]
+        assert waits == [wait_s, wait_s]
         assert endpoint.queries == 1
 
-    @pytest.mark.parametrize(
-        ("told", "wait_s"),
-        [(None, 1.0), ("0", 0.05), ("3600", 5.0), ("Sun, 06 Nov 1994 08:49:37 GMT", 1.0)],
-    )
-    def test_never_waits_long_or_not_at_all(self, told, wait_s):
-        assert module._wait_s(told) == wait_s
-
-    def test_reads_the_class_where_a_server_tells_no_more(self):
+    def test_reads_the_class_if_a_server_returns_nothing_else(self):
         def answer(request):
             outputs = [
                 {"name": "label", "datatype": "BYTES", "shape": [1]},
@@ -139,26 +143,26 @@ class TestAnswers:
 
         assert target(answer).classes([self.image]).tolist() == [5]
 
-    def test_says_so_where_an_attack_needs_all_scores(self):
+    def test_reports_that_an_attack_needs_all_probabilities(self):
         def answer(request):
             return httpx2.Response(200, json={"predictions": [{"index": 1}]})
 
-        with pytest.raises(EndpointError, match="tells one class alone"):
+        with pytest.raises(EndpointError, match="returns only the most probable class"):
             target(answer, protocol="v1").probabilities([self.image])
 
-    def test_tells_what_was_refused(self):
+    def test_reports_a_refused_request(self):
         def answer(request):
             return httpx2.Response(401, json={"error": "no key"})
 
         with pytest.raises(EndpointError, match=r"answered 401.*no key"):
             target(answer).classes([self.image])
 
-    def test_tells_what_cannot_be_reached(self):
+    def test_reports_an_endpoint_that_cannot_be_reached(self):
         with pytest.raises(EndpointError, match=r"http://127.0.0.1:9 cannot be reached"):
             HttpTarget("http://127.0.0.1:9")
 
-    def test_takes_no_float_pixels_under_v1(self):
-        with pytest.raises(EndpointError, match="need the protocol v2"):
+    def test_refuses_float_pixels_over_v1(self):
+        with pytest.raises(EndpointError, match="need --protocol v2"):
             target(protocol="v1").classes([self.image.astype(np.float32)])
 
     def test_sends_the_key(self):
@@ -171,25 +175,25 @@ class TestAnswers:
 
 
 class TestDescription:
-    def test_of_another_service_is_refused(self):
+    def test_of_a_different_service_is_refused(self):
         with pytest.raises(EndpointError, match="does not describe itself"):
             target(models={"name": "m"})
 
-    def test_of_a_defence_with_other_parameters_is_refused(self):
+    def test_with_different_parameters_of_a_defence_is_refused(self):
         other = json.loads(json.dumps(DEFENSES))
         other["defenses"][0]["operations"][0]["parameters"]["step"] = 20
         with pytest.raises(EndpointError, match="the version that is served"):
             target(defenses=other)
 
-    def test_names_an_unknown_defence(self):
+    def test_lists_the_allowed_defences_for_an_unknown_one(self):
         with pytest.raises(
             EndpointError, match=r"no defence 'magic'.* http://endpoint allows fd, none\.$"
         ):
             target(defense="magic")
 
-    def test_keeps_a_password_to_itself(self):
+    def test_does_not_contain_a_password(self):
         with HttpTarget("http://u:p@endpoint:1/", transport=transport()) as endpoint:
             assert endpoint.public_url == "http://endpoint:1"
 
-    def test_takes_a_defence_that_is_allowed(self):
+    def test_has_the_chosen_defence_if_it_is_allowed(self):
         assert target(defense=" none ").description.pipeline.operations == ()

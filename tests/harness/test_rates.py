@@ -1,3 +1,5 @@
+"""Rates and intervals from the scores of runs."""
+
 import pytest
 from scipy.stats import binomtest
 
@@ -78,13 +80,13 @@ def run_of(*images):
         (50, 50, 0.9287, 1.0),
     ],
 )
-def test_wilson(successes, total, low, high):
+def test_intervals_are_those_of_newcombe_and_of_scipy(successes, total, low, high):
     assert wilson(successes, total) == pytest.approx((low, high), abs=6e-5)
     reference = binomtest(successes, total).proportion_ci(method="wilson")
     assert wilson(successes, total) == pytest.approx((reference.low, reference.high), abs=1e-12)
 
 
-def test_the_interval_is_over_images_not_over_draws():
+def test_the_interval_is_by_images_and_not_by_draws():
     assert Rate.of([0.5] * 20) == Rate(0.5, *wilson(10, 20))
 
 
@@ -93,7 +95,7 @@ def test_a_rate_needs_an_image():
         Rate.of([])
 
 
-def test_mean_any_and_majority():
+def test_rates_are_the_mean_any_and_majority_of_the_draws():
     found = rates(
         run_of(
             image("all", [score(0, [LABEL] * 4), score(9, [TARGET] * 4, l2_rms=0.03, linf=0.1)]),
@@ -105,12 +107,12 @@ def test_mean_any_and_majority():
     assert found.asr.share == pytest.approx((1 + 0.5 + 0.25 + 0) / 4)
     assert found.acc.share == pytest.approx((0 + 0.25 + 0.75 + 0) / 4)
     assert found.any.share == 0.75
-    assert found.majority.share == 0.25  # half of the draws is no majority
+    assert found.majority.share == 0.25  # half of the draws is not a majority
     assert found.l2_rms == pytest.approx((0.03 + 3 * 0.01) / 4)
     assert found.linf == pytest.approx((0.1 + 3 * 0.02) / 4)
 
 
-def test_the_clean_images_have_rates_of_their_own():
+def test_round_0_has_the_rates_of_the_clean_images():
     run = run_of(image("x", [score(0, [LABEL, LABEL, TARGET, OTHER]), score(1, [TARGET] * 4)]))
     clean = rates(run, 0)
     assert (clean.acc.share, clean.asr.share, clean.any.share) == (0.5, 0.25, 1.0)
@@ -122,20 +124,20 @@ def test_without_a_target_every_wrong_class_is_a_success():
     assert success_share(one, one.scores[0]) == accuracy(one, one.scores[0]) == 0.5
 
 
-def test_an_image_that_was_hit_stays_as_it_was():
-    hit = image("hit", [score(0, [LABEL] * 4), score(3, [TARGET] * 4)])
-    held = image("held", [score(0, [LABEL] * 4), score(5, [OTHER] * 4), score(10, [LABEL] * 4)])
-    run = run_of(hit, held)
-    assert score_at(hit, 10).round == 3
-    assert score_at(hit, 2).round == 0
+def test_an_image_that_stopped_early_keeps_its_last_score():
+    early = image("early", [score(0, [LABEL] * 4), score(3, [TARGET] * 4)])
+    late = image("late", [score(0, [LABEL] * 4), score(5, [OTHER] * 4), score(10, [LABEL] * 4)])
+    run = run_of(early, late)
+    assert score_at(early, 10).round == 3
+    assert score_at(early, 2).round == 0
     assert scored_rounds(run) == (0, 3, 5, 10)
     assert rates(run) == rates(run, 10)
     assert rates(run, 2).asr.share == 0.0
     assert rates(run, 3).asr.share == 0.5
-    assert rates(run).acc.share == 0.5  # not what round 5 was, though the first image ended before
+    assert rates(run).acc.share == 0.5  # of round 10, though the first image ended in round 3
 
 
-def test_the_worst_case_takes_each_image_from_the_attack_that_hurt_it_most():
+def test_the_worst_case_takes_each_image_from_its_best_attack():
     strong_on_a = run_of(
         image("a", [score(0, [LABEL] * 4), score(1, [TARGET] * 4, l2_rms=0.04)]),
         image("b", [score(0, [LABEL] * 4), score(1, [LABEL] * 4)]),
@@ -152,14 +154,14 @@ def test_the_worst_case_takes_each_image_from_the_attack_that_hurt_it_most():
     assert worst_case([strong_on_a]) == rates(strong_on_a)
 
 
-def test_the_worst_case_of_acc_and_of_asr_may_be_of_different_attacks():
+def test_the_worst_cases_of_acc_and_asr_may_come_from_different_attacks():
     to_other = run_of(image("a", [score(0, [LABEL] * 4), score(1, [OTHER] * 4)]))
     to_target = run_of(image("a", [score(0, [LABEL] * 4), score(1, [TARGET, LABEL] * 2)]))
     worst = worst_case([to_other, to_target])
     assert (worst.acc.share, worst.asr.share) == (0.0, 0.5)
 
 
-def test_the_worst_case_counts_the_images_that_all_runs_have():
+def test_the_worst_case_counts_only_images_of_all_runs():
     clean = [score(0, [LABEL] * 4)]
     both = worst_case(
         [run_of(image("a", clean), image("b", clean)), run_of(image("b", clean), image("c", clean))]
@@ -168,7 +170,7 @@ def test_the_worst_case_counts_the_images_that_all_runs_have():
 
 
 @pytest.mark.parametrize("files", [[], [["a"], ["b"]]])
-def test_no_worst_case_without_a_common_image(files):
+def test_the_worst_case_needs_a_common_image(files):
     runs = [run_of(*(image(f, [score(0, [LABEL] * 4)]) for f in some)) for some in files]
     with pytest.raises(ValueError, match="at least one image"):
         worst_case(runs)

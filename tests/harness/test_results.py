@@ -1,4 +1,4 @@
-"""Which runs a path means."""
+"""The runs that a path names."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from harness.results import run_folders
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two finished runs, one that was interrupted, one that lies deeper, and a file."""
+    """A folder with two finished runs, an interrupted one, one that is deeper, and a file."""
     for name in ("b", "a", "deeper/c"):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "run.json").touch()
@@ -18,15 +18,15 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_of_a_folder_of_runs_each_that_is_finished(folder):
+def test_a_folder_of_runs_names_its_finished_runs(folder):
     assert run_folders(folder) == [folder / "a", folder / "b"]
 
 
 @pytest.mark.parametrize("name", ["a", "a/run.json", "not/there"])
-def test_of_anything_else_itself(folder, name):
+def test_any_other_path_names_itself(folder, name):
     assert run_folders(folder / name) == [folder / name]
 
 
 def test_a_folder_without_runs_is_refused(folder):
-    with pytest.raises(RunError, match=r"interrupted is no finished run.* no run\.json in it"):
+    with pytest.raises(RunError, match=r"interrupted does not hold .* no run\.json in it"):
         run_folders(folder / "interrupted")

@@ -143,7 +143,7 @@ AT = ["--endpoint", "http://127.0.0.1:9", "--out", "x"]
     [
         (["quick", "--endpoint", "http://127.0.0.1:9"], "cannot be reached"),
         (["report", "no/such/run"], "no/such/run cannot be read"),
-        (["report", "."], ". is no finished run, and no folder of such"),
+        (["report", "."], ". does not hold a finished run"),
         (["run", "magic", *AT], "magic"),
         (
             ["run", "adaptive", "--score-rounds", "1,50,51,99", *AT],

@@ -1,4 +1,4 @@
-"""Each operator computes what ONNX Runtime computes, and so do the graphs of the project."""
+"""Each operator, and each graph of the project, computes what ONNX Runtime computes."""
 
 import numpy as np
 import onnxruntime as ort
@@ -7,7 +7,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from harness.errors import SurrogateError
-from harness.surrogate.onnx_to_torch import _OPERATORS, OnnxModule, difference
+from harness.surrogate.onnx_to_torch import OPERATORS, OnnxModule, difference
 from models import EMBEDDED, Store, ensure
 from models.inception_v3 import build_inception_v3
 
@@ -101,7 +101,7 @@ CASES = [
     CASES,
     ids=[f"{number}-{case[0]}" for number, case in enumerate(CASES)],
 )
-def test_an_operator(operator, shape, weights, attributes):
+def test_an_operator_computes_what_onnx_runtime_computes(operator, shape, weights, attributes):
     named = {f"weight_{number}": value for number, value in enumerate(weights)}
     node = helper.make_node(operator, ["input", *named], ["output"], **attributes)
     file, batch = file_of([node], named, shape), floats(*shape)
@@ -111,12 +111,12 @@ def test_an_operator(operator, shape, weights, attributes):
     assert np.isfinite(torch.autograd.grad(own.sum(), given)[0].numpy()).all()
 
 
-def test_every_operator_is_tried():
-    assert {case[0] for case in CASES} | {"Concat", "Constant"} == set(_OPERATORS)
+def test_every_operator_is_tested():
+    assert {case[0] for case in CASES} | {"Concat", "Constant"} == set(OPERATORS)
 
 
 @pytest.mark.parametrize("opset", [17, 18])
-def test_axes_are_an_attribute_or_an_input(opset):
+def test_axes_may_be_an_attribute_or_an_input(opset):
     weights = {"axes": whole(2, 3)} if opset == 18 else {}
     attributes = {} if opset == 18 else {"axes": [2, 3]}
     node = helper.make_node("ReduceMean", ["input", *weights], ["output"], **attributes)
@@ -125,19 +125,19 @@ def test_axes_are_an_attribute_or_an_input(opset):
     assert own == pytest.approx(expected(file, batch), abs=1e-5)
 
 
-def test_an_upper_limit_alone():
+def test_clip_may_have_only_an_upper_limit():
     node = helper.make_node("Clip", ["input", "", "high"], ["output"])
     file, batch = file_of([node], {"high": np.float32(0.2)}, IMAGE), floats(*IMAGE)
     assert difference(OnnxModule(file), batch, expected(file, batch)) < 1e-5
 
 
-def test_a_last_input_without_a_name():
+def test_the_last_input_may_have_no_name():
     node = helper.make_node("Conv", ["input", "kernel", ""], ["output"])
     file, batch = file_of([node], {"kernel": floats(2, 4, 3, 3)}, IMAGE), floats(*IMAGE)
     assert difference(OnnxModule(file), batch, expected(file, batch)) < 1e-5
 
 
-def test_branches_and_constants():
+def test_a_graph_may_have_branches_and_constants():
     constant = helper.make_node(
         "Constant", [], ["two"], value=numpy_helper.from_array(np.float32(2))
     )
@@ -156,25 +156,27 @@ def test_an_unknown_operator_is_named():
         helper.make_node("Erf", ["input"], ["erf"]),
         helper.make_node("Celu", ["erf"], ["output"]),
     ]
-    with pytest.raises(SurrogateError, match=r"differentiated here: Celu, Erf\. Known are Add, "):
+    with pytest.raises(
+        SurrogateError, match=r"without a gradient here: Celu, Erf\. Supported are "
+    ):
         OnnxModule(file_of(nodes, {}, IMAGE))
 
 
-def test_padding_by_name_is_refused():
+def test_auto_pad_is_refused():
     node = helper.make_node(
         "Conv", ["input", "kernel"], ["output"], auto_pad="SAME_UPPER", kernel_shape=[3, 3]
     )
     module = OnnxModule(file_of([node], {"kernel": floats(2, 4, 3, 3)}, IMAGE))
-    with pytest.raises(SurrogateError, match="auto_pad b'SAME_UPPER' is not known here"):
+    with pytest.raises(SurrogateError, match="auto_pad b'SAME_UPPER' is not supported"):
         module(torch.zeros(IMAGE))
 
 
-def test_what_is_no_graph_is_refused():
-    with pytest.raises(SurrogateError, match="The graph cannot be read"):
+def test_a_file_that_is_not_a_graph_is_refused():
+    with pytest.raises(SurrogateError, match="The file is not a valid ONNX graph"):
         OnnxModule(b"\xff\xfe nonsense")
 
 
-def test_the_embedded_model(store):
+def test_the_embedded_model_computes_what_onnx_runtime_computes(store):
     manifest, file = ensure(Store(store), EMBEDDED)
     height, width = manifest.input.height_px, manifest.input.width_px
     batch = GENERATOR.uniform(-1, 1, (1, 3, height, width)).astype(np.float32)
@@ -182,7 +184,7 @@ def test_the_embedded_model(store):
 
 
 @pytest.mark.parametrize("counts_padding", [False, True])
-def test_inception_v3_with_random_weights(counts_padding):
+def test_inception_v3_computes_what_onnx_runtime_computes(counts_padding):
     def weights(name, shape):
         shape = [50 if side is None else side for side in shape]
         if name.endswith("running_var"):

@@ -1,4 +1,4 @@
-"""The attacker's copy: losses, what is known of the defence, and the mean over its draws."""
+"""The surrogate: its losses, its knowledge of the defence, and the mean over draws."""
 
 from random import Random
 
@@ -21,7 +21,7 @@ OTHER = GENERATOR.random((24, 32, 3), dtype=np.float32)
 
 
 def linear_graph(layout="NCHW"):
-    """Five classes, linear in the pixels: every gradient of it is known."""
+    """A graph of five classes, linear in the pixels, so that every gradient is known."""
     shape = [3, 24, 32] if layout == "NCHW" else [24, 32, 3]
     given = "input" if layout == "NHWC" else "last"
     nodes = [
@@ -72,7 +72,7 @@ def of_logit(goal):
 
 
 def known(loss):
-    """Each loss of a linear model, and its gradient."""
+    """Return a loss of the linear model, and its gradient."""
     logits = logits_of(IMAGE)
     shares = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
     if loss == "cross-entropy":
@@ -87,7 +87,7 @@ def known(loss):
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("targeted", [False, True])
 @pytest.mark.parametrize("loss", ["cross-entropy", "logit", "margin"])
-def test_losses(loss, targeted, layout):
+def test_each_loss_and_its_gradient_are_exact(loss, targeted, layout):
     value, gradient = known(loss)
     sign = 1 if targeted else -1
     found, own = gradients(surrogate(layout=layout), loss=loss, targeted=targeted)
@@ -96,7 +96,7 @@ def test_losses(loss, targeted, layout):
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-def test_scores(layout):
+def test_classes_probabilities_and_logits_are_exact(layout):
     model = surrogate(layout=layout)
     logits = np.stack([logits_of(IMAGE), logits_of(OTHER)])
     assert model.classes([IMAGE, OTHER]).tolist() == logits.argmax(axis=1).tolist()
@@ -111,14 +111,14 @@ def test_scores(layout):
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-def test_it_is_compared_with_onnx_runtime(layout):
+def test_its_scores_are_those_of_onnx_runtime(layout):
     model = surrogate(layout=layout)
     images = [np.rint(each * 255).astype(np.uint8) for each in (IMAGE, OTHER)]
     model.check(images)
     assert model.largest_difference < 1e-4
 
 
-def test_another_model_is_refused():
+def test_a_model_with_different_scores_is_refused():
     model = surrogate()
     with torch.no_grad():
         next(value for value in model.module.buffers() if value.shape == WEIGHTS.shape)[0, 0] += 1
@@ -132,14 +132,14 @@ def test_a_model_without_logits_is_refused():
 
 
 def drawn(operations, seed):
-    """A pipeline of these, and the draw that a surrogate makes from this seed."""
+    """Return a pipeline, and the draw that a surrogate makes of it from a seed."""
     pipeline = Pipeline.parse(operations)
     return pipeline, pipeline.sample(Random(seed), IMAGE.shape)
 
 
 @pytest.mark.parametrize("defense", ["fd", "rdg", "rand", "fd+rdg"])
 @pytest.mark.parametrize("knowledge", ["bare", "identity", "random", "exact"])
-def test_what_is_known_of_the_defence(knowledge, defense):
+def test_gradients_follow_the_knowledge_of_the_defence(knowledge, defense):
     names = defense.split("+")
     seen = {
         "bare": "none",
@@ -165,7 +165,7 @@ def test_what_is_known_of_the_defence(knowledge, defense):
         ("fd+rand", "identity random exact"),
     ],
 )
-def test_where_draws_differ(defense, random):
+def test_draws_differ_only_if_a_known_operation_is_random(defense, random):
     model = surrogate(defense)
     ways = ("bare", "identity", "random", "exact")
     assert [way for way in ways if model.is_random(way)] == random.split()
@@ -175,10 +175,10 @@ def test_where_draws_differ(defense, random):
 
 
 @pytest.mark.parametrize("draws", [2, 7, 40])
-def test_the_mean_over_draws(draws):
+def test_a_gradient_is_the_mean_over_draws(draws):
     model, random = surrogate("rdg"), Random(5)
     each = []
-    for _ in range(draws):  # one after the other from the same randomness
+    for _ in range(draws):  # each uses the next numbers of one generator
         found = model.gradients([IMAGE], [2], [random])
         each.append((found.values[0], found.losses[0]))
     gradient, loss = gradients(model, "exact", seed=5, draws=draws)
@@ -195,7 +195,7 @@ def test_each_image_has_its_own_goal_and_randomness():
     assert both.values[1] == pytest.approx(other, abs=1e-6)
 
 
-def test_each_answer_is_of_a_fresh_draw():
+def test_each_answer_uses_a_fresh_draw():
     answers = surrogate("rdg").probabilities([IMAGE] * 8)
     assert len(np.unique(answers[:, 0])) > 1
     many = surrogate("rdg").probabilities([IMAGE, OTHER], draws=300)
@@ -206,7 +206,7 @@ def test_each_answer_is_of_a_fresh_draw():
 
 
 @pytest.mark.parametrize("defense", ["rdg", "rand", "fd+rdg"])
-def test_a_frozen_defence_is_always_the_same(defense):
+def test_a_defence_with_a_fixed_draw_always_gives_the_same_image(defense):
     model = surrogate().with_defense(with_fixed_draw(Pipeline.parse(defense)))
     assert np.ptp(model.probabilities([IMAGE] * 6), axis=0).max() < 1e-5
     one, other = (gradients(model, "exact", seed=seed)[0] for seed in (1, 2))
@@ -216,7 +216,7 @@ def test_a_frozen_defence_is_always_the_same(defense):
         assert np.array_equal(model.defense(IMAGE, Random(9)), pipeline.apply(IMAGE, draw))
 
 
-def test_another_defence_shares_the_model():
+def test_surrogates_with_different_defences_share_the_model():
     model = surrogate("rdg")
     other = model.with_defense(Pipeline())
     assert other.module is model.module
