@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from service.server.memory import keep_freed_memory
+from service.server.process import tune_malloc
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def on_one_core() -> None:
     """Keep this process on one of its cores, and set it up as the service sets itself up."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     cv2.setNumThreads(1)
-    keep_freed_memory()
+    tune_malloc()
 
 
 def medians_ms(

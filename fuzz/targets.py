@@ -12,7 +12,7 @@ with atheris.instrument_imports(include=["service", "PIL"]):
     from service.errors import ServiceError
     from service.images.decode import decode as decode_image
     from service.oip import codec
-    from service.oip.tensors import Limits
+    from service.oip.tensors import RequestLimits
 
 MAX_PIXELS = 100_000
 OUTPUTS = ("probabilities", "logits")
@@ -33,7 +33,7 @@ def oip(data: bytes) -> None:
         header_length: str | None = line[1:].decode("latin-1")
     else:
         header_length, body = None, data
-    limits = Limits(images=8, pixels=MAX_PIXELS)
+    limits = RequestLimits(images=8, pixels=MAX_PIXELS)
     inference = codec.decode(body, header_length, outputs=OUTPUTS, limits=limits)
     if not 1 <= len(inference.images.sources) <= limits.images:
         raise AssertionError("a request without images, or with too many, came out")

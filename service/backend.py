@@ -1,74 +1,99 @@
-"""What the routes share: the settings, the door, and the predictor that serves at the moment."""
+"""What the routes share: the settings, admission, and the engine that serves at the moment.
+
+::
+
+    Backend ──┬── LocalBackend      engine: a Predictor, which runs the model here
+              └── UpstreamBackend   engine: a Transformer, which forwards (service/transformer)
+"""
 
 import asyncio
 import gc
 import logging
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Annotated, Any, Generic, TypeAlias, TypeVar
+
+from fastapi import Depends, Request
 
 from defenses import Pipeline
 from models import Classifier, ModelError
 from service import __version__
 from service.auth.keys import Keys
+from service.auth.rate_limit import Bucket
+from service.error_response import ErrorResponder
 from service.errors import NotReadyError, ServiceError, UnknownDefenseError
 from service.predictor import Predictor
 from service.scheduling.admission import Admission
-from service.scheduling.priority import yield_to_the_event_loop
+from service.scheduling.priority import lower_thread_priority
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
+
+T = TypeVar("T")
+EngineT = TypeVar("EngineT")
 
 _log = logging.getLogger(__name__)
 
 
-class ServerState(ABC):
-    """One server's state; lost without harm when the process ends.
+class Backend(ABC, Generic[EngineT]):
+    """One server's state, which is lost without harm when the process ends.
 
     Attributes:
-        failure: why the server cannot serve at all, where that is so.
+        settings: all of them.
+        metrics: this server's own.
+        errors: answers errors, and counts them.
+        keys: the API keys; None if everyone may ask.
+        failure: why the server cannot serve at all; None if it can.
         draining: whether the server is about to stop; it is not ready then.
-        reader: the thread that reads large requests.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.metrics = Metrics(__version__)
-        self.admission = Admission(settings.max_in_flight)
+        self.errors = ErrorResponder(self.metrics.count_error)
         self.keys = Keys(settings.api_keys, settings.key_rate) if settings.api_keys else None
         self.failure: BaseException | None = None
         self.draining = False
-        # Reads the JSON of requests, one at a time: a large one needs fifteen times its size. Its
-        # priority is the event loop's: it holds the interpreter while it parses, and the loop would
-        # wait for a nicer thread that waits for a processor.
-        self.reader = ThreadPoolExecutor(1, "read")
+        self._admission = Admission(settings.max_in_flight)
+        self._requests_in_flight: Counter[EngineT] = Counter()
+        # Parses the JSON of requests, one at a time: a large one needs fifteen times its size. Its
+        # priority is the event loop's. It holds Python's lock while it parses, so the loop would
+        # wait for a thread of lower priority that waits for a processor.
+        self._json_executor = ThreadPoolExecutor(1, "json")
         self._pipelines = settings.pipelines
         self.metrics.expect(self._pipelines, settings.max_in_flight)
         self.metrics.ready.set_function(lambda: self.is_ready)
-        self.metrics.in_flight.set_function(lambda: self.admission.in_flight)
+        self.metrics.in_flight.set_function(lambda: self._admission.in_flight)
 
+    @property
     @abstractmethod
-    async def load(self) -> None:
-        """Get ready; or, once ready, load anew what is served, which goes on meanwhile."""
+    def engine(self) -> EngineT:
+        """What serves at the moment.
 
-    @abstractmethod
-    async def close(self) -> None:
-        """Let go of everything."""
+        Raises:
+            NotReadyError: the server is still starting.
+        """
 
     @property
     @abstractmethod
     def model_name(self) -> str:
-        """The name of what is served.
+        """The name of the served model.
 
         Raises:
-            NotReadyError: that is not known yet.
+            NotReadyError: the name is not known yet.
         """
 
     @property
     @abstractmethod
     def is_ready(self) -> bool:
-        """Whether it could serve when it was last asked."""
+        """Whether the server could serve when it was last checked."""
+
+    @abstractmethod
+    async def load(self) -> None:
+        """Get ready; if the server is ready, reload the model while the previous one serves."""
 
     @abstractmethod
     async def check_ready(self) -> None:
@@ -78,22 +103,51 @@ class ServerState(ABC):
             NotReadyError: they cannot be, or the server is about to stop.
         """
 
+    async def close(self) -> None:
+        """Release everything."""
+        self.draining = True
+        self._json_executor.shutdown(wait=False, cancel_futures=True)
+
     async def reload(self) -> bool:
-        """Load anew; False if what was served before goes on, and then the log says why."""
+        """Load again; False if that failed, with the reason in the log, and nothing changed."""
         if self.keys is not None:
             self.keys.reload()
         try:
             await self.load()
-        except Exception as error:  # noqa: BLE001  # whatever is wrong with the new one
-            told = None if isinstance(error, ModelError | ServiceError) else error
+        except Exception as error:  # noqa: BLE001  # whatever is wrong with the new model
+            details = None if isinstance(error, ModelError | ServiceError) else error
             _log.error(
-                "The model was not loaded anew; the old one goes on. %s", error, exc_info=told
+                "The model was not reloaded; the previous one goes on. %s", error, exc_info=details
             )
             return False
         return True
 
+    @contextmanager
+    def admit(self, images: int, bucket: Bucket | None) -> Iterator[EngineT]:
+        """Hold places for some images, and the engine, until they are answered.
+
+        Args:
+            images: how many, each draw counting as one.
+            bucket: the rate limit of the request's API key; None without a limit.
+
+        Raises:
+            NotReadyError: the server is still starting.
+            TooManyImagesError, BusyError, RateLimitedError: see :class:`Admission`.
+        """
+        engine = self.engine
+        with self._admission.admit(images, bucket):
+            self._requests_in_flight[engine] += 1
+            try:
+                yield engine
+            finally:
+                self._requests_in_flight[engine] -= 1
+
+    async def read_json(self, read: Callable[[], T]) -> T:
+        """Parse a request's JSON in the thread for that; the event loop goes on meanwhile."""
+        return await asyncio.get_running_loop().run_in_executor(self._json_executor, read)
+
     def pipeline(self, name: str | None) -> Pipeline:
-        """The defence that a request asked for, or the default one.
+        """The defence that a request names, or the default one.
 
         Raises:
             UnknownDefenseError: the operator does not allow it.
@@ -104,88 +158,63 @@ class ServerState(ABC):
         pipeline = self._pipelines.get("+".join(name.split()))
         if pipeline is None:
             allowed = ", ".join(self._pipelines)
-            raise UnknownDefenseError(f"There is no such defence here. There are: {allowed}.")
+            raise UnknownDefenseError(f"Unknown defence. Allowed on this server: {allowed}.")
         return pipeline
 
 
-class State(ServerState):
-    """The state of a server that runs its model itself."""
+class LocalBackend(Backend[Predictor]):
+    """The backend of a server that runs its model itself."""
 
     def __init__(self, settings: Settings, load: Callable[[], Classifier]) -> None:
         super().__init__(settings)
         self._load = load
         self._loading = asyncio.Lock()
         self._predictor: Predictor | None = None
-        self._users: dict[Predictor, int] = {}
-        self.metrics.queued.set_function(
-            lambda: sum(predictor.queued_images for predictor in self._users)
-        )
+        self._predictors: set[Predictor] = set()
+        self.metrics.queued.set_function(lambda: sum(p.queued_images for p in self._predictors))
 
     @property
-    def predictor(self) -> Predictor:
-        """The predictor that serves at the moment.
-
-        Raises:
-            NotReadyError: the first model is still being loaded.
-        """
+    def engine(self) -> Predictor:
+        """The predictor of the loaded model; see :class:`Backend`."""
         if self._predictor is None:
             raise NotReadyError("The model is being loaded; try again in a moment.")
         return self._predictor
 
     @property
     def model_name(self) -> str:
-        """That of the predictor's model; see :class:`ServerState`."""
-        return self.predictor.classifier.manifest.name
+        """The name in the model's manifest; see :class:`Backend`."""
+        return self.engine.classifier.manifest.name
 
     @property
     def is_ready(self) -> bool:
         """Whether a model serves, and the server is not about to stop."""
-        return self._predictor is not None and not self.draining
+        return self._predictor is not None and self._predictor.is_ready and not self.draining
 
     async def check_ready(self) -> None:
-        """Return if the model is loaded and warm; see :class:`ServerState`."""
+        """Return if the model is loaded and warm; see :class:`Backend`."""
         if self.draining:
             raise NotReadyError("The server is stopping.")
-        self.predictor  # noqa: B018  # raises NotReadyError
-
-    @contextmanager
-    def admit(self, images: int) -> Iterator[Predictor]:
-        """Hold places for some images, and the predictor until they are answered.
-
-        Args:
-            images: how many, each draw counting as one.
-
-        Raises:
-            NotReadyError: the first model is still being loaded.
-            TooManyImagesError: more than are ever taken at once.
-            BusyError: more than can be taken now.
-        """
-        predictor = self.predictor
-        with self.admission.admit(images):
-            self._users[predictor] += 1
-            try:
-                yield predictor
-            finally:
-                self._users[predictor] -= 1
+        if not self.engine.is_ready:
+            raise NotReadyError("The server has failed; its log says why.")
 
     async def load(self) -> None:
-        """Load the model, warm it up and serve it; one that served before goes when it is idle.
+        """Load the model, warm it up and serve it; the previous one is retired once it is idle.
 
         Raises:
-            ModelError: it cannot be loaded; the one that served before still does.
+            ModelError: it cannot be loaded; the previous one goes on.
         """
         async with self._loading:
-            started = time.perf_counter()
+            started_s = time.perf_counter()
             loop = asyncio.get_running_loop()
-            loader = ThreadPoolExecutor(1, initializer=yield_to_the_event_loop)
+            loader = ThreadPoolExecutor(1, initializer=lower_thread_priority)
             try:
                 classifier = await loop.run_in_executor(loader, self._load)
             finally:
-                loader.shutdown(wait=False)  # cancelled, this does not wait for the thread
+                loader.shutdown(wait=False)  # a cancelled load does not wait for the thread
             predictor = Predictor(classifier, self.settings, self.metrics)
             await predictor.start()
-            before, self._predictor = self._predictor, predictor
-            self._users[predictor] = 0
+            previous, self._predictor = self._predictor, predictor
+            self._predictors.add(predictor)
             name = classifier.manifest.name
             self.metrics.model.info({"name": name, "provider": classifier.provider})
             _log.info(
@@ -193,24 +222,41 @@ class State(ServerState):
                 name,
                 classifier.provider,
                 self.settings.defense,
-                time.perf_counter() - started,
+                time.perf_counter() - started_s,
             )
-            if before is not None:
-                await self._retire(before)
+            if previous is not None:
+                await self._retire(previous)
             # A full collection of what has been loaded would stop the event loop for 70 ms.
             gc.collect()
             gc.freeze()
 
     async def _retire(self, predictor: Predictor) -> None:
-        while self._users[predictor]:
+        while self._requests_in_flight[predictor]:
             await asyncio.sleep(0.01)
-        del self._users[predictor]
-        await predictor.stop()
+        del self._requests_in_flight[predictor]
+        self._predictors.discard(predictor)
+        predictor.stop()
 
     async def close(self) -> None:
         """Stop every predictor."""
-        self.draining = True
+        await super().close()
         self._predictor = None
-        self.reader.shutdown(wait=False, cancel_futures=True)
-        for predictor in tuple(self._users):
-            await predictor.stop()
+        for predictor in self._predictors:
+            predictor.stop()
+
+
+def _backend(request: Request) -> Any:
+    return request.app.state.backend
+
+
+def _bucket(request: Request) -> Bucket | None:
+    bucket: Bucket | None = getattr(request.state, "bucket", None)
+    return bucket
+
+
+AnyBackend: TypeAlias = Annotated[Backend[Any], Depends(_backend)]
+"""A route's parameter: the server's backend, whichever it is."""
+Local: TypeAlias = Annotated[LocalBackend, Depends(_backend)]
+"""A route's parameter: the backend of a server that runs its model itself."""
+RateLimit: TypeAlias = Annotated[Bucket | None, Depends(_bucket)]
+"""A route's parameter: the rate limit of the request's key; None without a limit."""

@@ -1,31 +1,62 @@
-"""What an error looks like, wherever it is answered from."""
+"""The answer to an error: the one place where it gets its shape, and where it is counted."""
 
+from collections.abc import Callable
+
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse
 
-from service.api.schemas import ErrorAnswer, ErrorDetail
+from service.errors import ServiceError
 
 _PLAIN = ("/v2", "/v1/models/")
-"""The paths of the Open Inference Protocol and of TensorFlow's: an error is a sentence there."""
-_COME_AGAIN = (429, 503)
+"""Paths of the Open Inference Protocol and of TensorFlow's, where an error is a plain sentence."""
+_RETRY = (429, 503)
 _UNAUTHORIZED = 401
 
 
-def refusal(
-    path: str, status: int, code: str, message: str, *, retry_after_s: int = 1
-) -> JSONResponse:
-    """The answer that tells an error, in the shape of the API that the path belongs to.
+class ErrorDetail(BaseModel):
+    """What is wrong."""
 
-    Args:
-        path: the request's.
-        status: the HTTP status.
-        code: a word for programs.
-        message: a sentence for people.
-        retry_after_s: when to come again, where the status says that coming again helps.
-    """
-    headers = {"retry-after": str(retry_after_s)} if status in _COME_AGAIN else {}
-    if status == _UNAUTHORIZED:
-        headers["www-authenticate"] = "Bearer"
-    if path.startswith(_PLAIN):
-        return JSONResponse({"error": message}, status, headers)
-    body = ErrorAnswer(error=ErrorDetail(code=code, message=message))
-    return JSONResponse(body.model_dump(), status, headers)
+    model_config = ConfigDict(frozen=True)
+
+    code: str = Field(description="A word for programs.", examples=["too_many_pixels"])
+    message: str = Field(description="A sentence for people.")
+
+
+class ErrorAnswer(BaseModel):
+    """The body of every answer that reports an error."""
+
+    model_config = ConfigDict(frozen=True)
+
+    error: ErrorDetail
+
+
+class ErrorResponder:
+    """Turns errors into answers, and counts each of them by its code."""
+
+    def __init__(self, count: Callable[[str], None]) -> None:
+        """Set up a responder.
+
+        Args:
+            count: called with the code of each error.
+        """
+        self._count = count
+
+    def detail(self, error: ServiceError) -> ErrorDetail:
+        """The error as a part of an answer: that of one file among several."""
+        self._count(error.code)
+        return ErrorDetail(code=error.code, message=error.message)
+
+    def response(self, path: str, error: ServiceError) -> JSONResponse:
+        """The error as the answer to a request.
+
+        Args:
+            path: the request's path, which decides the shape.
+            error: what went wrong.
+        """
+        detail = self.detail(error)
+        headers = {"retry-after": str(error.retry_after_s)} if error.status in _RETRY else {}
+        if error.status == _UNAUTHORIZED:
+            headers["www-authenticate"] = "Bearer"
+        if path.startswith(_PLAIN):
+            return JSONResponse({"error": error.message}, error.status, headers)
+        return JSONResponse(ErrorAnswer(error=detail).model_dump(), error.status, headers)

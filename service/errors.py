@@ -1,7 +1,9 @@
-"""Everything a client can be told, hung on the path of its data.
+"""Every error that a client can get, hung on the path of its data.
 
     connection  OverloadedError 503, RequestTimeoutError 408, HeadTooLargeError 431
       │         UnauthorizedError 401, RateLimitedError 429
+    route       NotFoundError 404, MethodNotAllowedError 405
+      │
     bytes ──── BodyTooLargeError 413, TooManyImagesError 413, BadRequestError 400
       │ decode
       │        UnsupportedMediaError 415, BadImageError 400, TooManyPixelsError 413,
@@ -14,11 +16,11 @@
       │        BusyError 429, NotReadyError 503, InferenceError 503, DeadlineError 504
     answer
 
-Beside that path: UnknownModelNameError 404, UpstreamError 503 where the classifier is elsewhere,
-and LoadError 503 where a model is loaded anew.
+Beside that path: UnknownModelNameError 404; UpstreamError 503 if the classifier is elsewhere;
+LoadError 503 if a model cannot be reloaded; InternalError 500 for a bug of this server.
 
-Every one of them answers as ``{"error": {"code": …, "message": …}}``. Messages say what is wrong
-and what is allowed; none holds a stack trace or a path of this machine.
+Each is answered as ``{"error": {"code": …, "message": …}}``. A message says what is wrong and what
+is allowed. It never contains a stack trace or a path of this machine.
 """
 
 from collections.abc import Iterator
@@ -27,17 +29,17 @@ from typing import ClassVar
 
 
 class SetupError(Exception):
-    """What the operator has set up cannot be used. Told at the start, and never to a client."""
+    """Something that the operator set up cannot be used; reported at the start, to no client."""
 
 
 class ServiceError(Exception):
-    """The root: an answer other than the one that was asked for.
+    """The root: an error that the client is told about.
 
     Attributes:
         status: the HTTP status.
         code: a word for programs.
         message: a sentence for people.
-        retry_after_s: when to come again, where that helps.
+        retry_after_s: seconds after which to try again, for a status where that helps.
     """
 
     status: ClassVar[int]
@@ -50,112 +52,126 @@ class ServiceError(Exception):
 
 
 class BadRequestError(ServiceError):
-    """The request cannot be read as HTTP says it should be."""
+    """The request is not valid HTTP, or its body is not what its headers say."""
 
     status = 400
     code = "bad_request"
 
 
+class NotFoundError(ServiceError):
+    """This server has no such path."""
+
+    status = 404
+    code = "not_found"
+
+
+class MethodNotAllowedError(ServiceError):
+    """The path does not take this method; the header Allow lists those that it takes."""
+
+    status = 405
+    code = "method_not_allowed"
+
+
 class UnauthorizedError(ServiceError):
-    """No API key, where one is needed, or one that this server does not know."""
+    """The server needs an API key, and the request has none or an unknown one."""
 
     status = 401
     code = "unauthorized"
 
 
 class RateLimitedError(ServiceError):
-    """More images in a time than this client's key allows; come again later."""
+    """The client's key allows fewer images in this time; try again later."""
 
     status = 429
     code = "rate_limited"
 
 
 class RequestTimeoutError(ServiceError):
-    """The request did not arrive in the time that the operator allows."""
+    """The request did not arrive within the operator's time limit."""
 
     status = 408
     code = "request_timeout"
 
 
 class HeadTooLargeError(ServiceError):
-    """A request line and headers of more bytes than this server takes."""
+    """The request line and headers have more bytes than this server takes."""
 
     status = 431
     code = "head_too_large"
 
 
 class OverloadedError(ServiceError):
-    """More connections are open than this server holds; come again later."""
+    """More connections are open than this server serves; try again later."""
 
     status = 503
     code = "overloaded"
 
 
 class BadImageError(ServiceError):
-    """The body begins like an image and then is none: cut short or corrupted."""
+    """The body begins like an image file, but is cut short or corrupted."""
 
     status = 400
     code = "bad_image"
 
 
 class BodyTooLargeError(ServiceError):
-    """More bytes than this server takes."""
+    """The body has more bytes than this server takes."""
 
     status = 413
     code = "body_too_large"
 
 
 class TooManyImagesError(ServiceError):
-    """More images, or draws, in one request than this server takes."""
+    """One request has more images, or draws, than this server takes."""
 
     status = 413
     code = "too_many_images"
 
 
 class TooManyPixelsError(ServiceError):
-    """An image whose header declares more pixels than this server decodes."""
+    """The image's header declares more pixels than this server decodes."""
 
     status = 413
     code = "too_many_pixels"
 
 
 class UnsupportedMediaError(ServiceError):
-    """Not an image of a known format."""
+    """The body is not an image file of a supported format."""
 
     status = 415
     code = "unsupported_media"
 
 
 class ImageTooSmallError(ServiceError):
-    """An image with a side shorter than one block of the defence."""
+    """The image has a side shorter than one block of the defence."""
 
     status = 422
     code = "image_too_small"
 
 
 class UnknownDefenseError(ServiceError):
-    """A defence that the operator does not allow."""
+    """The operator does not allow this defence."""
 
     status = 422
     code = "unknown_defense"
 
 
 class InvalidParameterError(ServiceError):
-    """A query parameter or a form field that is missing or out of range."""
+    """A query parameter or a form field is missing or out of range."""
 
     status = 422
     code = "invalid_parameter"
 
 
 class BusyError(ServiceError):
-    """As many images are in flight as this server takes; come again later."""
+    """As many images are in flight as this server takes; try again later."""
 
     status = 429
     code = "busy"
 
 
 class NotReadyError(ServiceError):
-    """The model is still being loaded, or the server is about to stop."""
+    """The server cannot serve now: it is starting, stopping, or has failed."""
 
     status = 503
     code = "not_ready"
@@ -169,36 +185,43 @@ class InferenceError(ServiceError):
 
 
 class UnknownModelNameError(ServiceError):
-    """A model that is not the one served here."""
+    """The request names a model that this server does not serve."""
 
     status = 404
     code = "unknown_model"
 
 
 class LoadError(ServiceError):
-    """The model could not be loaded anew; the one before still serves. The log says why."""
+    """The model could not be reloaded; the previous one still serves. The log says why."""
 
     status = 503
     code = "load_failed"
 
 
 class UpstreamError(ServiceError):
-    """The classifier behind this server cannot be reached, or breaks off."""
+    """The classifier behind this server cannot be reached, or broke off."""
 
     status = 503
     code = "upstream_failed"
 
 
 class DeadlineError(ServiceError):
-    """No answer within the time that the operator allows."""
+    """There was no answer within the operator's time limit."""
 
     status = 504
     code = "deadline_exceeded"
 
 
+class InternalError(ServiceError):
+    """This server has a bug. The log has the details."""
+
+    status = 500
+    code = "internal_error"
+
+
 @contextmanager
-def told_of(number: int, count: int) -> Iterator[None]:
-    """Say of which of several images an error is, counted from 1."""
+def numbered_errors(number: int, count: int) -> Iterator[None]:
+    """Add to an error's message which of several images it is about, counted from 1."""
     try:
         yield
     except ServiceError as error:

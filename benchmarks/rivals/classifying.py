@@ -9,7 +9,7 @@ import numpy as np
 from defenses import Pipeline
 from models import Classifier, Store, ensure, fit, probabilities, resolve, to_tensor
 from service.images.decode import decode
-from service.server.memory import keep_freed_memory
+from service.server.process import tune_malloc
 
 MAX_PIXELS = 25_000_000
 ENOUGH_PX = 342
@@ -20,7 +20,7 @@ class Classifying:
     """The embedded model behind ``fd+rdg``, on one thread."""
 
     def __init__(self) -> None:
-        keep_freed_memory()
+        tune_malloc()
         cv2.setNumThreads(1)
         store = Store()
         graph = ensure(store, resolve(store, "efficientnet-lite2"))

@@ -1,1 +1,7 @@
-"""The HTTP API of this project's own."""
+"""This project's own HTTP API.
+
+::
+
+    uploads ──► routes ──► predictor ──► answers ──► schemas
+                operations (health, metrics), repository (reload)
+"""

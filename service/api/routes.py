@@ -1,22 +1,18 @@
-"""The HTTP routes."""
+"""The routes of this project's own HTTP API."""
 
 import asyncio
 from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 
 from defenses import Pipeline
-from service.api.answers import told
+from service.api.answers import redact
 from service.api.schemas import (
     DefenseEntry,
     DefensesAnswer,
-    ErrorAnswer,
-    ErrorDetail,
     FileAnswer,
-    HealthAnswer,
     ModelEntry,
     ModelsAnswer,
     OperationEntry,
@@ -27,19 +23,18 @@ from service.api.schemas import (
     TopClass,
 )
 from service.api.uploads import FORM_FIELD, Upload, is_form, read_form
-from service.backend import State
+from service.backend import AnyBackend, Local, RateLimit
+from service.error_response import ErrorAnswer
 from service.errors import InvalidParameterError, ServiceError
 from service.images.decode import FORMATS
 from service.settings import MAX_DRAWS
 
 router = APIRouter()
-"""What every server has."""
-operations = APIRouter()
-"""What is for operators, and their machines."""
+"""The routes of every server."""
 local = APIRouter()
-"""What a server has that runs its model itself."""
+"""The routes of a server that runs its model itself."""
 defending = APIRouter()
-"""What it has besides, unless it is set to tell less."""
+"""The route that shows defended images; an operator can switch it off."""
 
 _IMAGE = {"schema": {"type": "string", "format": "binary"}}
 _ONE_IMAGE: dict[str, Any] = {f"image/{kind.lower()}": _IMAGE for kind in FORMATS}
@@ -57,10 +52,10 @@ _FORM = {
 def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     meanings = {
         400: "The request or the image cannot be read.",
-        401: "An API key is needed, where the server has keys.",
+        401: "The server needs an API key.",
         408: "The request did not arrive in time.",
         413: "Too many bytes, pixels or images.",
-        415: "Not an image of a known format.",
+        415: "Not an image of a supported format.",
         422: "A parameter is missing or out of range, or the image is too small.",
         429: "More images than the server takes now, or the key allows; see Retry-After.",
         431: "The request's head is too large.",
@@ -80,11 +75,6 @@ Defense = Annotated[
 ]
 
 
-def _state(request: Request) -> State:
-    state: State = request.app.state.warpguard
-    return state
-
-
 @local.post(
     "/v1/predict",
     summary="Classify an image, or a form of images, behind the defence",
@@ -94,6 +84,8 @@ def _state(request: Request) -> State:
 )
 async def predict(
     request: Request,
+    backend: Local,
+    rate_limit: RateLimit,
     defense: Defense = None,
     draws: Annotated[
         int,
@@ -106,33 +98,30 @@ async def predict(
 ) -> Response:
     """The body is an image file, or a form with files in the field ``files``.
 
-    A form is answered file by file: a bad file is that file's error and leaves the others alone.
+    A form is answered file by file: an error of one file leaves the others alone.
     """
-    state = _state(request)
-    pipeline = state.pipeline(defense)
+    pipeline = backend.pipeline(defense)
     form = is_form(request)
     if form:
-        uploads = await read_form(request, state.settings.max_images)
+        uploads = await read_form(request, backend.settings.max_images)
     else:
         uploads = [Upload("", await request.body())]
 
-    with state.admit(draws * len(uploads)) as predictor:
+    with backend.admit(draws * len(uploads), rate_limit) as predictor:
         manifest = predictor.classifier.manifest
 
         async def answer(upload: Upload) -> Prediction | TopClass:
-            outcome = await predictor.predict(
+            classification = await predictor.predict(
                 upload.body, pipeline, draws=draws, timeout_ms=timeout_ms
             )
-            detail = state.settings.response_detail
-            return told(outcome, manifest.label_names, top_k=top_k, detail=detail)
+            detail = backend.settings.response_detail
+            return redact(classification, manifest.label_names, top_k=top_k, detail=detail)
 
         async def answer_file(upload: Upload) -> FileAnswer:
             try:
                 return FileAnswer(file=upload.name, prediction=await answer(upload))
             except ServiceError as error:
-                state.metrics.refusals.labels(error.code).inc()
-                detail = ErrorDetail(code=error.code, message=error.message)
-                return FileAnswer(file=upload.name, error=detail)
+                return FileAnswer(file=upload.name, error=backend.errors.detail(error))
 
         context = {
             "model": manifest.name,
@@ -149,7 +138,7 @@ async def predict(
 
 
 def _json(answer: BaseModel) -> Response:
-    """The answer as it is: FastAPI would validate it once more."""
+    """The answer without another validation, which FastAPI would do."""
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
@@ -163,26 +152,27 @@ def _json(answer: BaseModel) -> Response:
     },
     openapi_extra={"requestBody": {"required": True, "content": _ONE_IMAGE | _FORM}},
 )
-async def defend(request: Request, defense: Defense = None) -> Response:
+async def defend(
+    request: Request, backend: Local, rate_limit: RateLimit, defense: Defense = None
+) -> Response:
     """The body is an image file, or a form with one; the answer is a PNG of the same size."""
-    state = _state(request)
-    pipeline = state.pipeline(defense)
+    pipeline = backend.pipeline(defense)
     if is_form(request):
-        uploads = await read_form(request, state.settings.max_images)
+        uploads = await read_form(request, backend.settings.max_images)
         if len(uploads) != 1:
             raise InvalidParameterError(f"Send one file, not {len(uploads)}.")
         body = uploads[0].body
     else:
         body = await request.body()
-    with state.admit(1) as predictor:
+    with backend.admit(1, rate_limit) as predictor:
         png = await predictor.defend(body, pipeline)
     return Response(png, media_type="image/png", headers={"x-warpguard-defense": str(pipeline)})
 
 
 @local.get("/v1/models", summary="The served model", responses=_errors(503))
-async def models(request: Request) -> ModelsAnswer:
-    """Which model is served, and where it really runs."""
-    classifier = _state(request).predictor.classifier
+async def models(backend: Local) -> ModelsAnswer:
+    """Which model is served, and on which execution provider."""
+    classifier = backend.engine.classifier
     manifest = classifier.manifest
     entry = ModelEntry(
         provider=classifier.provider,
@@ -194,9 +184,9 @@ async def models(request: Request) -> ModelsAnswer:
 
 
 @router.get("/v1/defenses", summary="The defences that a request may name")
-async def defenses(request: Request) -> DefensesAnswer:
-    """The default and what else the operator allows."""
-    settings = _state(request).settings
+async def defenses(backend: AnyBackend) -> DefensesAnswer:
+    """The default, and the others that the operator allows."""
+    settings = backend.settings
     entries = [_describe(name, pipeline) for name, pipeline in settings.pipelines.items()]
     return DefensesAnswer(default=settings.defense, defenses=entries)
 
@@ -212,28 +202,3 @@ def _describe(name: str, pipeline: Pipeline) -> DefenseEntry:
         for operation in pipeline.operations
     ]
     return DefenseEntry(name=name, random=pipeline.random, operations=operations)
-
-
-@operations.get("/healthz", summary="Whether the process answers")
-async def healthz() -> HealthAnswer:
-    """Always ok, also while the model is being loaded."""
-    return HealthAnswer(status="ok")
-
-
-@operations.get("/readyz", summary="Whether the model is loaded and warm", responses=_errors(503))
-async def readyz(request: Request) -> HealthAnswer:
-    """503 until the model has run every batch size once."""
-    await _state(request).check_ready()
-    return HealthAnswer(status="ready")
-
-
-@operations.get(
-    "/metrics",
-    summary="Metrics for Prometheus",
-    response_class=Response,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
-)
-async def metrics(request: Request) -> Response:
-    """In the text format of Prometheus."""
-    registry = _state(request).metrics.registry
-    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,46 +1,31 @@
-"""The JSON of requests and answers, as the OpenAPI document shows it."""
+"""The JSON of the answers, as the OpenAPI document shows it."""
 
-from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.predictor import Outcome
+from service.error_response import ErrorDetail
 
 
 class _Schema(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class ErrorDetail(_Schema):
-    """What is wrong."""
-
-    code: str = Field(description="A word for programs.", examples=["too_many_pixels"])
-    message: str = Field(description="A sentence for people.")
-
-
-class ErrorAnswer(_Schema):
-    """The body of every answer that is not the one asked for."""
-
-    error: ErrorDetail
-
-
 class ClassLabel(_Schema):
-    """The class of an answer that tells no more."""
+    """A class without its probability."""
 
     index: int = Field(description="The class's index in the model's output, from 0.")
     label: str
 
 
 class ClassProbability(ClassLabel):
-    """One class of the answer."""
+    """A class with its probability."""
 
     probability: float = Field(description="In [0, 1]; the mean over the draws.")
 
 
 class Timings(_Schema):
-    """Milliseconds by stage. A stage that runs for several draws counts all of them."""
+    """Milliseconds by stage. A stage counts all of the image's draws."""
 
     decode: float = Field(description="Decoding, and resizing to the model's input.")
     defend: float = Field(description="The defence.")
@@ -59,23 +44,9 @@ class Prediction(_Schema):
     )
     timings_ms: Timings
 
-    @classmethod
-    def of(cls, outcome: Outcome, labels: Sequence[str], top_k: int) -> Self:
-        """The ``top_k`` most probable classes of an outcome."""
-        values = outcome.probabilities
-        best = np.argsort(-values, kind="stable")[:top_k]
-        return cls(
-            predictions=[
-                ClassProbability(index=int(i), label=labels[i], probability=float(values[i]))
-                for i in best
-            ],
-            agreement=outcome.agreement,
-            timings_ms=Timings(**{name: round(ms, 3) for name, ms in outcome.stages_ms.items()}),
-        )
-
 
 class TopClass(_Schema):
-    """The classification of one image, where the server is set to tell less."""
+    """The classification of one image by a server that does not answer in full."""
 
     predictions: list[ClassProbability | ClassLabel] = Field(
         description="The most probable class.", max_length=1
@@ -94,11 +65,11 @@ class PredictAnswer(Prediction, _Context):
 
 
 class PredictTopAnswer(TopClass, _Context):
-    """The answer to one image, where the server is set to tell less."""
+    """The answer to one image by a server that does not answer in full."""
 
 
 class FileAnswer(_Schema):
-    """The answer to one file of a form: a prediction, or this file's own error."""
+    """The answer to one file of a form: its prediction, or its error."""
 
     file: str = Field(description="The file's name in the form.")
     prediction: Prediction | TopClass | None = None
@@ -115,7 +86,7 @@ class ModelEntry(_Schema):
     """A model that this server serves."""
 
     name: str
-    provider: str = Field(description="ONNX Runtime's execution provider that is really in use.")
+    provider: str = Field(description="The execution provider of ONNX Runtime that is in use.")
     input: dict[str, Any] = Field(description="The graph's input: name, layout, size in px.")
     classes: int
     source: str
@@ -142,8 +113,8 @@ class OperationEntry(_Schema):
 class DefenseEntry(_Schema):
     """One allowed defence."""
 
-    name: str = Field(description="What the query parameter 'defense' calls it.")
-    random: bool = Field(description="Whether each image is defended differently.")
+    name: str = Field(description="Its name in the query parameter 'defense'.")
+    random: bool = Field(description="Whether each image gets another draw.")
     operations: list[OperationEntry]
 
 

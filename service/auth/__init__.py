@@ -1,1 +1,1 @@
-"""API keys, and how many images each may ask for."""
+"""Who may ask, and how much: the ``key_file``, its ``keys``, and the ``rate_limit`` of each."""

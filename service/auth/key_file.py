@@ -3,8 +3,8 @@
     # made with: warpguard keys new shop
     shop 7f0c…64 hexadecimal digits… rate=20 burst=100
 
-A key is 32 random bytes. Nobody finds it from its digest by trying, however fast trying is, so the
-digest is a plain SHA-256; slow ones are for passwords that people think up.
+A key is 32 random bytes. Nobody finds it from its digest by trial, however fast a trial is, so the
+digest is a plain SHA-256; slow digests are for passwords that people think up.
 """
 
 import hashlib
@@ -17,28 +17,31 @@ from models import write_atomically
 from service.errors import SetupError
 
 PREFIX = "wg_"
-"""What every key begins with, so that one is recognised where it should not be."""
+"""The beginning of every key, by which a leaked one is recognised."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_OF_NAMES = "a name has letters, digits, dots, dashes and underscores, 64 at most"
+_NAME_RULE = "use letters, digits, dots, dashes or underscores, at most 64"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _HEADING = "# name, SHA-256 of the key, rate= and burst= in images\n"
 
 
 class KeyFileError(SetupError):
-    """The file of keys cannot be read, or has a line that is none. The message holds no key."""
+    """The key file cannot be read, or one of its lines is not a key entry.
+
+    The message contains no key.
+    """
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A line.
+class KeyEntry:
+    """A line of the file.
 
     Attributes:
-        name: what the operator calls the key.
+        name: the operator's name for the key.
         digest: the key's SHA-256, hexadecimal.
-        rate: images a second, each draw counting as one; None if the line does not say.
-        burst: images at once; None likewise.
+        rate: images a second, each draw counting as one; None if the line has no rate.
+        burst: images at once; None if the line has no burst.
     """
 
     name: str
@@ -52,23 +55,27 @@ def digest_of(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()
 
 
-def read(path: Path) -> tuple[Entry, ...]:
-    """The keys of a file.
+def read(path: Path) -> tuple[KeyEntry, ...]:
+    """Read the keys of a file.
 
     Raises:
-        KeyFileError: it cannot be read, or :func:`parse` it.
+        KeyFileError: the file cannot be read or parsed; see :func:`parse`.
     """
     return parse(_text(path), str(path))
 
 
-def parse(text: str, source: str) -> tuple[Entry, ...]:
-    """The keys of a file's text.
+def parse(text: str, source: str) -> tuple[KeyEntry, ...]:
+    """Parse the text of a key file.
+
+    Args:
+        text: the lines.
+        source: the file's name, for error messages.
 
     Raises:
-        KeyFileError: a line is none, or there is none. A line is named by its number alone: who
-            has put a key in the place of its digest does not find it in the log.
+        KeyFileError: a line is not a key entry, or there is no key. The message has the line's
+            number only: an operator may have put a key in the place of its digest.
     """
-    entries: dict[str, Entry] = {}
+    entries: dict[str, KeyEntry] = {}
     for number, line in enumerate(text.splitlines(), 1):
         words = line.partition("#")[0].split()
         if not words:
@@ -76,20 +83,23 @@ def parse(text: str, source: str) -> tuple[Entry, ...]:
         name, digest, *options = words if len(words) > 1 else [*words, ""]
         given = dict(option.partition("=")[::2] for option in options)
         if not _NAME.fullmatch(name):
-            problem = _OF_NAMES
+            problem = f"invalid key name: {_NAME_RULE}"
         elif not _DIGEST.fullmatch(digest):
             problem = "after the name comes the SHA-256 of its key, 64 hexadecimal digits"
         elif not given.keys() <= {"rate", "burst"} or not all(map(_is_positive, given.values())):
             problem = "after the digest come rate= and burst=, numbers above 0"
         elif name in entries or any(digest == entry.digest for entry in entries.values()):
-            problem = "this name or this key is there already"
+            problem = "an earlier line has this name or this key already"
         else:
             rate, burst = (float(given[o]) if o in given else None for o in ("rate", "burst"))
-            entries[name] = Entry(name, digest, rate, burst)
+            entries[name] = KeyEntry(name, digest, rate, burst)
             continue
         raise KeyFileError(f"{source}, line {number}: {problem}.")
     if not entries:
-        raise KeyFileError(f"{source} has no key, so nobody could ask for anything.")
+        raise KeyFileError(
+            f"{source} contains no API keys; every request would be rejected. Create one with "
+            f"'warpguard keys new NAME --file {source}'."
+        )
     return tuple(entries.values())
 
 
@@ -97,17 +107,17 @@ def new(name: str, options: str = "") -> tuple[str, str]:
     """Make a key.
 
     Args:
-        name: what to call it.
-        options: what stands after its digest.
+        name: the operator's name for it.
+        options: the words after its digest, ``rate=`` and ``burst=``.
 
     Returns:
-        The key itself, which is kept nowhere, and its line.
+        The key itself, which is stored nowhere, and its line for the file.
 
     Raises:
-        KeyFileError: the name or an option is none.
+        KeyFileError: the name or an option is not valid.
     """
     if not _NAME.fullmatch(name):
-        raise KeyFileError(f"{name!r} is no name: {_OF_NAMES}.")
+        raise KeyFileError(f"Invalid key name {name!r}: {_NAME_RULE}.")
     key = PREFIX + secrets.token_urlsafe(32)
     line = f"{name} {digest_of(key)} {options}".strip()
     parse(line, "The new key")
@@ -115,7 +125,7 @@ def new(name: str, options: str = "") -> tuple[str, str]:
 
 
 def append(path: Path, line: str) -> None:
-    """Add a line to a file, which is made if there is none, and replaced whole otherwise.
+    """Add a line to a file, which is created if need be and always replaced as a whole.
 
     Raises:
         KeyFileError: the file cannot be read or written, or has a key of that name.
@@ -136,8 +146,8 @@ def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8")
     except (OSError, UnicodeError) as error:
-        told = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise KeyFileError(f"{path} cannot be read: {told}.") from None
+        reason = error.strerror if isinstance(error, OSError) else "it is not a UTF-8 text file"
+        raise KeyFileError(f"{path} cannot be read: {reason}.") from None
 
 
 def _is_positive(number: str) -> bool:

@@ -1,9 +1,8 @@
-"""Who may ask, and how much: the keys of a file, which is read again when it has changed."""
+"""Who may ask, and how much: the keys of a file, which is read again when it changes."""
 
 import hmac
 import logging
 import time
-from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +11,7 @@ from fastapi import Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from service.auth import key_file
-from service.auth.key_file import Entry, KeyFileError
+from service.auth.key_file import KeyEntry, KeyFileError
 from service.auth.rate_limit import Bucket
 from service.errors import UnauthorizedError
 
@@ -29,15 +28,11 @@ class Key:
 
     Attributes:
         entry: its line in the file.
-        bucket: what is left of its images; None where it may ask for any number.
+        bucket: its rate limit; None without a limit.
     """
 
-    entry: Entry
+    entry: KeyEntry
     bucket: Bucket | None
-
-
-current: ContextVar[Key | None] = ContextVar("current", default=None)
-"""The key of the request that is being answered, where keys are needed."""
 
 
 class Keys:
@@ -47,27 +42,27 @@ class Keys:
         """Read a file.
 
         Args:
-            path: the file's.
-            rate: images a second of a key whose line has no rate; None for any number.
+            path: the file's path.
+            rate: images a second, for keys whose line has no rate; None for no limit.
 
         Raises:
-            KeyFileError: it cannot be read, or has a line that is none.
+            KeyFileError: the file cannot be read, or one of its lines is not a key entry.
         """
         self._path = path
         self._rate = rate
-        self._looked = time.monotonic()
-        self._version = self._look()
-        self._keys: dict[Entry, Key] = {}
+        self._looked_s = time.monotonic()
+        self._version = self._file_version()
+        self._keys: dict[KeyEntry, Key] = {}
         self._read()
 
     def find(self, presented: str) -> Key | None:
-        """The key that a client presents; None if it is none of these.
+        """The key that a client presents; None if the file does not have it.
 
-        It takes as long whichever it is.
+        The time does not depend on which key it is.
         """
-        if time.monotonic() - self._looked >= _LOOK_EVERY_S:
-            self._looked = time.monotonic()
-            if self._look() != self._version:
+        if time.monotonic() - self._looked_s >= _LOOK_EVERY_S:
+            self._looked_s = time.monotonic()
+            if self._file_version() != self._version:
                 self.reload()
         digest = key_file.digest_of(presented)
         found = None
@@ -77,8 +72,8 @@ class Keys:
         return found
 
     def reload(self) -> None:
-        """Read the file again; if it is broken the keys stay as they are, and the log says why."""
-        self._version = self._look()
+        """Read the file again; if that fails, keep the keys and log the reason."""
+        self._version = self._file_version()
         try:
             self._read()
         except KeyFileError as error:
@@ -87,16 +82,16 @@ class Keys:
             _log.info("API keys: %d", len(self._keys))
 
     def _read(self) -> None:
-        """Take the file's keys; what one has asked for is not forgotten for another's sake."""
+        """Load the keys; unchanged keys keep their rate-limit state."""
         entries = key_file.read(self._path)
         self._keys = {entry: self._keys.get(entry) or self._key(entry) for entry in entries}
 
-    def _key(self, entry: Entry) -> Key:
+    def _key(self, entry: KeyEntry) -> Key:
         rate = entry.rate or self._rate
         return Key(entry, Bucket(rate, entry.burst or max(1.0, rate)) if rate else None)
 
-    def _look(self) -> tuple[int, ...] | None:
-        """What is another when the file has changed."""
+    def _file_version(self) -> tuple[int, ...] | None:
+        """A fingerprint that changes when the file does."""
         try:
             found = self._path.stat()
         except OSError:
@@ -109,22 +104,24 @@ async def require_key(
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
     header: Annotated[str | None, Security(_HEADER)],
 ) -> None:
-    """FastAPI dependency: who has a key gets in; health is for everyone.
+    """FastAPI dependency of a server with keys: only a request with a key gets in.
+
+    Health is for everyone. The route gets the key's rate limit as ``service.backend.RateLimit``.
 
     Raises:
-        UnauthorizedError: there is no key, or none of ours.
-        RateLimitedError: it has asked for enough; told before the body is read.
+        UnauthorizedError: the request has no key, or an unknown one.
+        RateLimitedError: the key may ask for no image now; raised before the body is read.
     """
     route: str = request.scope["route"].path
     if route.startswith("/v2/health/") or route.endswith("/ready"):
         return
-    keys: Keys = request.app.state.warpguard.keys
+    keys: Keys = request.app.state.backend.keys
     key = keys.find(bearer.credentials if bearer else header or "")
     if key is None:
         raise UnauthorizedError(
             "An API key is needed: send it as Authorization: Bearer KEY, or as X-API-Key: KEY."
         )
     request.state.key = key.entry.name
+    request.state.bucket = key.bucket
     if key.bucket is not None:
         key.bucket.check(1)
-    current.set(key)

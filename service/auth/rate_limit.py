@@ -1,4 +1,4 @@
-"""How many images a second a client may ask for."""
+"""The rate limit of an API key: a token bucket of images."""
 
 import math
 import time
@@ -7,7 +7,7 @@ from service.errors import RateLimitedError
 
 
 class Bucket:
-    """Holds what may be asked for: it fills at a rate, and never over its burst."""
+    """Holds the images that a key may ask for: it fills at a rate, up to its burst."""
 
     def __init__(self, rate: float, burst: float) -> None:
         """Make a full bucket.
@@ -19,19 +19,20 @@ class Bucket:
         self._rate = rate
         self._burst = burst
         self._left = burst
-        self._since = time.monotonic()
+        self._updated_s = time.monotonic()
 
     def check(self, images: int) -> None:
         """Return if some images may be asked for now.
 
-        More than the burst may be if the bucket is full; what is missing then is filled up later.
+        A request larger than the burst is allowed when the bucket is full. The balance then goes
+        negative and refills.
 
         Raises:
-            RateLimitedError: they may not be; it says when.
+            RateLimitedError: the bucket holds too few; the error says when to try again.
         """
-        now = time.monotonic()
-        self._left = min(self._burst, self._left + self._rate * (now - self._since))
-        self._since = now
+        now_s = time.monotonic()
+        self._left = min(self._burst, self._left + self._rate * (now_s - self._updated_s))
+        self._updated_s = now_s
         missing = min(images, self._burst) - self._left
         if missing > 0:
             wait_s = math.ceil(missing / self._rate)
@@ -44,7 +45,7 @@ class Bucket:
         """Ask for some images.
 
         Raises:
-            RateLimitedError: not now; nothing is taken.
+            RateLimitedError: the bucket holds too few; nothing is taken.
         """
         self.check(images)
         self._left -= images

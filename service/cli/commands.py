@@ -27,6 +27,7 @@ from models import (
     resolve,
 )
 from service import __version__
+from service.api.answers import prediction
 from service.api.schemas import Prediction
 from service.auth import key_file
 from service.cli import defense_table as listing
@@ -67,8 +68,8 @@ def predict(options: argparse.Namespace) -> int:
         model=options.model,
         defense=options.defense,
         store=options.store,
-        lanes=1,
-        threads=available_cpus(),
+        inference_streams=1,
+        threads_per_inference=available_cpus(),
     )
     results = asyncio.run(_predict(settings, options))
     errors = sum(isinstance(result, str) for result in results)
@@ -113,15 +114,15 @@ async def _predict(settings: Settings, options: argparse.Namespace) -> list[Pred
             for file in progress.track(options.files, description="classifying"):
                 try:
                     body = Path(file).read_bytes()
-                    outcome = await predictor.predict(body, pipeline, draws=options.draws)
+                    classification = await predictor.predict(body, pipeline, draws=options.draws)
                 except ServiceError as error:
                     results.append(error.message)
                 except OSError as error:
                     results.append(error.strerror or "cannot be read")
                 else:
-                    results.append(Prediction.of(outcome, labels, options.top_k))
+                    results.append(prediction(classification, labels, options.top_k))
     finally:
-        await predictor.stop()
+        predictor.stop()
     return results
 
 

@@ -1,1 +1,1 @@
-"""Bytes of image files to pixels, and back."""
+"""Images: ``decode`` turns files into pixels, within ``limits``, and ``defend`` draws for them."""

@@ -1,9 +1,8 @@
 """From the bytes of an image file to 8-bit RGB pixels, and back.
 
-One library reads the header and the pixels, so that what was checked is what is decoded.
+One library reads both the header and the pixels, so the checked file is the decoded file.
 """
 
-import logging
 from collections.abc import Callable
 from importlib import import_module
 from io import BytesIO
@@ -22,14 +21,12 @@ from service.errors import (
     ServiceError,
     UnsupportedMediaError,
 )
-from service.images.limits import check_pixels, check_scans
+from service.images.limits import check_pixels, check_scans, limit_pillow
 
 for plugin in ("Bmp", "Gif", "Jpeg", "Png", "Tiff", "WebP"):
-    import_module(f"PIL.{plugin}ImagePlugin")  # now, and not while the first image waits
+    import_module(f"PIL.{plugin}ImagePlugin")  # now, not while the first image waits
 Image.preinit()
-# Pillow's own limit warns, and is far above ours, which is checked before any pixel is decoded.
-Image.MAX_IMAGE_PIXELS = None
-logging.getLogger("PIL").setLevel(logging.CRITICAL)  # a broken file is its sender's, not ours
+limit_pillow()
 
 _SIGNATURES: dict[str, Callable[[bytes], bool]] = {
     "JPEG": lambda head: head.startswith(b"\xff\xd8\xff"),
@@ -41,49 +38,51 @@ _SIGNATURES: dict[str, Callable[[bytes], bool]] = {
 }
 _BAND_PIXELS = 1 << 20
 FORMATS = tuple(_SIGNATURES)
-"""The formats that are read; of an animation, the first frame."""
+"""The supported formats; of an animation, the first frame is read."""
 
 
 def decode(
-    body: bytes, *, max_pixels: int, enough_px: int | None = None, min_side_px: int = MIN_SIDE_PX
+    body: bytes, *, max_pixels: int, reduce_to_px: int | None = None, min_side_px: int = MIN_SIDE_PX
 ) -> NDArray[np.uint8]:
     """Decode an image file.
 
-    EXIF orientation is applied. Grey, palette, CMYK and 16-bit images become 8-bit RGB; what is
-    transparent lies on white.
+    EXIF orientation is applied. Grey, palette, CMYK and 16-bit images become 8-bit RGB; transparent
+    parts lie on white.
 
     Args:
         body: the file's bytes.
         max_pixels: the most that the header may declare, width times height.
-        enough_px: a side that both sides may be reduced to while decoding, which makes a large
+        reduce_to_px: a side that both sides may be reduced to while decoding, which makes a large
             JPEG several times faster; None decodes every pixel.
-        min_side_px: the shortest side that is taken.
+        min_side_px: the shortest side that is accepted.
 
     Returns:
         ``(H, W, 3)`` uint8 RGB.
 
     Raises:
         BadRequestError: the body is empty.
-        UnsupportedMediaError: not a file of one of :data:`FORMATS`, or of a pixel type that has no
+        UnsupportedMediaError: the file is not of one of :data:`FORMATS`, or its pixel type has no
             8-bit equivalent.
         TooManyPixelsError: the header declares more than ``max_pixels``, or a side of more than
             65,535; nothing was decoded.
-        ImageTooSmallError: a side shorter than ``min_side_px``.
-        BadImageError: cut short or corrupted.
+        ImageTooSmallError: a side is shorter than ``min_side_px``.
+        BadImageError: the file is cut short or corrupted.
     """
     if not body:
         raise BadRequestError("The body is empty: send the bytes of an image file.")
     kind = next((name for name, matches in _SIGNATURES.items() if matches(body[:16])), None)
     if kind is None:
-        raise UnsupportedMediaError(f"This is no image file of these kinds: {', '.join(FORMATS)}.")
+        raise UnsupportedMediaError(
+            f"Not a supported image file. Supported formats: {', '.join(FORMATS)}."
+        )
     try:
         with Image.open(BytesIO(body), formats=[kind]) as image:
             check_pixels(image, max_pixels)
             _check_sides(image, min_side_px)
             if kind == "JPEG":
                 check_scans(body)
-            if enough_px is not None:
-                image.draft(None, (enough_px, enough_px))
+            if reduce_to_px is not None:
+                image.draft(None, (reduce_to_px, reduce_to_px))
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
             return _to_rgb(image)
@@ -94,7 +93,7 @@ def decode(
 
 
 def encode_png(image: RgbImage) -> bytes:
-    """The PNG file of an ``(H, W, 3)`` uint8 RGB image: every pixel is kept."""
+    """Encode an ``(H, W, 3)`` uint8 RGB image as a PNG file, without loss."""
     _, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     return encoded.tobytes()
 
@@ -103,12 +102,12 @@ def _check_sides(image: Image.Image, min_side_px: int) -> None:
     width, height = image.size
     if min(width, height) < min_side_px:
         raise ImageTooSmallError(
-            f"The image has {width} x {height} pixels; each side needs {min_side_px} at least."
+            f"The image has {width} x {height} pixels; each side needs at least {min_side_px}."
         )
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """The pixels, made band by band: all at once, a large image needs its memory three times."""
+    """Convert the pixels band by band; all at once, a large image needs three times its memory."""
     width, height = image.size
     rows = max(1, _BAND_PIXELS // width)
     if height <= rows:

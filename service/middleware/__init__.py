@@ -1,1 +1,10 @@
-"""What surrounds every request."""
+"""What surrounds every request, outermost first, as ``service/app.py`` lists it.
+
+::
+
+    RequestLog         its id, its count, its line in the log
+    CancelOnDisconnect its work ends when the client leaves
+    BodyLimit          its body is read up to a number of bytes
+    Compression        its body is decompressed, its answer compressed
+    BodyBudget         all bodies together are held up to a number of bytes
+"""

@@ -1,21 +1,22 @@
-"""A client that has gone away, or that the server leaves, gets no work done for it."""
+"""Cancels the work for a client that has left, or that the server is about to leave."""
 
 import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.error_response import refusal
+from service.error_response import ErrorResponder
 from service.errors import NotReadyError
 
 
 class CancelOnDisconnect:
     """ASGI middleware that cancels a request's work when its client closes the connection.
 
-    uvicorn only tells whoever calls ``receive`` after the body; this is who calls it.
+    uvicorn reports that to whoever calls ``receive`` after the body, which this middleware does.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, errors: ErrorResponder) -> None:
         self._app = app
+        self._errors = errors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the request, or stop serving it."""
@@ -26,7 +27,7 @@ class CancelOnDisconnect:
         answered = False
 
         async def received() -> Message:
-            if body_ended.is_set():  # there is one disconnection to wait for, and watch() does
+            if body_ended.is_set():  # the one disconnection is what watch() waits for
                 await asyncio.Event().wait()
             message = await receive()
             if message["type"] == "http.disconnect" or not message.get("more_body", False):
@@ -47,14 +48,13 @@ class CancelOnDisconnect:
         try:
             await asyncio.wait({work, watching}, return_when=asyncio.FIRST_COMPLETED)
             if not answered:
-                work.cancel()  # nothing happens if it is done
+                work.cancel()  # without effect if it is done
             await asyncio.wait({work})
-        except asyncio.CancelledError:  # the server ends, and waits no longer
+        except asyncio.CancelledError:  # the server ends and waits no longer
             work.cancel()
             if not answered:
                 error = NotReadyError("The server is stopping.")
-                answer = refusal(scope["path"], error.status, error.code, error.message)
-                await answer(scope, receive, send)
+                await self._errors.response(scope["path"], error)(scope, receive, send)
             return
         finally:
             watching.cancel()

@@ -1,4 +1,4 @@
-"""What is observed of every request: its id, its count, its line in the log, its body's arrival."""
+"""The record of every request: its id, its count, its line in the log, its body's arrival."""
 
 import logging
 import re
@@ -11,20 +11,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.telemetry import logs
 from service.telemetry.metrics import Metrics
 
-REQUEST_ID_HEADER = "x-request-id"
-
 _access = logging.getLogger("service.access")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 _CLIENT_GONE = 499
-"""nginx's status for a client that did not wait for its answer."""
+"""nginx's status for a client that left before its answer."""
 
 
-class Observe:
+class RequestLog:
     """ASGI middleware: an id on every answer; a count, a line in the log, and the stage receive.
 
-    Words come from here or from the routes, never from the client: its path, query, method and
-    headers are in no label and in no line, but for a request id of harmless characters.
+    Labels and log lines contain words of this module and of the routes only. A client's path,
+    query, method and headers never get there, except for a request id of harmless characters.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -32,16 +30,16 @@ class Observe:
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request, observed."""
+        """Serve a request and record it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        given = dict(scope["headers"]).get(REQUEST_ID_HEADER.encode(), b"").decode("latin-1")
+        given = dict(scope["headers"]).get(logs.REQUEST_ID_HEADER.encode(), b"").decode("latin-1")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
-        # Not set back afterwards: what uvicorn says of this request has its id too, and every
-        # request is a task with a context of its own.
+        # Not reset afterwards: uvicorn's lines about this request get its id too, and every request
+        # is a task with a context of its own.
         logs.request_id.set(request_id)
         trace.get_current_span().set_attribute("warpguard.request_id", request_id)
         body_ended = answered = False
@@ -63,7 +61,7 @@ class Observe:
 
         async def sent(message: Message) -> None:
             if message["type"] == "http.response.start":
-                header = (REQUEST_ID_HEADER.encode(), request_id.encode())
+                header = (logs.REQUEST_ID_HEADER.encode(), request_id.encode())
                 message["headers"] = [*message.get("headers", ()), header]
                 finish(message["status"])
             await send(message)
@@ -71,7 +69,7 @@ class Observe:
         try:
             await self._app(scope, received, sent)
         except Exception:
-            finish(500)  # which Starlette answers, outside of this middleware
+            finish(500)  # Starlette answers it outside of this middleware
             raise
         finally:
             finish(_CLIENT_GONE)

@@ -1,4 +1,4 @@
-"""From what became of each image to the tensors of the answer."""
+"""From the classifications of a request to the tensors of its answer."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -8,30 +8,33 @@ from numpy.typing import NDArray
 
 from models import Manifest
 from service.errors import InvalidParameterError
-from service.oip.codec import Inference, Tensor, Wanted
-from service.predictor import Outcome
-from service.settings import Settings
+from service.oip.codec import Inference, NamedTensor, OutputSpec
+from service.predictor import Classification
+from service.settings import DefenseSettings
 
-_SCORES: dict[str, Callable[[Outcome], NDArray[np.float32]]] = {
-    "probabilities": lambda outcome: outcome.probabilities,
-    "logits": lambda outcome: outcome.scores,
+DEFENDED = "defended"
+"""The output with the defended images themselves."""
+
+_SCORES: dict[str, Callable[[Classification], NDArray[np.float32]]] = {
+    "probabilities": lambda classification: classification.probabilities,
+    "logits": lambda classification: classification.scores,
 }
 
-_VALUES: dict[str, Callable[[Outcome, Sequence[str]], NDArray[Any]]] = {
-    "agreement": lambda outcome, _: np.array(outcome.agreement, np.float32),
-    "probability": lambda outcome, _: outcome.probabilities.max(),
-    "index": lambda outcome, _: np.array(outcome.probabilities.argmax(), np.int64),
-    "label": lambda outcome, labels: np.array(
-        labels[int(outcome.probabilities.argmax())].encode(), object
+_VALUES: dict[str, Callable[[Classification, Sequence[str]], NDArray[Any]]] = {
+    "agreement": lambda classification, _: np.array(classification.agreement, np.float32),
+    "probability": lambda classification, _: classification.probabilities.max(),
+    "index": lambda classification, _: np.array(classification.probabilities.argmax(), np.int64),
+    "label": lambda classification, labels: np.array(
+        labels[int(classification.probabilities.argmax())].encode(), object
     ),
 }
 
 
-def describe(manifest: Manifest, settings: Settings) -> dict[str, dict[str, Any]]:
+def describe(manifest: Manifest, settings: DefenseSettings) -> dict[str, dict[str, Any]]:
     """The outputs of a model by name, as its metadata shows them; the default one first.
 
-    A dimension of any size is -1. There are logits where the model's graph gives them. A server
-    that is set to tell less has other outputs.
+    A dimension of any size is -1. There are logits if the model's graph returns them. A server that
+    does not answer in full has other outputs.
     """
     classes = len(manifest.label_names)
     height, width = manifest.input.height_px, manifest.input.width_px
@@ -39,12 +42,12 @@ def describe(manifest: Manifest, settings: Settings) -> dict[str, dict[str, Any]
         "probabilities": ("FP32", [-1, classes]),
         "logits": ("FP32", [-1, classes]),
         "agreement": ("FP32", [-1]),
-        "defended": ("UINT8", [-1, height, width, 3]),
+        DEFENDED: ("UINT8", [-1, height, width, 3]),
     }
     if manifest.output.kind != "logits":
         del shapes["logits"]
     if not settings.shows_defended:
-        del shapes["defended"]
+        del shapes[DEFENDED]
     if settings.response_detail != "full":
         shapes = {"label": ("BYTES", [-1]), "index": ("INT64", [-1])}
     if settings.response_detail == "top1":
@@ -55,13 +58,13 @@ def describe(manifest: Manifest, settings: Settings) -> dict[str, dict[str, Any]
     }
 
 
-def check(wanted: Sequence[Wanted]) -> None:
-    """See that classes are only asked for where there are some.
+def check(outputs: Sequence[OutputSpec]) -> None:
+    """Make sure that classes are requested of outputs that have some.
 
     Raises:
-        InvalidParameterError: they are not.
+        InvalidParameterError: an output has no classes.
     """
-    for output in wanted:
+    for output in outputs:
         if output.classes and output.name not in _SCORES:
             raise InvalidParameterError(
                 f"The parameter classification is for {' and '.join(_SCORES)}, not {output.name}."
@@ -69,38 +72,42 @@ def check(wanted: Sequence[Wanted]) -> None:
 
 
 def tensors(
-    inference: Inference, outcomes: Sequence[Outcome], labels: Sequence[str]
-) -> Iterator[Tensor]:
-    """The wanted outputs, in the order they were asked for.
+    inference: Inference, classifications: Sequence[Classification], labels: Sequence[str]
+) -> Iterator[NamedTensor]:
+    """The requested outputs, in the request's order.
 
     Args:
         inference: the request.
-        outcomes: what became of each of its images.
+        classifications: of each of its images.
         labels: the names of the classes.
 
     Yields:
         ``probabilities``, ``logits``: FP32 of shape ``(N, classes)``, or BYTES of shape
-        ``(N, count)`` where classes were asked for; ``agreement``, ``probability``: FP32 of shape
+        ``(N, count)`` if classes were requested; ``agreement``, ``probability``: FP32 of shape
         ``(N,)``; ``label``: BYTES and ``index``: INT64 of that shape, the most probable class's;
-        ``defended``: ``(N * draws, H, W, 3)``, or ``(N * draws, 3, H, W)`` if the images came like
-        that, each image's draws one after the other.
+        ``defended``: ``(N * draws, H, W, 3)``, or ``(N * draws, 3, H, W)`` if the images came in
+        that layout, each image's draws one after the other.
     """
-    for wanted in inference.wanted:
+    for output in inference.outputs:
         rows: list[NDArray[Any]]
-        if wanted.name in _SCORES:
-            rows = [_SCORES[wanted.name](outcome) for outcome in outcomes]
-            if wanted.classes:
-                rows = [_classes(row, wanted.classes, labels) for row in rows]
-        elif wanted.name in _VALUES:
-            rows = [_VALUES[wanted.name](outcome, labels) for outcome in outcomes]
+        if output.name in _SCORES:
+            rows = [_SCORES[output.name](classification) for classification in classifications]
+            if output.classes:
+                rows = [_classes(row, output.classes, labels) for row in rows]
+        elif output.name in _VALUES:
+            rows = [
+                _VALUES[output.name](classification, labels) for classification in classifications
+            ]
         else:
-            rows = [image for outcome in outcomes for image in outcome.defended]
+            rows = [
+                image for classification in classifications for image in classification.defended
+            ]
             if inference.images.channels_first:
                 rows = [row.transpose(2, 0, 1) for row in rows]
-        yield Tensor(wanted.name, rows, wanted.binary)
+        yield NamedTensor(output.name, rows, output.binary)
 
 
 def _classes(scores: NDArray[np.float32], count: int, labels: Sequence[str]) -> NDArray[np.object_]:
-    """The highest scores as ``value:index:label``, the value with six decimals as Triton's."""
+    """The highest scores as ``value:index:label``, the value with six decimals like Triton's."""
     best = np.argsort(-scores, kind="stable")[:count]
     return np.array([f"{scores[i]:f}:{i}:{labels[i]}".encode() for i in best], object)

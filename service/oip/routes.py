@@ -9,15 +9,15 @@ from fastapi import APIRouter, Request, Response
 from defenses import Image, Pipeline
 from models import Manifest
 from service import __version__
-from service.backend import State
-from service.errors import UnknownModelNameError, told_of
+from service.backend import Local, RateLimit
+from service.errors import UnknownModelNameError, numbered_errors
 from service.oip import outputs
 from service.oip.codec import HEADER_LENGTH, Inference, decode, encode
-from service.oip.tensors import Limits
-from service.predictor import Outcome, Predictor
+from service.oip.tensors import RequestLimits
+from service.predictor import Classification, Predictor
 
 VERSION = "1"
-"""The only version of the model: one that is loaded anew takes the place of the one before."""
+"""The only version of the model: a reloaded model replaces the previous one."""
 
 _EXTENSIONS = ["binary_tensor_data", "classification"]
 _BODY = {
@@ -46,42 +46,39 @@ async def live() -> dict[str, bool]:
 
 
 @router.get("/v2/health/ready", summary="Whether the model is loaded and warm")
-async def ready(request: Request) -> dict[str, bool]:
-    """503 until it is, and once the server is about to stop."""
-    await _state(request).check_ready()
+async def ready(backend: Local) -> dict[str, bool]:
+    """503 until it is, and once the server cannot serve."""
+    await backend.check_ready()
     return {"live": True, "ready": True}
 
 
 @router.get("/v2/models/{model}/versions/{version}", include_in_schema=False)
 @router.get("/v2/models/{model}", summary="The model's inputs and outputs")
-async def metadata(request: Request, model: str) -> dict[str, Any]:
-    """The one input is named as an encoded image; pixels are taken as well, under any name."""
-    state = _state(request)
-    manifest = _named(request, model, state.predictor)
+async def metadata(request: Request, backend: Local, model: str) -> dict[str, Any]:
+    """The one input is described as an encoded image; pixels are taken too, under any name."""
+    manifest = _manifest(request, model, backend.engine)
     return {
         "name": manifest.name,
         "versions": [VERSION],
         "platform": "onnxruntime_onnx",
         "inputs": [{"name": "image", "datatype": "BYTES", "shape": [-1]}],
-        "outputs": list(outputs.describe(manifest, state.settings).values()),
+        "outputs": list(outputs.describe(manifest, backend.settings).values()),
     }
 
 
 @router.get("/v2/models/{model}/versions/{version}/ready", include_in_schema=False)
 @router.get("/v2/models/{model}/ready", summary="Whether the model is loaded and warm")
-async def model_ready(request: Request, model: str) -> dict[str, Any]:
-    """503 until it is, and once the server is about to stop."""
-    state = _state(request)
-    manifest = _named(request, model, state.predictor)
-    await state.check_ready()
+async def model_ready(request: Request, backend: Local, model: str) -> dict[str, Any]:
+    """503 until it is, and once the server cannot serve."""
+    manifest = _manifest(request, model, backend.engine)
+    await backend.check_ready()
     return {"name": manifest.name, "ready": True}
 
 
 @router.post("/v2/repository/index", summary="The models of this server")
-async def index(request: Request) -> list[dict[str, str]]:
+async def index(backend: Local) -> list[dict[str, str]]:
     """The one that is served."""
-    name = _state(request).predictor.classifier.manifest.name
-    return [{"name": name, "version": VERSION, "state": "READY", "reason": ""}]
+    return [{"name": backend.model_name, "version": VERSION, "state": "READY", "reason": ""}]
 
 
 @router.post(
@@ -93,33 +90,32 @@ async def index(request: Request) -> list[dict[str, str]]:
     response_class=Response,
     openapi_extra=_BODY,
 )
-async def infer(request: Request, model: str) -> Response:
+async def infer(request: Request, backend: Local, rate_limit: RateLimit, model: str) -> Response:
     """The body is JSON, or JSON and binary tensors, or one image file."""
-    state = _state(request)
-    manifest = _named(request, model, state.predictor)
+    manifest = _manifest(request, model, backend.engine)
+    settings = backend.settings
     body = await request.body()
-    limits = Limits(state.settings.max_images, state.settings.max_pixels)
-    inference = await asyncio.get_running_loop().run_in_executor(
-        state.reader,
+    inference = await backend.read_json(
         lambda: decode(
             body,
             request.headers.get(HEADER_LENGTH),
-            outputs=outputs.describe(manifest, state.settings),
-            limits=limits,
-        ),
+            outputs=outputs.describe(manifest, settings),
+            limits=RequestLimits(settings.max_images, settings.max_pixels),
+        )
     )
-    outputs.check(inference.wanted)
-    pipeline = state.pipeline(inference.defense)
-    with state.admit(len(inference.images.sources) * inference.draws) as predictor:
-        manifest = _named(request, model, predictor)  # it may have been loaded anew
-        outcomes = await _predict(predictor, pipeline, inference)
+    outputs.check(inference.outputs)
+    pipeline = backend.pipeline(inference.defense)
+    images = len(inference.images.sources) * inference.draws
+    with backend.admit(images, rate_limit) as predictor:
+        manifest = _manifest(request, model, predictor)  # it may have been reloaded
+        classifications = await _predict(predictor, pipeline, inference)
     answer = {
         "model_name": manifest.name,
         "model_version": VERSION,
         **({} if inference.id is None else {"id": inference.id}),
         "parameters": {"defense": str(pipeline), "draws": inference.draws},
     }
-    tensors = outputs.tensors(inference, outcomes, manifest.label_names)
+    tensors = outputs.tensors(inference, classifications, manifest.label_names)
     content, header_length = await asyncio.to_thread(encode, answer, list(tensors))
     if header_length is None:
         return Response(content, media_type="application/json")
@@ -129,14 +125,19 @@ async def infer(request: Request, model: str) -> Response:
 
 async def _predict(
     predictor: Predictor, pipeline: Pipeline, inference: Inference
-) -> Sequence[Outcome]:
+) -> Sequence[Classification]:
     """Predict all images of a request side by side; the first error ends the others."""
     sources = inference.images.sources
+    keep_defended = any(output.name == outputs.DEFENDED for output in inference.outputs)
 
-    async def predict(number: int, source: bytes | Image) -> Outcome:
-        with told_of(number, len(sources)):
+    async def predict(number: int, source: bytes | Image) -> Classification:
+        with numbered_errors(number, len(sources)):
             return await predictor.predict(
-                source, pipeline, draws=inference.draws, timeout_ms=inference.timeout_ms
+                source,
+                pipeline,
+                draws=inference.draws,
+                timeout_ms=inference.timeout_ms,
+                keep_defended=keep_defended,
             )
 
     try:
@@ -147,18 +148,17 @@ async def _predict(
     return [task.result() for task in tasks]
 
 
-def _named(request: Request, model: str, predictor: Predictor) -> Manifest:
-    """The manifest of the model that serves, if that is the one of the path."""
+def _manifest(request: Request, model: str, predictor: Predictor) -> Manifest:
+    """The manifest of the served model, if the path names that model.
+
+    Raises:
+        UnknownModelNameError: the path names another model, or another version.
+    """
     manifest = predictor.classifier.manifest
     version = request.path_params.get("version", VERSION)
     if (model, version) != (manifest.name, VERSION):
         raise UnknownModelNameError(
-            f"There is no model {model[:80]!a} of version {version[:20]!a} here; "
+            f"Unknown model {model[:80]!a} of version {version[:20]!a}; "
             f"{manifest.name!r} is served, version {VERSION!r}."
         )
     return manifest
-
-
-def _state(request: Request) -> State:
-    state: State = request.app.state.warpguard
-    return state

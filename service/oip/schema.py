@@ -1,4 +1,4 @@
-"""The JSON of an inference request, and what is said of one that is none.
+"""The schema of an inference request, and the errors for documents that do not match it.
 
 https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_rest.md
 """
@@ -12,15 +12,15 @@ from service.errors import InvalidParameterError
 from service.settings import MAX_DRAWS
 
 Datatype = Literal["BYTES", "UINT8", "FP32"]
-"""What an input may hold: encoded image files, or pixels."""
+"""The data of an input: encoded image files, or pixels."""
 
 _MOST_OUTPUTS = 16
 _MOST_PROBLEMS = 3
-"""As many problems are told."""
+"""How many problems a message lists."""
 
 
 class _Object(BaseModel):
-    """A JSON object whose every field is known, and of the very type: no ``true`` for a 1."""
+    """A JSON object of known fields with values of exactly their types: ``true`` is not 1."""
 
     model_config = ConfigDict(strict=True, frozen=True)
 
@@ -31,7 +31,7 @@ class _Object(BaseModel):
             unknown = (name for name in given if name not in cls.model_fields)
             if names := [ascii(name[:40]) for name in islice(unknown, _MOST_PROBLEMS)]:
                 allowed = ", ".join(cls.model_fields)
-                raise ValueError(f"{', '.join(names)} is not known here; known are {allowed}")
+                raise ValueError(f"unknown: {', '.join(names)}; allowed: {allowed}")
         return given
 
 
@@ -45,9 +45,9 @@ class Input(_Object):
     """A tensor of the request.
 
     Attributes:
-        name: the client's own; any is taken.
+        name: the client's own; any name is accepted.
         shape: 1 to 4 dimensions of 1 or more.
-        data: numbers, flat in row-major order or nested as the shape; None if they are binary.
+        data: numbers, flat in row-major order or nested like the shape; None if they are binary.
     """
 
     name: str
@@ -65,7 +65,7 @@ class OutputParameters(_Object):
 
 
 class RequestedOutput(_Object):
-    """A tensor that the answer shall have."""
+    """A tensor that the answer must have."""
 
     name: str
     parameters: OutputParameters | None = None
@@ -75,10 +75,10 @@ class Parameters(_Object):
     """The parameters of the request.
 
     Attributes:
-        binary_data_output: whether outputs that do not say so are binary.
+        binary_data_output: whether outputs without a ``binary_data`` of their own are binary.
         draws: independent draws of the defence, averaged.
         defense: one that the operator allows.
-        timeout: microseconds; 0 is none.
+        timeout: microseconds; 0 for no timeout.
     """
 
     binary_data_output: bool | None = None
@@ -88,11 +88,11 @@ class Parameters(_Object):
 
 
 class InferenceRequest(_Object):
-    """The JSON object of a request. An optional field may also be null, as some clients write it.
+    """The JSON object of a request. Some clients write optional fields as null.
 
     Attributes:
-        model_name: sent by KServe's clients, who name the model in the path too: that counts.
-        model_version: likewise.
+        model_name: sent by KServe's clients and ignored, since the path names the model.
+        model_version: sent and ignored likewise.
     """
 
     id: str | None = None
@@ -107,19 +107,19 @@ class InferenceRequest(_Object):
         """Read a parsed JSON document.
 
         Raises:
-            InvalidParameterError: it is no inference request; each problem is named by its place.
+            InvalidParameterError: it is not an inference request; the message locates each problem.
         """
         try:
             return cls.model_validate(document)
         except ValidationError as error:
             problems = error.errors(include_url=False, include_context=False, include_input=False)
-            told = [_tell(problem["loc"], problem["msg"]) for problem in problems[:_MOST_PROBLEMS]]
+            listed = [_sentence(each["loc"], each["msg"]) for each in problems[:_MOST_PROBLEMS]]
             if len(problems) > _MOST_PROBLEMS:
-                told.append(f"and {len(problems) - _MOST_PROBLEMS} more")
-            raise InvalidParameterError("; ".join(told)) from None
+                listed.append(f"and {len(problems) - _MOST_PROBLEMS} more")
+            raise InvalidParameterError("; ".join(listed)) from None
 
 
-def _tell(place: tuple[int | str, ...], message: str) -> str:
+def _sentence(place: tuple[int | str, ...], message: str) -> str:
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
     if message.startswith("Input should be a valid dictionary"):
         message = "Input should be a JSON object"

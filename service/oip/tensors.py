@@ -29,8 +29,8 @@ _SHAPES = "[N, H, W, 3], [N, 3, H, W], [H, W, 3] or [3, H, W]"
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What one request may hold.
+class RequestLimits:
+    """How large one request may be.
 
     Attributes:
         images: the most images.
@@ -46,8 +46,8 @@ class Images:
     """The images of a request.
 
     Attributes:
-        sources: for each its file's bytes, or a view of ``(H, W, 3)`` RGB pixels: uint8 in [0, 255]
-            or float32 in [0, 1].
+        sources: for each image the bytes of its file, or a view of ``(H, W, 3)`` RGB pixels: uint8
+            in [0, 255] or float32 in [0, 1].
         channels_first: whether the client's layout was NCHW.
     """
 
@@ -55,25 +55,25 @@ class Images:
     channels_first: bool = False
 
 
-def read(tensor: Input, raw: memoryview | None, limits: Limits) -> Images:
+def read(tensor: Input, raw: memoryview | None, limits: RequestLimits) -> Images:
     """Read the images of an input.
 
     Args:
-        tensor: what the request's JSON says of it.
-        raw: its bytes, where they are not in the JSON.
-        limits: what is refused.
+        tensor: the input in the request's JSON.
+        raw: its bytes; None if its data are in the JSON.
+        limits: how large the request may be.
 
     Raises:
-        BadRequestError: encoded files that do not add up to the tensor's size.
-        InvalidParameterError: a shape, a size or a value that is not allowed.
+        BadRequestError: the encoded files do not add up to the tensor's size.
+        InvalidParameterError: a shape, a size or a value is not allowed.
         ImageTooSmallError, TooManyImagesError, TooManyPixelsError: over a limit.
     """
     if tensor.datatype == "BYTES":
         return Images(_files(tensor, raw, limits))
     shape = tensor.shape if len(tensor.shape) == 4 else [1, *tensor.shape]
     if len(shape) != 4 or 3 not in (shape[3], shape[1]):
-        raise InvalidParameterError(f"The shape of pixels is {_SHAPES}; not {tensor.shape}.")
-    channels_first = shape[3] != 3  # with a 3 at both ends the image is too small either way
+        raise InvalidParameterError(f"The shape of pixels must be {_SHAPES}, not {tensor.shape}.")
+    channels_first = shape[3] != 3  # with two 3s the image is too small in both layouts
     count, height, width = shape[0], *(shape[2:] if channels_first else shape[1:3])
     _check_count(count, limits)
     _check_size(width, height, limits)
@@ -84,7 +84,7 @@ def read(tensor: Input, raw: memoryview | None, limits: Limits) -> Images:
         size = prod(shape) * dtype.itemsize
         if len(raw) != size:
             raise InvalidParameterError(
-                f"{tensor.datatype} of shape {tensor.shape} has {size} bytes; this has {len(raw)}."
+                f"{tensor.datatype} of shape {tensor.shape} has {size} bytes, not {len(raw)}."
             )
         pixels = np.frombuffer(raw, dtype)
     if tensor.datatype == "FP32":
@@ -93,17 +93,18 @@ def read(tensor: Input, raw: memoryview | None, limits: Limits) -> Images:
     return Images(list(images.transpose(0, 2, 3, 1) if channels_first else images), channels_first)
 
 
-def _files(tensor: Input, raw: memoryview | None, limits: Limits) -> list[bytes]:
+def _files(tensor: Input, raw: memoryview | None, limits: RequestLimits) -> list[bytes]:
     count = tensor.shape[0]
     if prod(tensor.shape) != count:
         raise InvalidParameterError(
-            f"The shape of BYTES, an image file each, is [N] or [N, 1]; not {tensor.shape}."
+            f"The shape of BYTES, one image file each, must be [N] or [N, 1], not {tensor.shape}."
         )
     _check_count(count, limits)
     if raw is None:
         raise InvalidParameterError(
-            "BYTES in JSON are text, and no image file is: send the files as binary data, with the "
-            "input parameter binary_data_size and the header Inference-Header-Content-Length."
+            "BYTES in JSON are text, which an image file is not: send the files as binary data, "
+            "with the input parameter binary_data_size and the header "
+            "Inference-Header-Content-Length."
         )
     files = []
     position = 0
@@ -114,7 +115,7 @@ def _files(tensor: Input, raw: memoryview | None, limits: Limits) -> list[bytes]
         position += 4
         if len(raw) - position < size:
             raise BadRequestError(
-                f"Element {number} of {count} is said to have {size} bytes, and only "
+                f"Element {number} of {count} declares {size} bytes, but only "
                 f"{len(raw) - position} are left."
             )
         files.append(bytes(raw[position : position + size]))
@@ -126,19 +127,19 @@ def _files(tensor: Input, raw: memoryview | None, limits: Limits) -> list[bytes]
     return files
 
 
-def _check_count(count: int, limits: Limits) -> None:
+def _check_count(count: int, limits: RequestLimits) -> None:
     if count > limits.images:
-        raise TooManyImagesError(f"These are {count} images; send {limits.images} at most.")
+        raise TooManyImagesError(f"The request has {count} images; send at most {limits.images}.")
 
 
-def _check_size(width: int, height: int, limits: Limits) -> None:
+def _check_size(width: int, height: int, limits: RequestLimits) -> None:
     if width * height > limits.pixels:
         raise TooManyPixelsError(
-            f"The images have {width} x {height} pixels; this server takes {limits.pixels} at most."
+            f"The images have {width} x {height} pixels; this server takes at most {limits.pixels}."
         )
     if min(width, height) < MIN_SIDE_PX:
         raise ImageTooSmallError(
-            f"The images have {width} x {height} pixels; each side needs {MIN_SIDE_PX} at least."
+            f"The images have {width} x {height} pixels; each side needs at least {MIN_SIDE_PX}."
         )
 
 
@@ -146,7 +147,7 @@ def _from_json(tensor: Input) -> NDArray[Any]:
     values = _flatten(tensor.data, tensor.shape)
     if len(values) != prod(tensor.shape):
         raise InvalidParameterError(
-            f"The shape {tensor.shape} has {prod(tensor.shape)} values; data has {len(values)}."
+            f"The shape {tensor.shape} has {prod(tensor.shape)} values, and data has {len(values)}."
         )
     types = set(map(type, values))
     try:
@@ -159,13 +160,13 @@ def _from_json(tensor: Input) -> NDArray[Any]:
     except (ValueError, OverflowError):  # an integer too large for a byte, or for a float
         pass
     allowed = {"UINT8": "integers in [0, 255]", "FP32": "numbers in [0, 1]"}[tensor.datatype]
-    raise InvalidParameterError(f"The data of {tensor.datatype} are {allowed}, and nothing else.")
+    raise InvalidParameterError(f"The data of {tensor.datatype} must be {allowed}.")
 
 
 def _flatten(data: Any, shape: list[int]) -> list[Any]:
-    """The values in row-major order; lists may be nested as the shape says, or not at all."""
+    """The values in row-major order; the lists are nested like the shape, or flat."""
     if not isinstance(data, list):
-        raise InvalidParameterError("inputs[0].data should be a list, or the data binary.")
+        raise InvalidParameterError("inputs[0].data must be a list, or the data must be binary.")
     if not data or not isinstance(data[0], list):
         return data
     level = data
@@ -176,14 +177,14 @@ def _flatten(data: Any, shape: list[int]) -> list[Any]:
             level = list(chain.from_iterable(level))
     except (TypeError, ValueError):  # a number among the lists, or a list of another length
         raise InvalidParameterError(
-            f"The data should be nested as the shape {shape}, or flat."
+            f"The data must be nested like the shape {shape}, or flat."
         ) from None
     return level
 
 
 def _check_range(pixels: NDArray[Any]) -> None:
     low, high = pixels.min(), pixels.max()
-    if not (low >= 0 and high <= 1):  # a NaN is neither
+    if not (low >= 0 and high <= 1):  # also true for a NaN
         raise InvalidParameterError(
-            f"The values of FP32 pixels are numbers in [0, 1]; these range from {low} to {high}."
+            f"FP32 pixels must be numbers in [0, 1]; these range from {low} to {high}."
         )

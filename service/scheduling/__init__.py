@@ -1,1 +1,1 @@
-"""Which images are worked on, when, and for how long."""
+"""Who computes when: ``admission``, then the threads of the ``scheduler``, by a ``deadline``."""

@@ -1,8 +1,11 @@
 """The threads that compute: they prepare images, and infer them in batches across requests.
 
-One crew does both, and takes what is prepared first: no more threads compute than there are
-processors for, and the thread that has prepared an image goes on with it while its processor's
-caches have it.
+    submit ──► jobs ──► a thread prepares ──► items ──► a thread infers a batch ──► scores
+    run    ──► jobs ──► a thread works ──────────────────────────────────────────► result
+
+The same threads do both, and prepared items go first. So no more threads compute than there are
+processors, and the thread that prepared an image goes on with it while the processor's caches still
+hold it.
 """
 
 import asyncio
@@ -21,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import InferenceError, NotReadyError
-from service.scheduling.priority import yield_to_the_event_loop
+from service.scheduling.priority import lower_thread_priority
+from service.telemetry.timings import Timings
 
 T = TypeVar("T")
 Tensor = NDArray[np.float32]
@@ -29,94 +33,78 @@ Tensor = NDArray[np.float32]
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Inferred:
-    """The scores of one caller's rows.
-
-    Attributes:
-        scores: ``(n, classes)`` float32, in the order of the rows.
-        queue_ms: from when they were prepared to the start of the first row's batch.
-        infer_ms: from then to the end of the last row's batch.
-    """
-
-    scores: Tensor
-    queue_ms: float
-    infer_ms: float
-
-
 @dataclass(frozen=True, eq=False)
 class _Job:
-    """What is to be done before anything is inferred: ``work`` settles ``future``, or queues rows.
+    """Work for one thread, which resolves ``future`` or enqueues as many ``images`` as items."""
 
-    ``rows`` is how many images there are in it.
-    """
-
-    work: Callable[["_Job"], None]
+    work: Callable[[Future[Any]], None]
     future: Future[Any]
-    rows: int
+    images: int
 
 
 @dataclass(eq=False)
-class _Caller:
-    """Who waits for ``count`` rows, and for what was made with them."""
+class _Request:
+    """A caller whose ``images`` items wait for inference; their scores come in any order."""
 
     future: Future[Any]
-    more: Any
-    since: float
-    count: int
+    images: int
+    timings: Timings
+    prepared_s: float
+    started_s: float = float("inf")
     scores: dict[int, Tensor] = field(default_factory=dict)
-    started: float = float("inf")
 
 
 @dataclass(frozen=True, eq=False)
-class _Row:
-    value: Tensor
-    caller: _Caller
-    number: int
+class _Item:
+    """One tensor that waits for a batch."""
+
+    tensor: Tensor
+    request: _Request
+    index: int
 
 
-class Crew:
-    """Threads for images; each caller gets its own rows' scores.
+class Scheduler:
+    """Threads for images; each caller gets the scores of its own items.
 
-    How much may wait is bounded where requests are admitted. What a cancelled caller waits for is
-    not begun any more.
+    Admission bounds how much may wait. Work of a cancelled caller is not started.
     """
 
     def __init__(
         self,
-        run: Callable[[Tensor], Tensor],
+        infer: Callable[[Tensor], Tensor] | None = None,
         *,
         threads: int,
-        workers: int,
-        max_rows: int,
-        lanes: int = 1,
+        preprocess_threads: int,
+        max_batch: int = 1,
+        inference_streams: int = 1,
         window_s: float = 0.0,
         on_batch: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """Set up a crew; :meth:`start` starts it.
+        """Set up a scheduler; :meth:`start` starts its threads.
 
         Args:
-            run: the model: ``(n, …)`` rows to ``(n, classes)`` scores. Called in threads, ``lanes``
-                calls at a time.
-            threads: how many work at all.
-            workers: how many of them prepare images at once.
-            max_rows: the most rows of a batch.
-            lanes: how many batches run side by side.
-            window_s: how long a batch waits for more rows, counted from its first row's arrival.
-            on_batch: told the rows of each batch.
+            infer: the model: ``(n, …)`` items to ``(n, classes)`` scores, called in threads; None
+                if there is nothing but :meth:`run`.
+            threads: how many threads there are.
+            preprocess_threads: how many of them prepare images at once.
+            max_batch: the most items of a batch.
+            inference_streams: how many batches run side by side.
+            window_s: how long a batch waits for more items, from its first item's arrival.
+            on_batch: called with the number of items of each batch.
         """
-        self._run = run
-        self._max_rows = max_rows
+        self._infer_batch = infer
+        self._max_batch = max_batch
         self._window_s = window_s
         self._on_batch = on_batch
-        self._ahead = lanes * max_rows
-        self._free_workers = workers
-        self._free_lanes = lanes
+        # One batch for each stream is ready then: more would only fill the caches and the memory.
+        self._max_prepared = inference_streams * max_batch
+        self._free_preparers = preprocess_threads
+        self._free_streams = inference_streams
         self._jobs: deque[_Job] = deque()
-        self._rows: deque[_Row] = deque()
+        self._items: deque[_Item] = deque()
         self._promised: set[Future[Any]] = set()
         self._changed = threading.Condition()
-        self._stopped = False
+        self._closed: str | None = None  # why, in a sentence for clients
         self._threads = [
             threading.Thread(target=self._work, name=f"compute_{i}") for i in range(threads)
         ]
@@ -127,163 +115,173 @@ class Crew:
             thread.start()
 
     def stop(self) -> None:
-        """Begin nothing more; who still waits gets a :class:`NotReadyError`."""
-        with self._changed:
-            self._stopped = True
-            self._changed.notify_all()
-        for future in tuple(self._promised):
-            _fail(future, NotReadyError("The server is stopping."))
+        """Start no more work; everyone who still waits gets a :class:`NotReadyError`."""
+        self._close("The server is stopping.")
 
     @property
-    def queued_rows(self) -> int:
-        """The rows that wait to be prepared, or for a batch."""
+    def is_open(self) -> bool:
+        """Whether it takes work: it was not stopped, and all of its threads live."""
+        return self._closed is None
+
+    @property
+    def queued_images(self) -> int:
+        """The images that wait for a thread or for a batch."""
         with self._changed:
-            unprepared = sum(job.rows for job in self._jobs if not job.future.done())
-            return unprepared + sum(not row.caller.future.done() for row in self._rows)
+            unprepared = sum(job.images for job in self._jobs if not job.future.done())
+            return unprepared + sum(not item.request.future.done() for item in self._items)
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Have a thread do something; what it raises is raised.
+        """Have a thread do some work; its exceptions are raised here.
 
         Raises:
-            NotReadyError: the crew was stopped.
+            NotReadyError: the scheduler was stopped, or one of its threads died.
         """
-
-        def do(job: _Job) -> None:
-            _keep(job.future, work())
-
-        result: T = await self._promise(do, 1)
+        result: T = await self._promise(lambda future: _resolve(future, work()), 1)
         return result
 
-    async def infer(
-        self, prepare: Callable[[], tuple[T, Sequence[Tensor]]], rows: int = 1
-    ) -> tuple[T, Inferred]:
-        """Have a thread prepare rows of the same shape, and infer them.
+    async def submit(
+        self, prepare: Callable[[], Sequence[Tensor]], images: int, timings: Timings
+    ) -> Tensor:
+        """Have a thread prepare items, and infer them.
 
         Args:
-            prepare: gives the rows, and whatever else the caller wants to have. What it raises is
-                raised.
-            rows: how many it gives.
+            prepare: returns the items, which have one shape. Its exceptions are raised here.
+            images: how many items it returns.
+            timings: gets the stages ``queue``, the wait for a batch, and ``infer``.
+
+        Returns:
+            The scores ``(images, classes)``, float32, in the order of the items.
 
         Raises:
-            InferenceError: the model failed on a batch with one of them.
-            NotReadyError: the crew was stopped.
+            InferenceError: the model failed on a batch with one of the items.
+            NotReadyError: the scheduler was stopped, or one of its threads died.
         """
 
-        def do(job: _Job) -> None:
-            more, values = prepare()
-            caller = _Caller(job.future, more, time.perf_counter(), len(values))
+        def enqueue(future: Future[Any]) -> None:
+            items = prepare()
+            request = _Request(future, len(items), timings, time.perf_counter())
             with self._changed:
-                self._rows.extend(_Row(value, caller, i) for i, value in enumerate(values))
+                self._items.extend(_Item(item, request, i) for i, item in enumerate(items))
 
-        result: tuple[T, Inferred] = await self._promise(do, rows)
-        return result
+        scores: Tensor = await self._promise(enqueue, images)
+        return scores
 
-    async def _promise(self, work: Callable[[_Job], None], rows: int) -> Any:
+    async def _promise(self, work: Callable[[Future[Any]], None], images: int) -> Any:
         future: Future[Any] = Future()
         self._promised.add(future)
         try:
             with self._changed:
-                if self._stopped:
-                    raise NotReadyError("The server is stopping.")
-                self._jobs.append(_Job(work, future, rows))
+                if self._closed is not None:
+                    raise NotReadyError(self._closed)
+                self._jobs.append(_Job(work, future, images))
                 self._changed.notify()
-            return await asyncio.wrap_future(future)  # cancels the future where it is cancelled
+            return await asyncio.wrap_future(future)  # cancelling this cancels the future
         finally:
             self._promised.discard(future)
 
+    def _close(self, why: str) -> None:
+        with self._changed:
+            self._closed = self._closed or why
+            self._changed.notify_all()
+        for future in tuple(self._promised):
+            _fail(future, NotReadyError(why))
+
     def _work(self) -> None:
-        """One thread."""
-        yield_to_the_event_loop()
-        while (step := self._next()) is not None:
-            step()
-            del step  # its images are not held while there is nothing to do
+        """One thread's life. However it ends, no caller is left waiting for it."""
+        try:
+            lower_thread_priority()
+            while (step := self._next()) is not None:
+                step()
+                del step  # its images are not held while there is nothing to do
+        except BaseException:  # noqa: BLE001  # whatever ended it, its callers get an answer
+            _log.critical("A computing thread died; this server is not ready", exc_info=True)
+            self._close("The server has failed; its log says why.")
 
     def _next(self) -> Callable[[], None] | None:
-        """What to do next, once there is something; None to end."""
+        """Wait for the next step; None ends the thread."""
         with self._changed:
-            while not self._stopped:
+            while self._closed is None:
                 opens_s = self._batch_opens_s()
                 step = self._begin_batch() if opens_s == 0 else self._begin_job()
                 if step is None and opens_s != 0:
                     self._changed.wait(opens_s)
                 elif step is not None:
-                    if self._rows or self._jobs:
-                        self._changed.notify()  # who leaves something wakes another
+                    if self._items or self._jobs:
+                        self._changed.notify()  # work is left: wake another thread
                     return step
             return None
 
     def _batch_opens_s(self) -> float | None:
-        """Seconds until a batch may be taken; None where only another thread can change that."""
-        if not self._rows or not self._free_lanes:
+        """Seconds until a batch may start; None if only another thread can change that."""
+        if not self._items or not self._free_streams:
             return None
-        if len(self._rows) >= self._max_rows:
+        if len(self._items) >= self._max_batch:
             return 0.0
-        closes = self._rows[0].caller.since + self._window_s
-        return max(0.0, closes - time.perf_counter())
+        closes_s = self._items[0].request.prepared_s + self._window_s
+        return max(0.0, closes_s - time.perf_counter())
 
     def _begin_batch(self) -> Callable[[], None] | None:
-        batch: list[_Row] = []
-        while self._rows and len(batch) < self._max_rows:
-            row = self._rows.popleft()
-            if not row.caller.future.done():  # cancelled, or another batch failed
-                batch.append(row)
+        batch: list[_Item] = []
+        while self._items and len(batch) < self._max_batch:
+            item = self._items.popleft()
+            if not item.request.future.done():  # cancelled, or another batch failed
+                batch.append(item)
         if not batch:
             return None
-        self._free_lanes -= 1
+        self._free_streams -= 1
         return partial(self._infer, batch)
 
     def _begin_job(self) -> Callable[[], None] | None:
-        # One batch for each lane is ready then: more would only fill the caches, and the memory.
-        while self._free_workers and self._jobs and len(self._rows) < self._ahead:
+        while self._free_preparers and self._jobs and len(self._items) < self._max_prepared:
             job = self._jobs.popleft()
             if not job.future.done():  # cancelled
-                self._free_workers -= 1
+                self._free_preparers -= 1
                 return partial(self._prepare, job)
         return None
 
     def _prepare(self, job: _Job) -> None:
         try:
-            job.work(job)
-        except BaseException as error:  # noqa: BLE001  # its caller's, whatever it is
+            job.work(job.future)
+        except Exception as error:  # noqa: BLE001  # the caller gets it, whatever it is
             _fail(job.future, error)
         with self._changed:
-            self._free_workers += 1
+            self._free_preparers += 1
 
-    def _infer(self, batch: list[_Row]) -> None:
-        rows = [row.value for row in batch]
+    def _infer(self, batch: list[_Item]) -> None:
+        assert self._infer_batch is not None  # noqa: S101  # or nothing would have been submitted
+        tensors = [item.tensor for item in batch]
         try:
-            self._on_batch(len(rows))
-            started = time.perf_counter()
-            scores = self._run(rows[0][None] if len(rows) == 1 else np.stack(rows))
-            if len(scores) != len(rows):
-                raise ValueError(f"{len(rows)} rows in, {len(scores)} out")
-        except Exception:  # noqa: BLE001  # its callers are answered, whatever it raised
+            self._on_batch(len(batch))
+            started_s = time.perf_counter()
+            scores = self._infer_batch(tensors[0][None] if len(batch) == 1 else np.stack(tensors))
+            if len(scores) != len(batch):
+                raise ValueError(f"{len(batch)} items in, {len(scores)} scores out")
+            self._deliver(batch, scores, started_s, time.perf_counter())
+        except Exception:  # noqa: BLE001  # every caller gets an answer
             _log.exception("The model failed on a batch of %d", len(batch))
-            for row in batch:
-                _fail(row.caller.future, InferenceError("The model could not be run."))
-        else:
-            self._hand_out(batch, scores, started, time.perf_counter())
+            for item in batch:
+                _fail(item.request.future, InferenceError("The model could not be run."))
         with self._changed:
-            self._free_lanes += 1
+            self._free_streams += 1
 
-    def _hand_out(self, batch: list[_Row], scores: Tensor, started: float, ended: float) -> None:
-        with self._changed:  # a caller's rows may be in batches of several threads
-            for row, row_scores in zip(batch, scores, strict=True):
-                caller = row.caller
-                caller.scores[row.number] = row_scores
-                caller.started = min(caller.started, started)
-            whole = {row.caller for row in batch if len(row.caller.scores) == row.caller.count}
-        for caller in whole:
-            inferred = Inferred(
-                np.stack([caller.scores[i] for i in range(caller.count)]),
-                1e3 * (caller.started - caller.since),
-                1e3 * (ended - caller.started),
-            )
-            _keep(caller.future, (caller.more, inferred))
+    def _deliver(
+        self, batch: list[_Item], scores: Tensor, started_s: float, ended_s: float
+    ) -> None:
+        with self._changed:  # a request's items may be in batches of several threads
+            for item, item_scores in zip(batch, scores, strict=True):
+                request = item.request
+                request.scores[item.index] = item_scores
+                request.started_s = min(request.started_s, started_s)
+            complete = {i.request for i in batch if len(i.request.scores) == i.request.images}
+        for request in complete:
+            request.timings.record("queue", request.prepared_s, request.started_s)
+            request.timings.record("infer", request.started_s, ended_s)
+            ordered = np.stack([request.scores[i] for i in range(request.images)])
+            _resolve(request.future, ordered)
 
 
-def _keep(future: Future[Any], result: Any) -> None:
-    with suppress(InvalidStateError):  # its caller was cancelled, or told something else
+def _resolve(future: Future[Any], result: Any) -> None:
+    with suppress(InvalidStateError):  # the caller was cancelled, or has failed
         future.set_result(result)
 
 

@@ -1,1 +1,6 @@
-"""The process, its sockets and its limits."""
+"""The process and its sockets.
+
+::
+
+    run ──► process (memory, open files) ──► server (uvicorn, tls) ──► connection, for each client
+"""

@@ -12,58 +12,50 @@ from defenses import DefenseError
 from models import Classifier, ModelError, Store, ensure, resolve
 from service.app import create_app
 from service.errors import ServiceError, SetupError
-from service.server.files import allow_connections
-from service.server.memory import keep_freed_memory
+from service.server.process import raise_open_file_limit, tune_malloc
 from service.server.server import Server
-from service.settings import Settings
-from service.telemetry import logs
-from service.telemetry import tracing as traces
+from service.settings import ModelSettings, Settings
+from service.telemetry import logs, tracing
 
 _log = logging.getLogger(__name__)
 _THREADS_END_S = 0.2
 _SWITCH_INTERVAL_S = 0.0005
-"""How long a thread may keep Python's lock while others wait: less than the event loop needs for
-one request, so that a thread that comes back from NumPy does not wait for all of that."""
+"""How long a thread may keep Python's lock while others wait. It is less than the event loop needs
+for one request, so a thread that returns from NumPy does not wait for a whole request."""
 
 
-def load_classifier(settings: Settings) -> Classifier:
-    """The model that the settings name, loaded.
+def load_classifier(settings: ModelSettings) -> Classifier:
+    """Load the model that the settings name.
 
     Raises:
-        ModelError: there is none of that name, or it cannot be loaded.
+        ModelError: the model does not exist, or cannot be loaded.
     """
     store = Store(settings.store)
     manifest, graph = ensure(store, resolve(store, settings.model))
-    return Classifier(manifest, graph, device=settings.device, threads=settings.threads)
+    threads = settings.threads_per_inference
+    return Classifier(manifest, graph, device=settings.device, threads=threads)
 
 
 def serve(settings: Settings) -> int:
-    """Serve until a signal; return the exit code. What goes wrong is in the log."""
+    """Serve until a signal, and return the exit code. Errors are in the log."""
     logs.configure(settings.log_format, settings.log_level)
     code = 1
     try:
-        with traces.sent_to(settings.otel_endpoint):
+        with tracing.sent_to(settings.otel_endpoint):
             code = _serve(settings)
-    except (
-        ModelError,
-        DefenseError,
-        ServiceError,
-        OSError,
-        SetupError,
-        traces.TracesError,
-    ) as error:
+    except (ModelError, DefenseError, ServiceError, SetupError, OSError) as error:
         _log.critical("%s", error)
     _leave_threads(code)
     return code
 
 
 def _serve(settings: Settings) -> int:
-    if settings.predictor_host is None:  # a wrong name is told before the port is taken
+    if settings.predictor_host is None:  # a wrong name is an error before the port is taken
         resolve(Store(settings.store), settings.model)
-    keep_freed_memory()
+    tune_malloc()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    allow_connections(settings.max_connections)
-    cv2.setNumThreads(1)  # images are worked on side by side, each in a thread of its own
+    raise_open_file_limit(settings.max_connections)
+    cv2.setNumThreads(1)  # images are processed side by side, each in a thread of its own
 
     app = create_app(
         settings, lambda: load_classifier(settings), on_failure=lambda: server.stop_at_once()
@@ -71,20 +63,20 @@ def _serve(settings: Settings) -> int:
     server = Server(app, settings)
     try:
         server.run()
-    except SystemExit:  # uvicorn's own, when the port is taken; it has logged why
+    except SystemExit:  # uvicorn raises it if the port is taken, and has logged the reason
         return 1
-    if server.state.failure is not None:
-        raise server.state.failure
+    if server.backend.failure is not None:
+        raise server.backend.failure
     return 0 if server.started else 1
 
 
 def _leave_threads(code: int) -> None:
-    """End with this exit code if there are threads that do not: Python would wait for them."""
+    """Exit at once if a thread does not end, since Python would wait for it."""
     give_up = time.monotonic() + _THREADS_END_S
     for thread in threading.enumerate():
         if thread is not threading.current_thread() and not thread.daemon:
             thread.join(max(0.0, give_up - time.monotonic()))
             if thread.is_alive():
-                _log.error("A thread still works: %s; leaving it", thread.name)
+                _log.error("The thread %s is still working; exiting without it", thread.name)
                 logging.shutdown()
                 os._exit(code)

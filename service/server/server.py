@@ -1,4 +1,4 @@
-"""uvicorn with limits, TLS and a second port; it drains at a signal, and reloads at SIGHUP."""
+"""uvicorn with limits, TLS and an admin port; it drains at a signal and reloads at SIGHUP."""
 
 import asyncio
 import logging
@@ -8,13 +8,14 @@ import socket
 import sys
 import time
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
 from service.app import create_admin_app
-from service.backend import ServerState
-from service.server.connection import Limits, limited
+from service.backend import Backend
+from service.server.connection import ConnectionLimits, connection_class
 from service.server.tls import Certificate
 from service.settings import Settings
 
@@ -22,7 +23,11 @@ _log = logging.getLogger(__name__)
 
 
 class Server(uvicorn.Server):
-    """One server: what becomes of it is in its ``state``."""
+    """One server.
+
+    Attributes:
+        backend: the application's.
+    """
 
     def __init__(self, app: FastAPI, settings: Settings) -> None:
         """Set up a server.
@@ -30,7 +35,7 @@ class Server(uvicorn.Server):
         Raises:
             TlsError: the certificate cannot be used.
         """
-        self.state: ServerState = app.state.warpguard
+        self.backend: Backend[Any] = app.state.backend
         self._settings = settings
         self._certificate = None
         if settings.tls_cert is not None:
@@ -42,7 +47,7 @@ class Server(uvicorn.Server):
             context = self._certificate.context()
             config.ssl_context_factory = lambda *_: context
         super().__init__(config)
-        self.state.metrics.connections.set_function(lambda: len(self.server_state.connections))
+        self.backend.metrics.connections.set_function(lambda: len(self.server_state.connections))
         self._stop_at = math.inf
         self._reloading: set[asyncio.Task[bool]] = set()
 
@@ -50,18 +55,17 @@ class Server(uvicorn.Server):
         self, app: FastAPI, host: str, port: int, connections: int | None
     ) -> uvicorn.Config:
         settings = self._settings
-        refusals = self.state.metrics.refusals
-        limits = Limits(
+        limits = ConnectionLimits(
             request_s=settings.request_timeout_seconds,
             connections=connections,
-            on_refusal=lambda code: refusals.labels(code).inc(),
-            is_draining=lambda: self.state.draining,
+            errors=self.backend.errors,
+            is_draining=lambda: self.backend.draining,
         )
         return uvicorn.Config(
             app,
             host=host,
             port=port,
-            http=limited(limits),
+            http=connection_class(limits),
             ws="none",
             log_config=None,
             access_log=False,
@@ -74,7 +78,7 @@ class Server(uvicorn.Server):
         )
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and from now on load everything anew on SIGHUP."""
+        """Listen, and reload everything on SIGHUP from now on."""
         await super().startup(sockets)
         if self._settings.admin_port is not None:
             await self._listen_for_operators(self._settings.admin_port)
@@ -83,7 +87,7 @@ class Server(uvicorn.Server):
 
     async def _listen_for_operators(self, port: int) -> None:
         host = self._settings.admin_host or self._settings.host
-        config = self._config(create_admin_app(self.state), host, port, None)
+        config = self._config(create_admin_app(self.backend), host, port, None)
         config.load()
         try:
             listener = await asyncio.get_running_loop().create_server(
@@ -93,37 +97,37 @@ class Server(uvicorn.Server):
                 host,
                 port,
             )
-        except OSError as error:  # as uvicorn does it for the other port
+        except OSError as error:  # uvicorn does the same for --port
             _log.critical("%s", error)
             await self.lifespan.shutdown()
             sys.exit(1)
         self.servers.append(listener)
         port = listener.sockets[0].getsockname()[1]
-        _log.info("Health, metrics and loading are on http://%s:%d", host, port)
+        _log.info("Health, metrics and reloading are on http://%s:%d", host, port)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop after the delay, at a second signal at once, at a third without draining.
+        """Stop after the delay; at a second signal at once, at a third without draining.
 
-        This can interrupt anything, also what holds a lock: it takes none.
+        A signal can interrupt code that holds a lock, so this takes no lock.
         """
         del sig, frame
         self.force_exit = self.should_exit
-        delay_s = 0.0 if self.state.draining else self._settings.drain_delay_seconds
+        delay_s = 0.0 if self.backend.draining else self._settings.drain_delay_seconds
         self._stop_at = time.monotonic() + delay_s
-        self.state.draining = True
+        self.backend.draining = True
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second; True ends it."""
+        """Decide ten times a second whether to stop; True stops."""
         self.should_exit |= time.monotonic() >= self._stop_at
         return await super().on_tick(counter)
 
     def stop_at_once(self) -> None:
-        """Accept nothing more, answer what was accepted, and return from run()."""
+        """Accept no more requests, answer the accepted ones, and return from run()."""
         self.should_exit = True
 
     def _on_sighup(self) -> None:
         if self._certificate is not None and self.config.ssl is not None:
             self._certificate.renew(self.config.ssl)
-        task = asyncio.ensure_future(self.state.reload())
+        task = asyncio.ensure_future(self.backend.reload())
         self._reloading.add(task)
         task.add_done_callback(self._reloading.discard)

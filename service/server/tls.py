@@ -1,4 +1,4 @@
-"""HTTPS: the certificate, which can be renewed while it is used."""
+"""HTTPS: the certificate, which can be renewed while it is in use."""
 
 import logging
 import ssl
@@ -16,12 +16,12 @@ class TlsError(SetupError):
 
 @dataclass(frozen=True)
 class Certificate:
-    """What a server proves itself with, and asks of its clients. All files are PEM.
+    """A server's certificate, and the authorities that it asks of its clients. All files are PEM.
 
     Attributes:
-        chain: the certificate, and those that vouch for it.
-        key: its private key; None where that is in the same file.
-        client_ca: authorities of which a client needs a certificate; None if it needs none.
+        chain: the certificate, and those of the authorities that signed it.
+        key: its private key; None if the key is in the same file.
+        client_ca: the authorities whose certificates clients need; None if clients need none.
     """
 
     chain: Path
@@ -29,7 +29,7 @@ class Certificate:
     client_ca: Path | None
 
     def context(self) -> ssl.SSLContext:
-        """What connections are made with; TLS 1.2 or newer.
+        """The context of new connections; TLS 1.2 or newer.
 
         Raises:
             TlsError: a file cannot be used.
@@ -41,31 +41,31 @@ class Certificate:
         return context
 
     def renew(self, context: ssl.SSLContext) -> None:
-        """Read the files again, for new connections; a broken one is logged, and the old go on."""
+        """Read the files again for new connections; if that fails, log it and keep the old ones."""
         try:
-            self.context()  # half of a pair would spoil the one in use
+            self.context()  # half of a new pair would break the context in use
             self._load(context)
         except TlsError as error:
-            _log.error("The old certificate goes on. %s", error)
+            _log.error("The old certificate stays in use. %s", error)
         else:
-            _log.info("The certificate was read again")
+            _log.info("The certificate was renewed")
 
     def _load(self, context: ssl.SSLContext) -> None:
         try:
-            # A key that needs a password would be asked for on the terminal.
+            # Without this OpenSSL would ask for a key's password on the terminal.
             context.load_cert_chain(self.chain, self.key, password="")
         except (OSError, ValueError) as error:
             files = " and ".join(str(file) for file in (self.chain, self.key) if file)
-            raise TlsError(f"{files} cannot be used for TLS: {_told(error)}.") from None
+            raise TlsError(f"{files} cannot be used for TLS: {_reason(error)}.") from None
         if self.client_ca is not None:
             try:
                 context.load_verify_locations(self.client_ca)
             except (OSError, ValueError) as error:
-                raise TlsError(f"{self.client_ca} cannot be used: {_told(error)}.") from None
+                raise TlsError(f"{self.client_ca} cannot be used: {_reason(error)}.") from None
             context.verify_mode = ssl.CERT_REQUIRED
 
 
-def _told(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
-        return error.reason or "this is no PEM, or needs a password"
+        return error.reason or "it is not a PEM file, or needs a password"
     return (isinstance(error, OSError) and error.strerror) or str(error)

@@ -1,1 +1,1 @@
-"""Metrics, logs, timings and traces."""
+"""What the service reports: ``metrics``, ``logs``, the ``timings`` of each image, ``tracing``."""

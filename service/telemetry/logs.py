@@ -1,6 +1,6 @@
-"""What the service says on standard error: text for people, or one JSON object a line.
+"""The log on standard error: text for people, or one JSON object a line.
 
-Every line of a request carries the request's id, whichever logger it comes from.
+Every line about a request has the request's id, whichever logger writes it.
 """
 
 import json
@@ -13,27 +13,28 @@ from typing import Any, Literal
 
 from opentelemetry import trace
 
-LogFormat = Literal["auto", "text", "json"]
+REQUEST_ID_HEADER = "x-request-id"
+"""The HTTP header with a request's id, both ways."""
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
-"""The id of the request that is being answered, where one is."""
+"""The id of the request that is being answered; None outside of a request."""
 
 _FIELDS = "fields"
 _OWN = ("defenses", "models", "service")
 
 
-def configure(log_format: LogFormat, level: str) -> None:
-    """Send every logger of this process, and its warnings and its end, through one formatter.
+def configure(log_format: Literal["auto", "text", "json"], level: str) -> None:
+    """Send the lines of all loggers, warnings and uncaught exceptions through one formatter.
 
     Args:
         log_format: auto is text on a terminal and json otherwise.
-        level: the least severe level that is logged.
+        level: the lowest level that is logged.
     """
     if log_format == "auto":
         log_format = "text" if sys.stderr.isatty() else "json"
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
-    # Debug is for what this project says: others tell every chunk of an image file there.
+    # Debug is for this project's own loggers: Pillow logs every chunk of an image file there.
     own = getattr(logging, level.upper())
     logging.basicConfig(level=max(own, logging.INFO), handlers=[handler])
     for name in _OWN:
@@ -44,15 +45,15 @@ def configure(log_format: LogFormat, level: str) -> None:
 
 
 def fields(more: Mapping[str, Any]) -> dict[str, Any]:
-    """The argument ``extra`` of a log call whose JSON object has some more fields."""
+    """The argument ``extra`` of a log call that adds fields to its JSON object."""
     return {_FIELDS: more}
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as one line of JSON: RFC 3339 time, level, logger, message, and what else it has."""
+    """A record as one line of JSON: RFC 3339 time, level, logger, message, and further fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line; ASCII, so that nothing in it can be taken for the end of one."""
+        """The line; in ASCII, so that no character in it looks like the end of a line."""
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         entry: dict[str, Any] = {
             "time": time.replace("+00:00", "Z"),
@@ -72,13 +73,13 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """A record as a line for people; a message cannot begin another one."""
+    """A record as a line for people; a message cannot forge another line."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's name
-        """The first line; an exception's own lines follow it."""
+        """The first line; the lines of an exception follow it."""
         line = super().formatMessage(record)
         line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
         known = request_id.get()
@@ -86,7 +87,7 @@ class TextFormatter(logging.Formatter):
 
 
 def _context() -> dict[str, str]:
-    """What is known of the request that is being answered."""
+    """The ids of the request that is being answered, and of its trace."""
     found: dict[str, str] = {}
     if (known := request_id.get()) is not None:
         found["request_id"] = known

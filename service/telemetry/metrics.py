@@ -1,4 +1,4 @@
-"""The Prometheus metrics. Labels are route templates and fixed words: no client can grow them."""
+"""The Prometheus metrics. Labels are route templates and fixed words: no client adds series."""
 
 from collections.abc import Iterable
 
@@ -21,7 +21,7 @@ _SECONDS = (
 )  # fmt: skip
 _SHARES = (0.25, 0.5, 0.625, 0.75, 0.875, 1.0)
 
-# One more series for each counter and histogram, which nobody asks for.
+# They would add a series to each counter and histogram, and no dashboard uses them.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
@@ -36,8 +36,8 @@ class Metrics:
             ("route", "status"),
             registry=self.registry,
         )
-        self.refusals = Counter(
-            "warpguard_refusals",
+        self._errors = Counter(
+            "warpguard_errors",
             "Requests, or files of a form, answered with an error, by its code.",
             ("code",),
             registry=self.registry,
@@ -50,7 +50,7 @@ class Metrics:
         )
         stages = Histogram(
             "warpguard_stage_seconds",
-            "Time of each stage of an image's way.",
+            "Time of each stage of an image, from its body to its answer.",
             ("stage",),
             buckets=_SECONDS,
             registry=self.registry,
@@ -63,7 +63,7 @@ class Metrics:
         )
         self.agreement = Histogram(
             "warpguard_agreement_ratio",
-            "Share of the draws that agree with the answer, where there were several.",
+            "Share of the draws that agree with the answer, for answers of several draws.",
             buckets=_SHARES,
             registry=self.registry,
         )
@@ -74,7 +74,7 @@ class Metrics:
         )
         self.in_flight_limit = Gauge(
             "warpguard_in_flight_limit_images",
-            "The most images at work at once; over it, requests are answered 429.",
+            "Most images at work at once; beyond it requests are answered 429.",
             registry=self.registry,
         )
         self.queued = Gauge(
@@ -93,16 +93,20 @@ class Metrics:
         )
         Info("warpguard_build", "The version.", registry=self.registry).info({"version": version})
         ProcessCollector(registry=self.registry)
-        # A series exists from the start: of one that begins with its first event, no rate tells it.
+        # Create every series at start; rate() misses the first event of a series born with it.
         self._stages = {stage: stages.labels(stage) for stage in STAGES}
         for error in ServiceError.__subclasses__():
-            self.refusals.labels(error.code)
+            self._errors.labels(error.code)
 
     def expect(self, defenses: Iterable[str], in_flight_limit: int) -> None:
-        """Tell what this server allows."""
+        """Create the series of what this server allows."""
         for name in defenses:
             self.images.labels(name)
         self.in_flight_limit.set(in_flight_limit)
+
+    def count_error(self, code: str) -> None:
+        """Count an error by its code, see :mod:`service.errors`."""
+        self._errors.labels(code).inc()
 
     def stage(self, name: str, seconds: float) -> None:
         """Count one image's time in a stage of :data:`STAGES`."""

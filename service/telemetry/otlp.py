@@ -1,6 +1,6 @@
 """Sending traces to an OpenTelemetry collector; imported only where ``--otel-endpoint`` is given.
 
-Everything but the address is OpenTelemetry's own to configure, in the variables ``OTEL_…``.
+OpenTelemetry's own variables, ``OTEL_…``, configure everything but the address.
 """
 
 import threading
@@ -19,7 +19,7 @@ _LAST_SPANS_S = 5.0
 
 
 class _Exporting(BatchSpanProcessor):
-    """Sends spans in batches, without what clients wrote into their queries."""
+    """Sends spans in batches, without the queries that clients wrote."""
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         if span.attributes and "url.query" in span.attributes:
@@ -28,13 +28,13 @@ class _Exporting(BatchSpanProcessor):
 
 
 def start(endpoint: str) -> Callable[[], None]:
-    """Record spans from now on, and send them.
+    """Record and send spans from now on.
 
     Args:
         endpoint: the collector's address, ``http://HOST:4318``.
 
     Returns:
-        What sends the last spans, and ends within seconds even if nobody takes them.
+        A function that sends the last spans; it ends within seconds even without a collector.
     """
     resource = Resource.create({"service.name": "warpguard", "service.version": __version__})
     provider = TracerProvider(

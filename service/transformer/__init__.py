@@ -1,7 +1,8 @@
-"""Transformer mode: the classifier is served elsewhere, and its images are defended on the way.
+"""Transformer mode: the classifier is served elsewhere, and images are defended on their way to it.
 
     client ── image ──► decode → defend → preprocess ── tensor ──► upstream
     client ◄──────────────────────── answer ──────────────────────────┘
 
-The answer and its status are the upstream's own. https://kserve.github.io/website/ has the name.
+The answer and its status are the upstream's own. The name is KServe's:
+https://kserve.github.io/website/.
 """

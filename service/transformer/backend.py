@@ -1,117 +1,118 @@
-"""The state of a server whose classifier is elsewhere."""
+"""The backend of a server whose classifier is served elsewhere."""
 
 import asyncio
 import logging
-from random import SystemRandom
-from typing import Any
+from typing import Annotated, Any
 
 import httpx2
-from fastapi import Request
+from fastapi import Depends, Request
 from pydantic_core import from_json
 
 from models import Manifest, ManifestError
-from service.backend import ServerState
+from service.backend import Backend
 from service.errors import NotReadyError, UnknownModelNameError, UpstreamError
+from service.images.defend import check_defenses
+from service.scheduling.scheduler import Scheduler
 from service.settings import Settings
-from service.transformer.input_spec import Frame
+from service.transformer.input_spec import InputSpec
 from service.transformer.transformer import Transformer
 from service.transformer.upstream import Upstream
 
-ASK_AGAIN_S = 0.5
+RETRY_S = 0.5
 _EXTENSION = "binary_tensor_data"
-_SYSTEM_RANDOM = SystemRandom()
 
 _log = logging.getLogger(__name__)
 
 
-class TransformerState(ServerState):
+class UpstreamBackend(Backend[Transformer]):
     """Ready while its upstream is.
 
     Attributes:
-        upstream: the server that it is on.
-        transformer: what defends and forwards.
+        upstream: the server that the classifier is on.
     """
 
     def __init__(self, settings: Settings) -> None:
         """Set up; :meth:`load` connects.
 
         Raises:
-            ManifestError: that of the upstream's input cannot be read.
+            ManifestError: the manifest of the upstream's input cannot be read.
         """
         super().__init__(settings)
         path = settings.predictor_manifest
         self._manifest = None if path is None else Manifest.read(path)
         self.upstream = Upstream(str(settings.predictor_host))
-        self.transformer = Transformer(settings, self.metrics, self.upstream)
-        self._frame: Frame | None = None
+        threads = settings.preprocess_threads
+        self._scheduler = Scheduler(threads=threads, preprocess_threads=threads)
+        self._transformer: Transformer | None = None
         self._upstream_ready = False
+        self.metrics.queued.set_function(lambda: self._scheduler.queued_images)
+
+    @property
+    def engine(self) -> Transformer:
+        """What defends and forwards; see :class:`Backend`."""
+        if self._transformer is None:
+            raise NotReadyError("The classifier behind this server is not there yet.")
+        return self._transformer
 
     @property
     def model_name(self) -> str:
-        """The model's name, here and there."""
+        """The model's name, on this server and on the upstream."""
         return str(self.settings.model_name)
 
-    @property
-    def frame(self) -> Frame:
-        """What the upstream takes.
-
-        Raises:
-            NotReadyError: that has not been learned yet.
-        """
-        if self._frame is None:
-            raise NotReadyError("The classifier behind this server is not there yet.")
-        return self._frame
-
     async def load(self) -> None:
-        """Wait for the upstream and learn what it takes; once that is known, learn it anew.
+        """Wait for the upstream and learn its input; on a reload, learn it again.
 
         Raises:
-            ManifestError: it takes no images, as far as it tells.
-            DefenseError: a defence that images of its size cannot have.
-            UpstreamError: it is not ready, and was before.
+            ManifestError: the upstream's metadata has no input for images.
+            DefenseError: a defence does not take images of the input's size.
+            UpstreamError: on a reload, the upstream is not ready.
         """
-        host, told = self.settings.predictor_host, ""
+        host, reported = self.settings.predictor_host, ""
         while True:
             try:
                 await self._ask()
-                frame = await self._learn()
+                spec = await self._learn()
                 break
             except UpstreamError as error:
-                if self._frame is not None:
+                if self._transformer is not None:
                     raise
                 problem = str(error.__cause__ or error)
-                if problem != told:
+                if problem != reported:
                     _log.info("Waiting for %s on %s: %s", self.model_name, host, problem)
-                    told = problem
-            await asyncio.sleep(ASK_AGAIN_S)
-        if frame.fixed:
-            size = frame.manifest.input.height_px, frame.manifest.input.width_px
-            for pipeline in self.settings.pipelines.values():
-                pipeline.sample(_SYSTEM_RANDOM, size)
-        self._frame = frame
+                    reported = problem
+            await asyncio.sleep(RETRY_S)
+        if spec.fixed:
+            size = spec.manifest.input
+            check_defenses(self.settings.pipelines.values(), size.height_px, size.width_px)
+        if self._transformer is None:
+            self._scheduler.start()
+        self._transformer = Transformer(
+            spec, self.upstream, self._scheduler, self.settings, self.metrics
+        )
         self.metrics.model.info({"name": self.model_name, "provider": "upstream"})
         _log.info("Forwarding to %s on %s behind %s", self.model_name, host, self.settings.defense)
 
     @property
     def is_ready(self) -> bool:
-        """Whether the upstream was, when it was last asked, and this server is not stopping."""
-        return self._frame is not None and self._upstream_ready and not self.draining
+        """Whether the upstream was ready when it was last asked, and this server can defend."""
+        loaded = self._transformer is not None and self._scheduler.is_open
+        return loaded and self._upstream_ready and not self.draining
 
     async def check_ready(self) -> None:
-        """Ask the upstream; see :class:`ServerState`."""
+        """Ask the upstream; see :class:`Backend`."""
         if self.draining:
             raise NotReadyError("The server is stopping.")
-        self.frame  # noqa: B018  # raises NotReadyError
+        if not self.engine.scheduler.is_open:
+            raise NotReadyError("The server has failed; its log says why.")
         try:
             await self._ask()
         except UpstreamError:
             raise NotReadyError("The classifier behind this server is not ready.") from None
 
     async def close(self) -> None:
-        """Close the connections."""
-        self.draining = True
-        self.reader.shutdown(wait=False, cancel_futures=True)
-        self.transformer.stop()
+        """Close the connections, and stop the threads."""
+        await super().close()
+        self._scheduler.stop()
         await self.upstream.close()
 
     async def _ask(self) -> None:
@@ -126,15 +127,15 @@ class TransformerState(ServerState):
             raise
         self._upstream_ready = True
 
-    async def _learn(self) -> Frame:
+    async def _learn(self) -> InputSpec:
         if self.settings.predictor_protocol == "v1":
-            return Frame() if self._manifest is None else Frame.of_manifest(self._manifest)
+            return InputSpec() if self._manifest is None else InputSpec.of_manifest(self._manifest)
         extensions = (await self._document("/v2")).get("extensions")
         binary = isinstance(extensions, list) and _EXTENSION in extensions
         if self._manifest is not None:
-            return Frame.of_manifest(self._manifest, binary=binary)
+            return InputSpec.of_manifest(self._manifest, binary=binary)
         metadata = await self._document(f"/v2/models/{self.model_name}")
-        return Frame.of_metadata(metadata, binary=binary)
+        return InputSpec.of_metadata(metadata, binary=binary)
 
     async def _document(self, path: str) -> dict[str, Any]:
         reply = await self.upstream.get(path)
@@ -152,15 +153,14 @@ class TransformerState(ServerState):
         return document
 
 
-def served(request: Request, model: str) -> TransformerState:
-    """The state of the server, where the model is the one that is behind it.
-
-    Raises:
-        UnknownModelNameError: it is another one.
-    """
-    state: TransformerState = request.app.state.warpguard
-    if model != state.model_name:
+def _backend_of_model(request: Request, model: str) -> UpstreamBackend:
+    backend: UpstreamBackend = request.app.state.backend
+    if model != backend.model_name:
         raise UnknownModelNameError(
-            f"There is no model {model[:80]!a} here; {state.model_name!r} is served."
+            f"Unknown model {model[:80]!a}; {backend.model_name!r} is served."
         )
-    return state
+    return backend
+
+
+Forwarding = Annotated[UpstreamBackend, Depends(_backend_of_model)]
+"""A route's parameter: the backend, if the path's ``model`` is the one behind it."""

@@ -1,6 +1,5 @@
-"""What an upstream classifier takes, and how defended images are brought into that form."""
+"""The input of an upstream classifier, and defended images in that form."""
 
-import math
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,16 +22,16 @@ _PLAIN = Manifest(
 
 
 @dataclass(frozen=True)
-class Frame:
+class InputSpec:
     """The input of an upstream classifier: by default FP32 in [0, 1], NHWC, of any size.
 
     Attributes:
-        manifest: its layout, its size, its scaling, and how an image of another size gets there.
+        manifest: its layout, size and scaling, and how an image of another size is resized.
         datatype: UINT8, pixels in [0, 255]; FP32, scaled; or BYTES, image files: PNG.
-        fixed: whether images are brought to the manifest's size; if not, each keeps its own.
-        name: of the input; None keeps the client's.
+        fixed: whether images are resized to the manifest's size; if not, each keeps its own.
+        name: the input's name; None keeps the client's.
         column: whether the shape of BYTES is ``[N, 1]``.
-        binary: whether the upstream takes tensors as bytes, and not only as JSON.
+        binary: whether the upstream takes tensors as bytes beside JSON.
     """
 
     manifest: Manifest = _PLAIN
@@ -49,19 +48,19 @@ class Frame:
 
     @classmethod
     def of_metadata(cls, metadata: Mapping[str, Any], *, binary: bool) -> Self:
-        """The input that a server of the Open Inference Protocol tells of its model.
+        """The input in the metadata of a server of the Open Inference Protocol.
 
-        UINT8 takes pixels as they are, FP32 takes them in [0, 1]: a server does not tell more.
+        UINT8 takes pixels in [0, 255], FP32 takes them in [0, 1]: the metadata has no scaling.
 
         Raises:
-            ManifestError: it is not one input that takes images.
+            ManifestError: the metadata does not describe one input for images.
         """
         try:
             (tensor,) = metadata["inputs"]
             name, datatype = str(tensor["name"]), str(tensor["datatype"])
             shape = [int(side) for side in tensor["shape"]]
         except (KeyError, TypeError, ValueError):
-            raise ManifestError(f"The upstream tells of no single input. {_DESCRIBE}") from None
+            raise ManifestError(f"The upstream's metadata has not one input. {_DESCRIBE}") from None
         if datatype == "BYTES" and shape and shape[1:] in ([], [1]):
             return cls(datatype=datatype, name=name, column=shape[1:] == [1], binary=binary)
         if datatype not in ("UINT8", "FP32") or len(shape) != 4 or 3 not in (shape[1], shape[3]):
@@ -78,16 +77,12 @@ class Frame:
         return cls(manifest, datatype, fixed, name, binary=binary)
 
     @property
-    def enough_px(self) -> int | None:
-        """The side that :meth:`fit` can still reduce from, whatever it crops; None for any."""
-        if not self.fixed:
-            return None
-        size, resize = self.manifest.input, self.manifest.resize
-        kept = resize.crop_fraction if resize.mode == "crop" else 1.0
-        return math.ceil(max(size.height_px, size.width_px) / kept)
+    def decode_to_px(self) -> int | None:
+        """See :attr:`models.Manifest.decode_to_px`; None if images keep their sizes."""
+        return self.manifest.decode_to_px if self.fixed else None
 
     def fit(self, image: Image) -> Image:
-        """Bring an ``(H, W, 3)`` image to the size; see :func:`models.fit`."""
+        """Resize an ``(H, W, 3)`` image to the size; see :func:`models.fit`."""
         return fit(image, self.manifest) if self.fixed else image
 
     def rows(self, images: Sequence[Image]) -> list[NDArray[Any]]:
@@ -97,7 +92,7 @@ class Frame:
             Arrays of one shape: uint8 or float32 in the layout, or object for a file's bytes.
 
         Raises:
-            InvalidParameterError: images that keep their sizes, and differ in them.
+            InvalidParameterError: the images keep their sizes, and these differ.
         """
         if self.datatype == "BYTES":
             shape = (1,) if self.column else ()
@@ -107,8 +102,8 @@ class Frame:
             return [np.array(file, object).reshape(shape) for file in files]
         if len({image.shape for image in images}) > 1:
             raise InvalidParameterError(
-                "The images of this request differ in size, and would be one tensor: send them one "
-                "by one."
+                "The images of this request differ in size and cannot form one tensor: send them "
+                "one by one."
             )
         if self.datatype == "FP32":
             return [to_tensor(image, self.manifest) for image in images]

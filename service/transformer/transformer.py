@@ -1,49 +1,52 @@
 """The spine of transformer mode: decode → defend → preprocess → forward."""
 
 from collections.abc import Callable, Mapping, Sequence
-from random import SystemRandom
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
 from defenses import Image, Pipeline
-from service.errors import told_of
+from service.errors import numbered_errors
 from service.images.decode import decode
-from service.scheduling.deadline import Workers, deadline
-from service.settings import Settings
+from service.images.defend import SYSTEM_RANDOM
+from service.scheduling.deadline import as_service_error, deadline
+from service.scheduling.scheduler import Scheduler
+from service.settings import PredictorSettings
 from service.telemetry.metrics import Metrics
-from service.telemetry.timings import Stages
-from service.transformer.input_spec import Frame
+from service.telemetry.timings import Timings
+from service.transformer.input_spec import InputSpec
 from service.transformer.upstream import Reply, Upstream
 
 Body: TypeAlias = tuple[bytes, dict[str, str]]
-"""Of a request, and the headers that say what it is."""
-
-_SYSTEM_RANDOM = SystemRandom()
+"""A request's body, and the headers that describe it."""
 
 
+@dataclass(frozen=True, eq=False)
 class Transformer:
-    """Defends images for a classifier that is served elsewhere."""
+    """Defends images for a classifier that is served elsewhere.
 
-    def __init__(self, settings: Settings, metrics: Metrics, upstream: Upstream) -> None:
-        self._settings = settings
-        self._metrics = metrics
-        self._upstream = upstream
-        self._workers = Workers(settings.workers)
+    Attributes:
+        input_spec: what that classifier takes.
+        upstream: the server that it is on.
+        scheduler: the threads that defend.
+    """
 
-    def stop(self) -> None:
-        """Begin nothing more."""
-        self._workers.stop()
+    input_spec: InputSpec
+    upstream: Upstream
+    scheduler: Scheduler
+    settings: PredictorSettings
+    metrics: Metrics
 
     async def forward(
         self,
         sources: Sequence[bytes | Image],
         pipeline: Pipeline,
-        frame: Frame,
         write: Callable[[list[NDArray[Any]]], Body],
         *,
         path: str,
         headers: Mapping[str, str],
+        input_spec: InputSpec | None = None,
         timeout_ms: float | None = None,
     ) -> Reply:
         """Defend the images of one request, and have the upstream classify them.
@@ -51,38 +54,41 @@ class Transformer:
         Args:
             sources: the images: files, or ``(H, W, 3)`` pixels.
             pipeline: the defence; every image has a draw of its own.
-            frame: what the upstream takes.
-            write: makes the request to the upstream of its tensor's rows.
+            write: makes the upstream's request from its tensor's rows.
             path: where on the upstream it goes.
-            headers: that go with it, beside those of the body.
+            headers: its headers, beside those of the body.
+            input_spec: the form of this request's images, if it differs from the upstream's.
             timeout_ms: a deadline shorter than the server's own.
 
         Raises:
             ServiceError: see :mod:`service.errors`.
         """
-        stages = Stages(self._metrics)
+        timings = Timings(self.metrics)
+        spec = input_spec or self.input_spec
 
         def prepare() -> Body:
-            with stages.measure("decode"):
+            timings.mark_dequeued()
+            with timings.measure("decode"):
                 images = []
                 for number, source in enumerate(sources, 1):
-                    with told_of(number, len(sources)):
-                        images.append(frame.fit(self._decode(source, frame)))
-            with stages.measure("defend"):
-                defended = [pipeline(image, _SYSTEM_RANDOM) for image in images]
-            with stages.measure("preprocess"):
-                return write(frame.rows(defended))
+                    with numbered_errors(number, len(sources)):
+                        images.append(spec.fit(self._decode(source, spec)))
+            with timings.measure("defend"):
+                defended = [pipeline(image, SYSTEM_RANDOM) for image in images]
+            with timings.measure("preprocess"):
+                return write(spec.rows(defended))
 
-        with stages:
-            async with deadline(self._settings.deadline_ms, timeout_ms):
-                body, own_headers = await self._workers.defend(prepare)
-                with stages.measure("infer"):
-                    reply = await self._upstream.post(path, body, {**headers, **own_headers})
-        stages.finish()
-        self._metrics.images.labels(str(pipeline)).inc(len(sources))
+        with timings:
+            async with deadline(self.settings.deadline_ms, timeout_ms):
+                body, own_headers = await as_service_error(self.scheduler.run(prepare))
+                with timings.measure("infer"):
+                    reply = await self.upstream.post(path, body, {**headers, **own_headers})
+        timings.finish()
+        self.metrics.images.labels(str(pipeline)).inc(len(sources))
         return reply
 
-    def _decode(self, source: bytes | Image, frame: Frame) -> Image:
+    def _decode(self, source: bytes | Image, spec: InputSpec) -> Image:
         if not isinstance(source, bytes):
             return source
-        return decode(source, max_pixels=self._settings.max_pixels, enough_px=frame.enough_px)
+        max_pixels = self.settings.max_pixels
+        return decode(source, max_pixels=max_pixels, reduce_to_px=spec.decode_to_px)

@@ -1,4 +1,4 @@
-"""The HTTP client of the server that the classifier is on."""
+"""The HTTP client for the server that the classifier is on."""
 
 import asyncio
 import logging
@@ -11,7 +11,7 @@ import httpx2
 from service.errors import UpstreamError
 
 RETRY_PAUSES_S = (0.1, 0.2)
-"""Before each time that a request is sent again: after a failed connection, and nothing else."""
+"""Before each retry. A request is sent again after a failed connection only."""
 CONNECT_TIMEOUT_S = 1.0
 PROBE_TIMEOUT_S = 1.0
 _CONNECTION_FAILED = (
@@ -23,17 +23,17 @@ _AWAY = "The classifier behind this server cannot be reached; try again."
 _PASSED_BACK = ("content-type", "inference-header-content-length", "retry-after")
 
 _log = logging.getLogger(__name__)
-logging.getLogger("httpx2").setLevel(logging.WARNING)  # it has a line for each request
+logging.getLogger("httpx2").setLevel(logging.WARNING)  # it logs a line for each request
 
 
 @dataclass(frozen=True)
 class Reply:
-    """The upstream's answer, to be passed back as it is.
+    """The upstream's answer, to be passed back unchanged.
 
     Attributes:
         status: the HTTP status.
-        headers: those that the body needs to be read, and when to come again.
-        body: inflated, if it was deflated.
+        headers: those that describe the body, and when to try again.
+        body: decompressed.
     """
 
     status: int
@@ -42,20 +42,20 @@ class Reply:
 
 
 class Upstream:
-    """Talks to a server over connections that stay open."""
+    """Sends requests to a server over connections that stay open."""
 
     def __init__(self, host: str) -> None:
         """Set up a client; nothing is sent yet.
 
         Args:
-            host: HOST or HOST:PORT; port 80 is meant where none is given.
+            host: HOST or HOST:PORT; the default port is 80.
         """
         self._client = httpx2.AsyncClient(
             base_url=f"http://{host}",
             headers={"accept-encoding": "identity"},
-            # The environment's proxies are not meant for a server beside this one.
+            # The environment's proxies are not for a server beside this one.
             trust_env=False,
-            # An answer has the time that is left to its request's deadline.
+            # The request's deadline bounds the time of an answer.
             timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S),
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=64),
         )
@@ -65,10 +65,10 @@ class Upstream:
         await self._client.aclose()
 
     async def get(self, path: str) -> Reply:
-        """Ask for something that is answered at once, or not now.
+        """Get a small document within :data:`PROBE_TIMEOUT_S`.
 
         Raises:
-            UpstreamError: no answer.
+            UpstreamError: there was no answer.
         """
         try:
             return await self._send("GET", path, timeout=PROBE_TIMEOUT_S)
@@ -76,10 +76,10 @@ class Upstream:
             raise UpstreamError(_AWAY) from error
 
     async def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
-        """Send an inference request, and again if the connection fails.
+        """Send an inference request, again if the connection fails.
 
         Raises:
-            UpstreamError: no answer.
+            UpstreamError: there was no answer.
         """
         pauses_s = iter(RETRY_PAUSES_S)
         while True:

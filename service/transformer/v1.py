@@ -1,4 +1,4 @@
-"""TensorFlow Serving's protocol, as KServe has it as v1: JSON both ways.
+"""TensorFlow Serving's protocol, which KServe calls v1: JSON both ways.
 
 https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-protocol
 """
@@ -15,13 +15,19 @@ from numpy.typing import NDArray
 from pydantic_core import to_json
 
 from defenses import Image
-from service.errors import BadRequestError, InvalidParameterError, TooManyImagesError, told_of
+from service.backend import RateLimit
+from service.errors import (
+    BadRequestError,
+    InvalidParameterError,
+    TooManyImagesError,
+    numbered_errors,
+)
 from service.oip.codec import split
 from service.oip.schema import Datatype, Input
-from service.oip.tensors import Limits, read
-from service.transformer.backend import served
+from service.oip.tensors import RequestLimits, read
+from service.transformer.backend import Forwarding
 from service.transformer.headers import passed_back, passed_on
-from service.transformer.input_spec import Frame
+from service.transformer.input_spec import InputSpec
 from service.transformer.transformer import Body
 
 router = APIRouter(tags=["v1, to the classifier behind"])
@@ -33,38 +39,44 @@ _INSTANCE = (
 
 
 @router.get("/v1/models/{model}", summary="Whether the classifier behind is ready")
-async def ready(request: Request, model: str) -> Response:
-    """Its own answer, unless this server is not ready."""
-    state = served(request, model)
-    await state.check_ready()
-    return passed_back(await state.upstream.get(f"/v1/models/{model}"))
+async def ready(backend: Forwarding, model: str) -> Response:
+    """The classifier's own answer, unless this server is not ready."""
+    await backend.check_ready()
+    return passed_back(await backend.upstream.get(f"/v1/models/{model}"))
 
 
 @router.post(
     "/v1/models/{model}:predict", summary="Defend, and let classify", response_class=Response
 )
-async def predict(request: Request, model: str) -> Response:
+async def predict(
+    request: Request, backend: Forwarding, rate_limit: RateLimit, model: str
+) -> Response:
     """The request is passed on with its images defended; the answer is the classifier's own."""
-    state = served(request, model)
-    document, _ = split(await request.body(), None)
-    sources = _sources(document, Limits(state.settings.max_images, state.settings.max_pixels))
-    frame = _as_sent(state.frame, sources)
-    with state.admission.admit(len(sources)):
-        reply = await state.transformer.forward(
+    body = await request.body()
+    limits = RequestLimits(backend.settings.max_images, backend.settings.max_pixels)
+    document, sources = await backend.read_json(lambda: _read(body, limits))
+    with backend.admit(len(sources), rate_limit) as transformer:
+        reply = await transformer.forward(
             sources,
-            state.pipeline(None),
-            frame,
+            backend.pipeline(None),
             lambda rows: _write(document, rows),
             path=f"/v1/models/{model}:predict",
             headers=passed_on(request),
+            input_spec=_as_sent(transformer.input_spec, sources),
         )
     return passed_back(reply)
 
 
-def _as_sent(frame: Frame, sources: Sequence[bytes | Image]) -> Frame:
-    """Where it is not known what the upstream takes, integers stay integers."""
+def _as_sent(spec: InputSpec, sources: Sequence[bytes | Image]) -> InputSpec:
+    """Integers stay integers if nothing is known of the upstream's input."""
     integers = [not isinstance(source, bytes) and source.dtype == np.uint8 for source in sources]
-    return replace(frame, datatype="UINT8") if frame.name is None and all(integers) else frame
+    return replace(spec, datatype="UINT8") if spec.name is None and all(integers) else spec
+
+
+def _read(body: bytes, limits: RequestLimits) -> tuple[dict[str, Any], list[bytes | Image]]:
+    """The document of a request, and its images."""
+    document, _ = split(body, None)
+    return document, _sources(document, limits)
 
 
 def _write(document: dict[str, Any], rows: list[NDArray[Any]]) -> Body:
@@ -75,40 +87,40 @@ def _write(document: dict[str, Any], rows: list[NDArray[Any]]) -> Body:
     return body, {"content-type": "application/json"}
 
 
-def _sources(document: Any, limits: Limits) -> list[bytes | Image]:
+def _sources(document: Any, limits: RequestLimits) -> list[bytes | Image]:
     instances = document.get("instances") if isinstance(document, dict) else None
     if not isinstance(instances, list) or not instances:
         raise InvalidParameterError(f'Send {{"instances": […]}}, where {_INSTANCE}.')
     if len(instances) > limits.images:
         raise TooManyImagesError(
-            f"These are {len(instances)} images; send {limits.images} at most."
+            f"The request has {len(instances)} images; send at most {limits.images}."
         )
     sources = []
     for number, instance in enumerate(instances, 1):
-        with told_of(number, len(instances)):
+        with numbered_errors(number, len(instances)):
             sources.append(_source(instance, limits))
     return sources
 
 
-def _source(instance: Any, limits: Limits) -> bytes | Image:
+def _source(instance: Any, limits: RequestLimits) -> bytes | Image:
     if isinstance(instance, list):
         return _pixels(instance, limits)
     file = instance.get("image_bytes", instance) if isinstance(instance, dict) else None
     text = file.get("b64") if isinstance(file, dict) else None
     if not isinstance(text, str):
-        raise InvalidParameterError(f"This is no image: {_INSTANCE}.")
+        raise InvalidParameterError(f"This is not an image: {_INSTANCE}.")
     try:
         return b64decode(text, validate=True)
     except ValueError:
-        raise BadRequestError("The b64 is not base64.") from None
+        raise BadRequestError("The value of b64 is not valid base64.") from None
 
 
-def _pixels(rows: list[Any], limits: Limits) -> bytes | Image:
+def _pixels(rows: list[Any], limits: RequestLimits) -> bytes | Image:
     try:
         shape = [len(rows), len(rows[0]), len(rows[0][0])]
         values = chain.from_iterable(chain.from_iterable(rows))
         datatype: Datatype = "FP32" if float in map(type, values) else "UINT8"
     except (TypeError, LookupError):
-        raise InvalidParameterError(f"This is no image: {_INSTANCE}.") from None
+        raise InvalidParameterError(f"This is not an image: {_INSTANCE}.") from None
     tensor = Input(name="instance", shape=shape, datatype=datatype, data=rows)
     return read(tensor, None, limits).sources[0]

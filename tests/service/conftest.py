@@ -78,13 +78,18 @@ def start(load_colours):
     clients = []
 
     def started(load=load_colours, wait=True, **options) -> TestClient:
-        given = {"allow_defense": "none fd rand", "max_batch": 4, "workers": 2, "threads": 1}
+        given = {
+            "allow_defense": "none fd rand",
+            "max_batch": 4,
+            "preprocess_threads": 2,
+            "threads_per_inference": 1,
+        }
         app = create_app(Settings(**(given | options)), load)
         client = TestClient(app)
         client.__enter__()
         clients.append(client)
         while wait and client.get("/readyz").status_code != 200:
-            assert app.state.warpguard.failure is None, app.state.warpguard.failure
+            assert app.state.backend.failure is None, app.state.backend.failure
         return client
 
     yield started

@@ -59,7 +59,7 @@ def asking():
 
 
 def test_sigterm_with_requests_in_flight_answers_all_of_them(spawn, asking, make_photograph):
-    server = spawn("--lanes", "1", fault="slow", SLOW_S="0.5")
+    server = spawn("--inference-streams", "1", fault="slow", SLOW_S="0.5")
     answers = asking(server, 8, make_photograph())
     server.wait_until(lambda: server.metric("warpguard_in_flight_images") == 8)
     server.signal()
@@ -219,7 +219,7 @@ def test_a_worker_that_raises_is_one_request_s_error(spawn, make_photograph, fau
 
 
 def test_a_worker_that_raises_is_one_file_s_error(spawn, make_photograph):
-    server = spawn("--workers", "1", fault="defend-raises")
+    server = spawn("--preprocess-threads", "1", fault="defend-raises")
     boundary = {"content-type": "multipart/form-data; boundary=b"}
     part = b'--b\r\ncontent-disposition: form-data; name="files"; filename="a"\r\n\r\n'
     body = (part + make_photograph() + b"\r\n") * 2 + b"--b--\r\n"
@@ -246,7 +246,9 @@ def test_a_client_that_leaves_in_the_middle_of_its_body(spawn, make_photograph):
 
 
 def test_a_client_that_leaves_takes_its_queued_work_along(spawn, make_photograph):
-    server = spawn("--lanes", "1", "--workers", "1", fault="slow", SLOW_S="2")
+    server = spawn(
+        "--inference-streams", "1", "--preprocess-threads", "1", fault="slow", SLOW_S="2"
+    )
     body = make_photograph()
     head = f"POST {PREDICT}?draws=4 HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
     connections = [server.connect() for _ in range(5)]

@@ -258,7 +258,7 @@ def test_an_image_too_small_for_a_defence_s_parameters(start, make_photograph):
 def test_a_defence_that_the_model_s_input_is_too_small_for_is_no_start(start):
     app = start(wait=False, defense="rdg(cell=33)").app
     give_up = time.monotonic() + 10
-    while (failure := app.state.warpguard.failure) is None and time.monotonic() < give_up:
+    while (failure := app.state.backend.failure) is None and time.monotonic() < give_up:
         time.sleep(0.01)
     assert "cell is 33 px" in str(failure)
 
@@ -390,7 +390,7 @@ def test_metrics_count_what_happened_under_labels_no_client_can_grow(client, mak
         'warpguard_requests_total{route="/v1/predict",status="200"} 2.0',
         'warpguard_requests_total{route="/v1/predict",status="415"} 1.0',
         'warpguard_requests_total{route="unmatched",status="404"} 3.0',
-        'warpguard_refusals_total{code="unsupported_media"} 2.0',
+        'warpguard_errors_total{code="unsupported_media"} 2.0',
         'warpguard_images_total{defense="fd+rdg"} 4.0',
         'warpguard_images_total{defense="none"} 1.0',
         'warpguard_stage_seconds_count{stage="infer"} 1.0',

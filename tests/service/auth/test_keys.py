@@ -12,7 +12,7 @@ import service.api.routes
 import service.oip.routes
 from service.app import create_app
 from service.auth import key_file
-from service.auth.key_file import Entry, KeyFileError, append, digest_of, new, parse, read
+from service.auth.key_file import KeyEntry, KeyFileError, append, digest_of, new, parse, read
 from service.auth.keys import Keys
 from service.auth.rate_limit import Bucket
 from service.errors import RateLimitedError
@@ -73,7 +73,7 @@ A, B = "a" * 64, "b" * 64
 
 def test_a_file_has_comments_and_blank_lines():
     text = f"# the shop's\n\nshop {A} rate=5 burst=20 # until May\n  app  {B}\n"
-    assert parse(text, "keys.txt") == (Entry("shop", A, 5, 20), Entry("app", B, None, None))
+    assert parse(text, "keys.txt") == (KeyEntry("shop", A, 5, 20), KeyEntry("app", B, None, None))
 
 
 @pytest.mark.parametrize(
@@ -322,7 +322,7 @@ def test_a_key_has_its_rate_in_both_apis(start, tmp_path, make_photograph):
         answer = client.post(PREDICT, content=body, headers={"x-api-key": other})
         assert answer.status_code == 200
     metrics = client.get("/metrics").text
-    assert 'warpguard_refusals_total{code="rate_limited"} 2.0' in metrics
+    assert 'warpguard_errors_total{code="rate_limited"} 2.0' in metrics
     assert "shop" not in metrics
 
 
@@ -331,7 +331,7 @@ def test_the_body_of_who_does_not_get_in_is_not_read(tmp_path, presented, status
     key, line = new("shop", "rate=0.01 burst=1")
     (tmp_path / "keys.txt").write_text(line)
     app = create_app(Settings(api_keys=tmp_path / "keys.txt"), load=lambda: None)
-    app.state.warpguard.keys.find(key).bucket.take(1)
+    app.state.backend.keys.find(key).bucket.take(1)
     sent = []
 
     async def receive():

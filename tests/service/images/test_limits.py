@@ -120,7 +120,9 @@ BOMBS = {
 
 @pytest.fixture(scope="module")
 def server(spawn_for_all):
-    return spawn_for_all("--max-pixels", str(LIMIT), "--workers", "1", "--deadline-ms", "60000")
+    return spawn_for_all(
+        "--max-pixels", str(LIMIT), "--preprocess-threads", "1", "--deadline-ms", "60000"
+    )
 
 
 def cpu_seconds(server):
@@ -175,7 +177,7 @@ def test_the_memory_of_the_largest_image_is_bounded_by_its_pixels(
     spawn, kind, mode, options, bytes_per_pixel
 ):
     # One thread for all, so that it is warm and only the image is new to it.
-    threads = ("--workers", "1", "--lanes", "1")
+    threads = ("--preprocess-threads", "1", "--inference-streams", "1")
     server = spawn("--max-pixels", str(LIMIT), *threads, "--deadline-ms", "60000")
     body = encoded(Image.new(mode, (SIDE, SIDE)), kind, **options)
     answer, _, more = cost(server, "/v1/predict", body)

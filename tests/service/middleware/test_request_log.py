@@ -131,8 +131,8 @@ def test_defended_images_have_stages_too(client, make_photograph):
 def test_every_series_that_can_be_is_there_from_the_start(client):
     now = series(client)
     for name in (
-        'warpguard_refusals_total{code="busy"}',
-        'warpguard_refusals_total{code="deadline_exceeded"}',
+        'warpguard_errors_total{code="busy"}',
+        'warpguard_errors_total{code="deadline_exceeded"}',
         'warpguard_images_total{defense="fd+rdg"}',
         'warpguard_images_total{defense="none"}',
         'warpguard_stage_seconds_bucket{le="0.0005",stage="receive"}',
@@ -173,7 +173,7 @@ def test_an_error_of_ours_is_an_answer_and_is_told(client, make_photograph, monk
     def fail(*_):
         raise ZeroDivisionError("/secret/path")
 
-    monkeypatch.setattr(client.app.state.warpguard, "admit", fail)
+    monkeypatch.setattr(client.app.state.backend, "admit", fail)
     messages = body(make_photograph())
     headers = [("x-request-id", "the-broken-one")]
     answering, sent = call(client.app, "POST", PREDICT, messages=messages, headers=headers)

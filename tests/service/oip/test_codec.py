@@ -11,11 +11,11 @@ from service.errors import (
     TooManyImagesError,
     TooManyPixelsError,
 )
-from service.oip.codec import Tensor, Wanted, decode, encode
-from service.oip.tensors import Limits
+from service.oip.codec import NamedTensor, OutputSpec, decode, encode
+from service.oip.tensors import RequestLimits
 
 OUTPUTS = ("probabilities", "logits", "agreement", "defended")
-LIMITS = Limits(images=4, pixels=100_000)
+LIMITS = RequestLimits(images=4, pixels=100_000)
 GENERATOR = np.random.default_rng(1)
 BYTES_NEED_BINARY = "BYTES in JSON are text, and no image file is"
 
@@ -120,13 +120,13 @@ def test_encoded_files_are_bytes():
 def test_a_raw_body_is_one_file():
     inference = read(b"\xff\xd8\xff and so on", header_length="0")
     assert list(inference.images.sources) == [b"\xff\xd8\xff and so on"]
-    assert inference.wanted == (Wanted("probabilities", binary=True),)
+    assert inference.outputs == (OutputSpec("probabilities", binary=True),)
     assert (inference.id, inference.draws, inference.defense) == (None, 1, None)
 
 
 def test_the_defaults():
     inference = read(document())
-    assert inference.wanted == (Wanted("probabilities"),)
+    assert inference.outputs == (OutputSpec("probabilities"),)
     assert (inference.id, inference.draws, inference.defense) == (None, 1, None)
     assert inference.timeout_ms is None
 
@@ -135,7 +135,7 @@ def test_null_is_as_good_as_nothing():
     nothing = {"parameters": None, "data": tensor(pixels(8, 8, 3))["data"]}
     request = document(tensor(pixels(8, 8, 3)) | nothing)
     request |= {"id": None, "parameters": None, "outputs": None, "model_name": None}
-    assert read(request).wanted == (Wanted("probabilities"),)
+    assert read(request).outputs == (OutputSpec("probabilities"),)
     request, raw = files(b"x", data=None)
     assert list(read(request, raw).images.sources) == [b"x"]
 
@@ -155,21 +155,21 @@ def test_the_wanted_outputs():
         {"name": "probabilities", "parameters": {"binary_data": True}},
         {"name": "agreement", "parameters": {}},
     ]
-    assert read(document(outputs=outputs)).wanted == (
-        Wanted("defended"),
-        Wanted("logits", classes=3),
-        Wanted("probabilities", binary=True),
-        Wanted("agreement"),
+    assert read(document(outputs=outputs)).outputs == (
+        OutputSpec("defended"),
+        OutputSpec("logits", classes=3),
+        OutputSpec("probabilities", binary=True),
+        OutputSpec("agreement"),
     )
     binary_output = {"binary_data_output": True}
-    assert read(document(outputs=outputs, parameters=binary_output)).wanted == (
-        Wanted("defended", binary=True),
-        Wanted("logits", classes=3),
-        Wanted("probabilities", binary=True),
-        Wanted("agreement", binary=True),
+    assert read(document(outputs=outputs, parameters=binary_output)).outputs == (
+        OutputSpec("defended", binary=True),
+        OutputSpec("logits", classes=3),
+        OutputSpec("probabilities", binary=True),
+        OutputSpec("agreement", binary=True),
     )
-    assert read(document(outputs=[], parameters=binary_output)).wanted == (
-        Wanted("probabilities", binary=True),
+    assert read(document(outputs=[], parameters=binary_output)).outputs == (
+        OutputSpec("probabilities", binary=True),
     )
 
 
@@ -480,7 +480,7 @@ def test_an_answer_is_what_was_encoded(which):
         "d": np.array([0.1, 0.7, 1e-30], np.float32),
     }
     tensors = [
-        Tensor(name, list(array), binary=bool(which >> i & 1))
+        NamedTensor(name, list(array), binary=bool(which >> i & 1))
         for i, (name, array) in enumerate(arrays.items())
     ]
     body, header_length = encode({"model_name": "m", "id": "ä"}, tensors)
@@ -499,11 +499,11 @@ def test_transposed_rows_are_written_in_row_major_order():
     array = pixels(2, 8, 9, 3)
     rows = list(array.transpose(0, 3, 1, 2))
     for binary_data in (True, False):
-        body, header_length = encode({"id": ""}, [Tensor("x", rows, binary_data)])
+        body, header_length = encode({"id": ""}, [NamedTensor("x", rows, binary_data)])
         _, read_back = parsed(body, header_length)
         np.testing.assert_array_equal(read_back["x"], array.transpose(0, 3, 1, 2))
 
 
 def test_a_number_that_json_has_not_is_null():
-    body, _ = encode({"id": ""}, [Tensor("x", [np.array([np.nan, np.inf, 1], np.float32)])])
+    body, _ = encode({"id": ""}, [NamedTensor("x", [np.array([np.nan, np.inf, 1], np.float32)])])
     assert json.loads(body)["outputs"][0]["data"] == [None, None, 1.0]

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from service.errors import ServiceError
 from service.oip.codec import HEADER_LENGTH, decode
-from service.oip.tensors import Limits
+from service.oip.tensors import RequestLimits
 
 OUTPUTS = ("probabilities", "logits", "agreement", "defended")
-LIMITS = Limits(images=3, pixels=400)
+LIMITS = RequestLimits(images=3, pixels=400)
 MUTATED = 40_000
 
 
@@ -42,7 +42,7 @@ def check(body, header_length):
         if source.dtype == np.float32:
             assert source.min() >= 0
             assert source.max() <= 1
-    names = [wanted.name for wanted in inference.wanted]
+    names = [wanted.name for wanted in inference.outputs]
     assert names
     assert len(set(names)) == len(names)
     assert set(names) <= set(OUTPUTS)

@@ -396,7 +396,7 @@ def test_not_ready_until_the_model_is_loaded(start, load_colours):
 
 
 def test_not_ready_while_the_server_stops(client):
-    client.app.state.warpguard.draining = True
+    client.app.state.backend.draining = True
     for path in ("/v2/health/ready", "/v2/models/colours/ready"):
         assert client.get(path).status_code == 503
     assert client.get("/v2/health/live").status_code == 200
@@ -467,7 +467,7 @@ def test_one_bad_image_ends_the_others(start, held, make_photograph):
     try:
         error = refused(client, *files(make_photograph(), b"no image"), status=415)
         assert error.startswith("Image 2 of 2: This is no image file")
-        assert client.app.state.warpguard.admission.in_flight == 0
+        assert client.app.state.backend.admission.in_flight == 0
     finally:
         release.set()
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import InferenceError, NotReadyError
-from service.scheduling.scheduler import Crew
+from service.scheduling.scheduler import Scheduler
 
 
 class Model:
@@ -46,8 +46,8 @@ def rows(*values):
     return np.array(values, np.float32)[:, None]
 
 
-async def infer(crew, values):
-    prepared, inferred = await crew.infer(lambda: (len(values), values), len(values))
+async def infer(scheduler, values):
+    prepared, inferred = await scheduler.infer(lambda: (len(values), values), len(values))
     assert prepared == len(values)
     return inferred
 
@@ -62,12 +62,12 @@ def run(model, scenario, **options):
     async def main():
         lanes, workers = options.get("lanes", 1), options.get("workers", 1)
         defaults = {"max_rows": 4, "workers": workers, "threads": lanes + workers}
-        crew = Crew(model, **{**defaults, **options})
-        crew.start()
+        scheduler = Scheduler(model, **{**defaults, **options})
+        scheduler.start()
         try:
-            return await scenario(crew)
+            return await scenario(scheduler)
         finally:
-            crew.stop()
+            scheduler.stop()
 
     return asyncio.run(main())
 
@@ -82,11 +82,11 @@ def run(model, scenario, **options):
 def test_each_caller_gets_its_own_rows(callers, max_rows, lanes, window_s):
     model = Model(0.0005)
 
-    async def scenario(crew):
+    async def scenario(scheduler):
         async def call(number, count, delay):
             await asyncio.sleep(delay)
             own = rows(*(100 * number + i for i in range(count)))
-            inferred = await infer(crew, own)
+            inferred = await infer(scheduler, own)
             np.testing.assert_array_equal(inferred.scores, 2 * own)
             assert inferred.queue_ms >= 0
             assert inferred.infer_ms > 0
@@ -102,13 +102,13 @@ def test_each_caller_gets_its_own_rows(callers, max_rows, lanes, window_s):
 def test_what_arrives_while_the_model_runs_is_the_next_batch():
     model = Held()
 
-    async def scenario(crew):
-        first = asyncio.create_task(infer(crew, rows(0)))
+    async def scenario(scheduler):
+        first = asyncio.create_task(infer(scheduler, rows(0)))
         await until(lambda: model.batches == [1])
-        others = [asyncio.create_task(infer(crew, rows(i))) for i in range(6)]
-        await until(lambda: len(crew._rows) == 4)  # as many as are prepared ahead
+        others = [asyncio.create_task(infer(scheduler, rows(i))) for i in range(6)]
+        await until(lambda: len(scheduler._rows) == 4)  # as many as are prepared ahead
         model.release.release()
-        await until(lambda: model.batches == [1, 4] and len(crew._rows) == 2)
+        await until(lambda: model.batches == [1, 4] and len(scheduler._rows) == 2)
         model.release.release(2)
         await asyncio.gather(first, *others)
 
@@ -120,12 +120,12 @@ def test_the_window_counts_from_the_first_row():
     model = Model()
     window_s = 1.0
 
-    async def scenario(crew):
+    async def scenario(scheduler):
         started = time.perf_counter()
 
         async def call(delay):
             await asyncio.sleep(delay)
-            await infer(crew, rows(1))
+            await infer(scheduler, rows(1))
             return time.perf_counter() - started
 
         return await asyncio.gather(call(0), call(0.3), call(0.6))
@@ -138,9 +138,9 @@ def test_the_window_counts_from_the_first_row():
 def test_a_full_batch_does_not_wait_for_its_window():
     model = Model()
 
-    async def scenario(crew):
+    async def scenario(scheduler):
         started = time.perf_counter()
-        await asyncio.gather(*(infer(crew, rows(i)) for i in range(4)))
+        await asyncio.gather(*(infer(scheduler, rows(i)) for i in range(4)))
         return time.perf_counter() - started
 
     assert run(model, scenario, window_s=5.0) < 1.0
@@ -149,8 +149,8 @@ def test_a_full_batch_does_not_wait_for_its_window():
 def test_rows_above_the_maximum_are_several_batches():
     model = Model()
 
-    async def scenario(crew):
-        return await infer(crew, rows(*range(9)))
+    async def scenario(scheduler):
+        return await infer(scheduler, rows(*range(9)))
 
     np.testing.assert_array_equal(run(model, scenario).scores, 2 * rows(*range(9)))
     assert model.batches == [4, 4, 1]
@@ -159,8 +159,8 @@ def test_rows_above_the_maximum_are_several_batches():
 def test_lanes_run_side_by_side():
     model = Model(0.05)
 
-    async def scenario(crew):
-        return await infer(crew, rows(*range(6)))
+    async def scenario(scheduler):
+        return await infer(scheduler, rows(*range(6)))
 
     inferred = run(model, scenario, max_rows=1, lanes=3)
     assert model.batches == [1] * 6
@@ -177,11 +177,11 @@ def test_a_failing_model_is_its_batch_s_error_and_the_next_batch_is_served(fault
             raise RuntimeError("/secret/path")
         return batch[1:]
 
-    async def scenario(crew):
+    async def scenario(scheduler):
         with pytest.raises(InferenceError) as caught:
-            await infer(crew, rows(-1))
+            await infer(scheduler, rows(-1))
         assert "secret" not in caught.value.message
-        return await infer(crew, rows(3))
+        return await infer(scheduler, rows(3))
 
     np.testing.assert_array_equal(run(model, scenario).scores, rows(3))
 
@@ -189,15 +189,15 @@ def test_a_failing_model_is_its_batch_s_error_and_the_next_batch_is_served(fault
 def test_a_cancelled_caller_s_rows_are_not_inferred():
     model = Held()
 
-    async def scenario(crew):
-        first = asyncio.create_task(infer(crew, rows(0)))
+    async def scenario(scheduler):
+        first = asyncio.create_task(infer(scheduler, rows(0)))
         await until(lambda: model.batches == [1])
-        gone = asyncio.create_task(infer(crew, rows(1, 2)))
-        stays = asyncio.create_task(infer(crew, rows(3)))
-        await until(lambda: crew.queued_rows == 3)
+        gone = asyncio.create_task(infer(scheduler, rows(1, 2)))
+        stays = asyncio.create_task(infer(scheduler, rows(3)))
+        await until(lambda: scheduler.queued_rows == 3)
         gone.cancel()
         await asyncio.gather(gone, return_exceptions=True)
-        assert crew.queued_rows == 1
+        assert scheduler.queued_rows == 1
         model.release.release(2)
         await first
         np.testing.assert_array_equal((await stays).scores, rows(6))
@@ -209,8 +209,8 @@ def test_a_cancelled_caller_s_rows_are_not_inferred():
 def test_the_event_loop_runs_while_the_model_does():
     model = Held()
 
-    async def scenario(crew):
-        task = asyncio.create_task(infer(crew, rows(0)))
+    async def scenario(scheduler):
+        task = asyncio.create_task(infer(scheduler, rows(0)))
         await until(lambda: model.batches == [1])
         for _ in range(11):
             await asyncio.sleep(0.005)
@@ -228,15 +228,15 @@ def test_who_waits_when_it_stops_is_told():
         return batch
 
     async def main():
-        crew = Crew(model, threads=2, workers=1, max_rows=1)
-        crew.start()
-        tasks = [asyncio.create_task(infer(crew, rows(i))) for i in range(3)]
+        scheduler = Scheduler(model, threads=2, workers=1, max_rows=1)
+        scheduler.start()
+        tasks = [asyncio.create_task(infer(scheduler, rows(i))) for i in range(3)]
         await asyncio.sleep(0.05)
-        crew.stop()
+        scheduler.stop()
         release.set()
         return await asyncio.gather(*tasks, return_exceptions=True)
 
-    assert [type(outcome) for outcome in asyncio.run(main())] == [NotReadyError] * 3
+    assert [type(classification) for classification in asyncio.run(main())] == [NotReadyError] * 3
 
 
 def test_one_thread_takes_what_is_prepared_before_it_prepares_more():
@@ -252,8 +252,8 @@ def test_one_thread_takes_what_is_prepared_before_it_prepares_more():
         seen.add(threading.get_ident())
         return batch
 
-    async def scenario(crew):
-        calls = (crew.infer(lambda number=number: prepare(number)) for number in range(3))
+    async def scenario(scheduler):
+        calls = (scheduler.infer(lambda number=number: prepare(number)) for number in range(3))
         return [prepared_in for prepared_in, _ in await asyncio.gather(*calls)]
 
     seen = set()
@@ -280,9 +280,9 @@ def test_no_more_is_done_at_once_than_there_are_threads_workers_and_lanes(thread
         work("infer")
         return batch
 
-    async def scenario(crew):
+    async def scenario(scheduler):
         await asyncio.gather(
-            *(crew.infer(lambda: (work("prepare"), rows(1))) for _ in range(20)),
+            *(scheduler.infer(lambda: (work("prepare"), rows(1))) for _ in range(20)),
         )
 
     run(model, scenario, threads=threads, workers=2, lanes=1, max_rows=1)
@@ -295,12 +295,12 @@ def test_what_cannot_be_prepared_is_raised_and_the_next_is_served():
     def prepare():
         raise ZeroDivisionError
 
-    async def scenario(crew):
+    async def scenario(scheduler):
         with pytest.raises(ZeroDivisionError):
-            await crew.infer(prepare)
+            await scheduler.infer(prepare)
         with pytest.raises(ZeroDivisionError):
-            await crew.run(prepare)
-        return await crew.run(lambda: 3), await infer(crew, rows(3))
+            await scheduler.run(prepare)
+        return await scheduler.run(lambda: 3), await infer(scheduler, rows(3))
 
     number, inferred = run(Model(), scenario)
     assert number == 3
@@ -311,26 +311,26 @@ def test_what_a_cancelled_caller_waits_for_is_not_prepared():
     prepared = []
     release = threading.Event()
 
-    async def scenario(crew):
-        first = asyncio.create_task(crew.run(lambda: release.wait(5)))
-        await until(lambda: crew.queued_rows == 0)
-        gone = asyncio.create_task(crew.infer(lambda: prepared.append(1), 4))
-        await until(lambda: crew.queued_rows == 4)
+    async def scenario(scheduler):
+        first = asyncio.create_task(scheduler.run(lambda: release.wait(5)))
+        await until(lambda: scheduler.queued_rows == 0)
+        gone = asyncio.create_task(scheduler.infer(lambda: prepared.append(1), 4))
+        await until(lambda: scheduler.queued_rows == 4)
         gone.cancel()
         await asyncio.gather(gone, return_exceptions=True)
-        assert crew.queued_rows == 0
+        assert scheduler.queued_rows == 0
         release.set()
         await first
-        await infer(crew, rows(0))
+        await infer(scheduler, rows(0))
 
     run(Model(), scenario)
     assert prepared == []
 
 
 def test_nothing_is_taken_after_the_stop():
-    async def scenario(crew):
-        crew.stop()
+    async def scenario(scheduler):
+        scheduler.stop()
         with pytest.raises(NotReadyError):
-            await infer(crew, rows(0))
+            await infer(scheduler, rows(0))
 
     run(Model(), scenario)

@@ -67,7 +67,7 @@ def test_a_request_that_drips_in_is_cut(hasty, text):
         assert (status, code) == (408, "request_timeout")
         assert "1 s" in message
         assert 0.9 < time.monotonic() - started < 4
-    assert hasty.metric('warpguard_refusals_total{code="request_timeout"}') >= 1
+    assert hasty.metric('warpguard_errors_total{code="request_timeout"}') >= 1
     assert hasty.metric("warpguard_in_flight_images") == 0
 
 
@@ -246,7 +246,7 @@ def test_over_the_limit_of_connections_only_probes_are_answered(spawn, make_phot
     assert "3 connections" in json.loads(answer.content)["error"]
     for probe in ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready", "/metrics"):
         assert server.ask(probe).status == 200
-    assert server.metric('warpguard_refusals_total{code="overloaded"}') == 2
+    assert server.metric('warpguard_errors_total{code="overloaded"}') == 2
     with server.connect() as silent:
         started = time.monotonic()
         assert receive(silent) == b""

@@ -1,4 +1,4 @@
-"""An upstream that says what it is told to, and remembers what it was sent."""
+"""An upstream that says what it is parts to, and remembers what it was sent."""
 
 import json
 import socket

@@ -166,10 +166,10 @@ def test_metadata_that_are_not_there_yet_are_waited_for(front, stub):
 
 def failure(client):
     give_up = time.monotonic() + 10
-    while client.app.state.warpguard.failure is None:
+    while client.app.state.backend.failure is None:
         assert time.monotonic() < give_up
         time.sleep(0.01)
-    return client.app.state.warpguard.failure
+    return client.app.state.backend.failure
 
 
 def test_loaded_anew_it_learns_what_the_upstream_takes_now(front, stub, binary):

@@ -3,12 +3,12 @@
 import pytest
 
 from models import GraphInput, Manifest, ManifestError, Resize, Scaling
-from service.transformer.input_spec import Frame
+from service.transformer.input_spec import InputSpec
 
 
 def of(datatype, *shape, binary=True):
     tensor = {"name": "x", "datatype": datatype, "shape": list(shape)}
-    return Frame.of_metadata({"inputs": [tensor]}, binary=binary)
+    return InputSpec.of_metadata({"inputs": [tensor]}, binary=binary)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_metadata(shape, layout, size):
 )
 def test_metadata_of_no_single_input(metadata, said):
     with pytest.raises(ManifestError, match=said):
-        Frame.of_metadata(metadata, binary=True)
+        InputSpec.of_metadata(metadata, binary=True)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,6 @@ def test_metadata_of_no_images(datatype, shape):
 def test_a_side_that_is_enough(resize, enough):
     scaling = Scaling(mean=(0, 0, 0), std=(1, 1, 1))
     size = GraphInput(height_px=32, width_px=40)
-    frame = Frame.of_manifest(Manifest(name="x", scaling=scaling, input=size, resize=resize))
+    frame = InputSpec.of_manifest(Manifest(name="x", scaling=scaling, input=size, resize=resize))
     assert frame.enough_px == enough
-    assert Frame().enough_px is None
+    assert InputSpec().enough_px is None

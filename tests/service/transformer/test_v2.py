@@ -347,6 +347,6 @@ def test_it_is_counted(front, stub, binary):
     for stage in ("receive", "decode", "defend", "preprocess", "infer", "total"):
         assert f'warpguard_stage_seconds_count{{stage="{stage}"}}' in metrics
     assert 'warpguard_stage_seconds_count{stage="infer"} 1.0' in metrics
-    assert 'warpguard_refusals_total{code="invalid_parameter"} 1.0' in metrics
+    assert 'warpguard_errors_total{code="invalid_parameter"} 1.0' in metrics
     assert 'warpguard_model_info{name="m",provider="upstream"} 1.0' in metrics
     assert "warpguard_ready 1.0" in metrics

@@ -68,6 +68,6 @@ def report(checks, address):
             if inspect.isawaitable(result):
                 asyncio.run(result)
             results[name] = None
-        except BaseException:  # noqa: BLE001  # it is told
+        except BaseException:  # noqa: BLE001  # it is reported
             results[name] = traceback.format_exc()
     json.dump(results, sys.stdout)
