@@ -25,6 +25,13 @@ from defenses.pipeline import OPERATIONS, Pipeline, PipelineDraw
 from defenses.quilting import Quilting, QuiltingDraw
 from defenses.resize_pad import RandomResizePad, ResizePadDraw
 from defenses.shield import Shield, ShieldDraw
+from defenses.specification import (
+    SpecificationError,
+    choices,
+    format_arguments,
+    read_arguments,
+    split_terms,
+)
 from defenses.total_variation import TotalVariationDraw, TotalVariationMinimization
 
 __all__ = [
@@ -56,6 +63,11 @@ __all__ = [
     "ResizePadDraw",
     "Shield",
     "ShieldDraw",
+    "SpecificationError",
     "TotalVariationDraw",
     "TotalVariationMinimization",
+    "choices",
+    "format_arguments",
+    "read_arguments",
+    "split_terms",
 ]

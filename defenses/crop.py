@@ -33,7 +33,7 @@ class RandomCrop(Operation[CropDraw]):
     summary: ClassVar[str] = "Random cropping and rescaling"
     reference: ClassVar[str] = "Guo et al. 2018, arXiv:1711.00117"
 
-    share: float = 0.8
+    share: int | float = 0.8
 
     def __post_init__(self) -> None:
         require(is_number(self.share) and 0 < self.share <= 1, self, "share", "in (0, 1]")

@@ -56,7 +56,7 @@ class PixelDeflection(Operation[DeflectionDraw]):
 
     deflections: int = 200
     window: int = 10
-    sigma: float = 0.04
+    sigma: int | float = 0.04
 
     def __post_init__(self) -> None:
         count_ok = is_integer(self.deflections) and 0 <= self.deflections <= 1_000_000

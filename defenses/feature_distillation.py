@@ -21,8 +21,8 @@ from defenses.operation import (
     is_integer,
     is_number,
     require,
-    specification_arguments,
 )
+from defenses.specification import format_arguments
 
 BLOCK_PX = 8
 PHASE_STRIDE_PX = 2
@@ -61,8 +61,8 @@ class FeatureDistillation(StraightThrough[FeatureDistillationDraw]):
     summary: ClassVar[str] = "Feature Distillation: quantised block cosine transform"
     reference: ClassVar[str] = "Liu et al. 2019, arXiv:1803.05787"
 
-    step: float = 30
-    corner_step: float = 25
+    step: int | float = 30
+    corner_step: int | float = 25
     corner_size: int = 4
     phase: int | str = 0
     passes: int = 1
@@ -82,7 +82,7 @@ class FeatureDistillation(StraightThrough[FeatureDistillationDraw]):
     def __str__(self) -> str:
         """The specification, with the passes as a factor."""
         factor = f"*{self.passes}" if self.passes > 1 else ""
-        return self.name + specification_arguments(self, hidden=frozenset({"passes"})) + factor
+        return self.name + format_arguments(self, hidden=frozenset({"passes"})) + factor
 
     @property
     def random(self) -> bool:

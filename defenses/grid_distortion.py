@@ -50,7 +50,7 @@ class RandomGridDistortion(Operation[GridDistortionDraw]):
     summary: ClassVar[str] = "Random Distortion over Grids: random stretching of a grid's cells"
     reference: ClassVar[str] = "Qiu et al. 2020, arXiv:2005.13712"
 
-    delta: float = 0.15
+    delta: int | float = 0.15
     cell: int | None = None
     corner: str = "random"
 

@@ -40,9 +40,9 @@ class MatrixEstimation(Operation[MatrixEstimationDraw]):
     summary: ClassVar[str] = "ME-Net: a random mask, then matrix estimation (USVT)"
     reference: ClassVar[str] = "Yang et al. 2019, arXiv:1905.11971"
 
-    keep_low: float = 0.8
-    keep_high: float = 1.0
-    share: float = 0.8
+    keep_low: int | float = 0.8
+    keep_high: int | float = 1.0
+    share: int | float = 0.8
 
     def __post_init__(self) -> None:
         low_ok = is_number(self.keep_low) and 0.01 <= self.keep_low <= 1

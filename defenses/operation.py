@@ -16,12 +16,14 @@ Errors::
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from random import Random
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from defenses.specification import format_arguments
 
 Image: TypeAlias = NDArray[np.uint8 | np.float32]
 """``(H, W, 3)`` RGB with H, W ≥ 8: ``uint8`` in [0, 255] or ``float32`` in [0, 1]."""
@@ -144,7 +146,7 @@ class Operation(ABC, Generic[DrawT]):
 
     def __str__(self) -> str:
         """The specification that :meth:`Pipeline.parse` reads back: fields at default left out."""
-        return self.name + specification_arguments(self)
+        return self.name + format_arguments(self)
 
 
 class StraightThrough(Operation[DrawT]):
@@ -190,13 +192,3 @@ def is_number(value: object) -> bool:
 def is_integer(value: object) -> bool:
     """Whether a parameter is an int (a bool is not)."""
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def specification_arguments(operation: Operation[Any], hidden: frozenset[str] = frozenset()) -> str:
-    """The parameters that differ from their defaults, in brackets; nothing if none does."""
-    changed = [
-        f"{field.name}={value}"
-        for field in fields(operation)
-        if field.name not in hidden and (value := getattr(operation, field.name)) != field.default
-    ]
-    return f"({','.join(changed)})" if changed else ""

@@ -1,6 +1,5 @@
 """Operations in sequence, and the one-line specifications that name them: ``fd(step=20)+rdg``."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
 from functools import cached_property
@@ -19,6 +18,7 @@ from defenses.operation import DefenseError, Draw, Gradient, Image, Operation, i
 from defenses.quilting import Quilting
 from defenses.resize_pad import RandomResizePad
 from defenses.shield import Shield
+from defenses.specification import SpecificationError, read_arguments, split_terms
 from defenses.total_variation import TotalVariationMinimization
 
 OPERATIONS: dict[str, type[Operation[Any]]] = {
@@ -39,11 +39,6 @@ OPERATIONS: dict[str, type[Operation[Any]]] = {
     )
 }
 """Every operation by the name that a specification calls it. A new one is one line here."""
-
-_TERM = re.compile(r"(?P<name>[a-z]+)(?:\((?P<arguments>[^()]*)\))?(?:\*(?P<factor>[0-9]{1,3}))?")
-_SPLIT_VALUE = re.compile(r"=\s*[^\s,()]+\s+[^\s,()]")
-_SYNTAX = "Write operations joined by +, such as fd+rdg, fd*2+rdg or fd(step=20)+rdg(delta=0.1)"
-_VALUES = "a value holds no spaces, commas and brackets"
 
 
 @dataclass(frozen=True)
@@ -81,24 +76,16 @@ class Pipeline(Operation[PipelineDraw]):
         Raises:
             DefenseError: a name, a parameter or a value that is not allowed; it says what is.
         """
-        if _SPLIT_VALUE.search(text):
-            raise DefenseError(f"{text!r} is not a defence: {_VALUES}.")
-        text = "".join(text.split())
-        if text == "none":
+        if text.strip() == "none":
             return cls()
-        operations = []
-        position = 0
-        while True:
-            term = _TERM.match(text, position)
-            if term is None:
-                raise DefenseError(f"{text!r} is not a defence. {_SYNTAX}, or none; {_VALUES}.")
-            position = term.end()
-            if text[position : position + 1] not in ("", "+"):
-                raise DefenseError(f"{text!r} is not a defence. {_SYNTAX}, or none; {_VALUES}.")
-            operations.append(_operation(**term.groupdict()))
-            if position == len(text):
-                return cls(operations)
-            position += 1
+        terms = split_terms(text)
+        if not terms:
+            raise DefenseError(
+                f"{text!r} is not a valid defence. Write operations joined by +, such as fd+rdg, "
+                "fd*2+rdg or fd(step=20)+rdg(delta=0.1), or none; "
+                "a value holds no spaces, commas or brackets."
+            )
+        return cls([_operation(*term) for term in terms])
 
     def __str__(self) -> str:
         """The specification that :meth:`parse` reads back."""
@@ -132,41 +119,22 @@ class Pipeline(Operation[PipelineDraw]):
         return grad.copy() if upstream is grad else upstream
 
 
-def _operation(name: str, arguments: str | None, factor: str | None) -> Operation[Any]:
+def _operation(name: str, arguments: str, factor: str) -> Operation[Any]:
     if name == "none":
-        raise DefenseError("none stands alone, and is no part of another defence.")
+        raise DefenseError("none cannot be combined with other defences.")
     kind = OPERATIONS.get(name)
     if kind is None:
-        raise DefenseError(f"There is no defence {name!r}, only {', '.join(OPERATIONS)}, none.")
-    parameters = {field.name: field for field in fields(kind)}
-    given: dict[str, Any] = {}
-    for argument in arguments.split(",") if arguments else []:
-        key, equals, value = argument.partition("=")
-        if key not in parameters or not equals:
-            one_of = ", ".join(parameters)
-            raise DefenseError(f"{name}: write parameter=value with {one_of}; not {argument!r}.")
-        if key in given:
-            raise DefenseError(f"{name}: {key} is given twice.")
-        # What can only be text is not read as a number: a file may have the name 7.
-        given[key] = value if parameters[key].type is str else _value(value)
-    for key, field in parameters.items():
-        if field.default is MISSING and key not in given:
-            raise DefenseError(f"{name}: {key} has no default; write {name}({key}=…).")
-    if factor is not None:
+        raise DefenseError(f"Unknown defence {name!r}. Defences: {', '.join(OPERATIONS)}, none.")
+    if factor:
         if kind is not FeatureDistillation:
             raise DefenseError(f"Only fd takes a factor; write {name}+{name} to repeat {name}.")
-        if "passes" in given:
-            raise DefenseError("fd: passes is given twice, as a parameter and as a factor.")
-        given["passes"] = int(factor)
+        arguments += f",passes={factor}" if arguments else f"passes={factor}"
+    try:
+        # A value of another type stays text. The operation refuses it, and names the range.
+        given = read_arguments(name, arguments, kind, strict=False)
+    except SpecificationError as error:
+        raise DefenseError(str(error)) from None
+    for key in (field.name for field in fields(kind) if field.default is MISSING):
+        if key not in given:
+            raise DefenseError(f"{name}: {key} has no default; write {name}({key}=…).")
     return kind(**given)
-
-
-def _value(text: str) -> int | float | str | None:
-    if text == "None":
-        return None
-    for number in (int, float):
-        try:
-            return number(text)
-        except ValueError:
-            continue
-    return text

@@ -53,7 +53,7 @@ class RandomResizePad(Operation[ResizePadDraw]):
 
     largest: int = 330
     canvas: int = 400
-    value: float = 0.5
+    value: int | float = 0.5
 
     def __post_init__(self) -> None:
         side = REFERENCE_SIDE_PX

@@ -56,8 +56,8 @@ class TotalVariationMinimization(Operation[TotalVariationDraw]):
     summary: ClassVar[str] = "Total-variation minimisation on a random half of the values"
     reference: ClassVar[str] = "Guo et al. 2018, arXiv:1711.00117"
 
-    keep: float = 0.5
-    weight: float = 0.03
+    keep: int | float = 0.5
+    weight: int | float = 0.03
     rounds: int = 10
 
     def __post_init__(self) -> None:
