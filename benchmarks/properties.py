@@ -8,6 +8,7 @@ import csv
 import json
 import platform
 import tempfile
+from collections import defaultdict
 from dataclasses import asdict
 from pathlib import Path
 from random import Random, SystemRandom
@@ -19,8 +20,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from benchmarks.timing import Result, medians_ms, on_one_core
-from defenses import OPERATIONS, Pipeline, patch_bank
-from defenses.measured import Measured
+from defenses import OPERATIONS, Measured, Pipeline, patch_bank
 from harness.budget import l2_rms
 from harness.report.similarity import ssim
 from models import Classifier, Store, ensure, fit, to_tensor, write_atomically
@@ -29,7 +29,7 @@ from service.images.decode import decode
 FILE = Path(__file__).parents[1] / "defenses" / "measured.json"
 MODEL = "efficientnet-lite2"
 STEP = 1e-4
-"""How far each value is moved for ``flat``: far less than the 1/255 between two levels."""
+"""How far each value moves to find zero gradients: far less than the 1/255 between two levels."""
 _DEPENDS = ("onnx",)
 """What has no figures of its own: they are those of the network that its user brings."""
 
@@ -85,8 +85,8 @@ def measure(folder: Path, limit: int | None) -> list[Result]:
 
 
 def changes(pipeline: Pipeline, images: list[NDArray[np.uint8]]) -> dict[str, float]:
-    """``l2``, ``ssim``, ``spread`` and ``flat``: the means over ``(H, W, 3)`` images."""
-    figures: dict[str, list[float]] = {"l2": [], "ssim": [], "spread": [], "flat": []}
+    """``l2_rms``, ``ssim``, ``draw_distance`` and ``zero_gradient_fraction``: means over images."""
+    figures: defaultdict[str, list[float]] = defaultdict(list)
     for number, image in enumerate(images):
         pixels = image.astype(np.float32) / 255
         random = Random(number)
@@ -96,10 +96,11 @@ def changes(pipeline: Pipeline, images: list[NDArray[np.uint8]]) -> dict[str, fl
         signs = np.random.default_rng(number).choice([-1, 1], pixels.shape)
         inwards = np.where(pixels < STEP, 1, np.where(pixels > 1 - STEP, -1, signs))
         near = (pixels + STEP * inwards).astype(np.float32)
-        figures["l2"].append(l2_rms(defended - pixels))
+        figures["l2_rms"].append(l2_rms(defended - pixels))
         figures["ssim"].append(ssim(pixels, defended))
-        figures["spread"].append(l2_rms(pipeline.apply(pixels, other) - defended))
-        figures["flat"].append(float(np.mean(pipeline.apply(near, draw) == defended)))
+        figures["draw_distance"].append(l2_rms(pipeline.apply(pixels, other) - defended))
+        unmoved = float(np.mean(pipeline.apply(near, draw) == defended))
+        figures["zero_gradient_fraction"].append(unmoved)
     return {name: float(np.mean(values)) for name, values in figures.items()}
 
 

@@ -12,6 +12,7 @@ Networks of the user's own run in ONNX Runtime, which is imported when the first
 ((299, 299, 3), dtype('uint8'))
 """
 
+from defenses import patch_bank
 from defenses.bit_depth import BitDepthReduction
 from defenses.crop import CropDraw, RandomCrop
 from defenses.deflection import DeflectionDraw, PixelDeflection
@@ -19,8 +20,17 @@ from defenses.feature_distillation import FeatureDistillation, FeatureDistillati
 from defenses.grid_distortion import GridDistortionDraw, RandomGridDistortion
 from defenses.jpeg import JpegCompression
 from defenses.matrix_estimation import MatrixEstimation, MatrixEstimationDraw
+from defenses.measurements import Measured, Measurement, measured
 from defenses.onnx_network import OnnxNetwork
-from defenses.operation import DefenseError, Draw, Gradient, Image, ImageError, Operation
+from defenses.operation import (
+    MIN_SIDE_PX,
+    DefenseError,
+    Draw,
+    Gradient,
+    Image,
+    ImageError,
+    Operation,
+)
 from defenses.pipeline import OPERATIONS, Pipeline, PipelineDraw
 from defenses.quilting import Quilting, QuiltingDraw
 from defenses.resize_pad import RandomResizePad, ResizePadDraw
@@ -35,6 +45,7 @@ from defenses.specification import (
 from defenses.total_variation import TotalVariationDraw, TotalVariationMinimization
 
 __all__ = [
+    "MIN_SIDE_PX",
     "OPERATIONS",
     "BitDepthReduction",
     "CropDraw",
@@ -50,6 +61,8 @@ __all__ = [
     "JpegCompression",
     "MatrixEstimation",
     "MatrixEstimationDraw",
+    "Measured",
+    "Measurement",
     "OnnxNetwork",
     "Operation",
     "Pipeline",
@@ -68,6 +81,8 @@ __all__ = [
     "TotalVariationMinimization",
     "choices",
     "format_arguments",
+    "measured",
+    "patch_bank",
     "read_arguments",
     "split_terms",
 ]

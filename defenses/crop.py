@@ -22,31 +22,31 @@ class CropDraw(Draw):
 class RandomCrop(Operation[CropDraw]):
     """Cut out a rectangle at a uniform place, and enlarge it to the image's size (bilinear).
 
-    Guo et al. average 30 crops of 90x90 px out of 224x224, a share of 0.4. A single crop of that
-    share costs the classifier too much, so the default is 0.8; several draws average.
+    Guo et al. average 30 crops of 90x90 px out of 224x224, a fraction of 0.4. A single crop of that
+    fraction costs the classifier too much, so the default is 0.8; several draws average.
 
     Attributes:
-        share: the crop's height and width as a share of the image's, in (0, 1]; at least 1 px.
+        fraction: of the image's height and width, in (0, 1]; the crop has at least 1 px.
     """
 
     name: ClassVar[str] = "crop"
     summary: ClassVar[str] = "Random cropping and rescaling"
     reference: ClassVar[str] = "Guo et al. 2018, arXiv:1711.00117"
 
-    share: int | float = 0.8
+    fraction: int | float = 0.8
 
     def __post_init__(self) -> None:
-        require(is_number(self.share) and 0 < self.share <= 1, self, "share", "in (0, 1]")
+        require(is_number(self.fraction) and 0 < self.fraction <= 1, self, "fraction", "in (0, 1]")
 
     @property
     def random(self) -> bool:
         """False only without cropping."""
-        return self.share < 1
+        return self.fraction < 1
 
     def sample(self, rng: Random, shape: tuple[int, ...]) -> CropDraw:
         """Draw the place; see :class:`Operation`."""
         height, width = image_size(shape)
-        size = (max(1, round(height * self.share)), max(1, round(width * self.share)))
+        size = (max(1, round(height * self.fraction)), max(1, round(width * self.fraction)))
         offset = (rng.randint(0, height - size[0]), rng.randint(0, width - size[1]))
         return CropDraw(shape=(height, width), size=size, offset=offset)
 

@@ -21,7 +21,7 @@ _RULE = (
 )
 
 
-class Stamped(NamedTuple):
+class FileVersion(NamedTuple):
     """A file as it is now; the key by which what was read of it is kept.
 
     Attributes:
@@ -42,7 +42,7 @@ class FromFile(StraightThrough[DrawT]):
     A subclass reads the file in ``__post_init__`` and keeps what it read outside its fields.
     """
 
-    def _stamped(self, field: str) -> Stamped:
+    def _file_version(self, field: str) -> FileVersion:
         """The file that a field names.
 
         Raises:
@@ -60,7 +60,7 @@ class FromFile(StraightThrough[DrawT]):
             raise self._unreadable(written, "it is no file")
         if not os.access(path, os.R_OK):
             raise self._unreadable(written, "permission denied")
-        return Stamped(path.absolute(), state.st_mtime_ns, state.st_size)
+        return FileVersion(path.absolute(), state.st_mtime_ns, state.st_size)
 
     def _unreadable(self, written: str, why: str) -> DefenseError:
         return DefenseError(f"{self.name}: {written} cannot be read: {why}.")

@@ -33,7 +33,7 @@ class MatrixEstimation(Operation[MatrixEstimationDraw]):
     Attributes:
         keep_low: the least chance of a value to be kept, in [0.01, 1].
         keep_high: the greatest, not below keep_low; each draw has a chance between the two.
-        share: of the H (or 3·W, if fewer) singular values that stay, in [0.01, 1].
+        fraction: of the H (or 3·W, if fewer) singular values that stay, in [0.01, 1].
     """
 
     name: ClassVar[str] = "menet"
@@ -42,14 +42,15 @@ class MatrixEstimation(Operation[MatrixEstimationDraw]):
 
     keep_low: int | float = 0.8
     keep_high: int | float = 1.0
-    share: int | float = 0.8
+    fraction: int | float = 0.8
 
     def __post_init__(self) -> None:
         low_ok = is_number(self.keep_low) and 0.01 <= self.keep_low <= 1
         require(low_ok, self, "keep_low", "in [0.01, 1]")
         high_ok = is_number(self.keep_high) and self.keep_low <= self.keep_high <= 1
         require(high_ok, self, "keep_high", f"in [{self.keep_low}, 1], from keep_low on")
-        require(is_number(self.share) and 0.01 <= self.share <= 1, self, "share", "in [0.01, 1]")
+        fraction_ok = is_number(self.fraction) and 0.01 <= self.fraction <= 1
+        require(fraction_ok, self, "fraction", "in [0.01, 1]")
 
     @property
     def random(self) -> bool:
@@ -66,7 +67,7 @@ class MatrixEstimation(Operation[MatrixEstimationDraw]):
         height, width = params.shape
         centred = (2 * to_unit(image) - 1) * params.kept
         matrix = centred.transpose(0, 2, 1).reshape(height, 3 * width)
-        estimate = low_rank(matrix, self.share)
+        estimate = low_rank(matrix, self.fraction)
         # With nothing kept the estimate is 0, whatever it is divided by.
         estimate /= 2 * max(float(params.kept.mean()), 1 / params.kept.size)
         estimate += 0.5
@@ -82,21 +83,21 @@ class MatrixEstimation(Operation[MatrixEstimationDraw]):
         return grad * params.kept
 
 
-def low_rank(matrix: NDArray[np.float32], share: float) -> NDArray[np.float32]:
+def low_rank(matrix: NDArray[np.float32], fraction: float) -> NDArray[np.float32]:
     """A matrix without its smaller singular values.
 
     Args:
         matrix: of any shape (m, n).
-        share: of its min(m, n) singular values that stay, rounded down, one at least.
+        fraction: of its min(m, n) singular values that stay, rounded down, one at least.
 
     Returns:
         A new array of the same shape.
     """
     if matrix.shape[0] > matrix.shape[1]:
-        return low_rank(matrix.T, share).T
+        return low_rank(matrix.T, fraction).T
     # The projection on the span of singular vectors: those of the small square matrix, whose
     # decomposition takes a fifth of the time of the whole one's.
     _, vectors = np.linalg.eigh(matrix @ matrix.T)
-    stay = vectors[:, len(vectors) - max(1, int(share * len(vectors))) :]
+    stay = vectors[:, len(vectors) - max(1, int(fraction * len(vectors))) :]
     projected: NDArray[np.float32] = stay @ (stay.T @ matrix)
     return projected

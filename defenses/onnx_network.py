@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from defenses.from_file import FromFile, Stamped
+from defenses.from_file import FileVersion, FromFile
 from defenses.levels import from_unit, to_unit
 from defenses.operation import DefenseError, Draw, Image, ImageError, image_size
 
@@ -58,7 +58,7 @@ class OnnxNetwork(FromFile[Draw]):
             DefenseError: the file cannot be read, is no ONNX graph, or no such network.
         """
         try:
-            network = _load(self._stamped("file"))
+            network = _load(self._file_version("file"))
         except _GraphError as error:
             raise DefenseError(f"onnx: {self.file} {error}") from error
         object.__setattr__(self, "_network", network)
@@ -122,7 +122,7 @@ def _run(session: Any, batch: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @lru_cache(maxsize=8)
-def _load(file: Stamped) -> _Network:
+def _load(file: FileVersion) -> _Network:
     """Load and check a graph.
 
     Raises:

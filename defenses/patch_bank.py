@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defenses.draws import integers
-from defenses.from_file import Stamped
+from defenses.from_file import FileVersion
 
 MIN_SIDE_PX, MAX_SIDE_PX = 3, 16
 MIN_PATCHES, MAX_PATCHES = 100, 100_000
@@ -141,7 +141,7 @@ def write(file: IO[bytes], patches: Patches) -> None:
 
 
 @lru_cache(maxsize=4)
-def load(file: Stamped) -> PatchBank:
+def load(file: FileVersion) -> PatchBank:
     """Read a bank's file; never anything that is pickled.
 
     Raises:

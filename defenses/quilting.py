@@ -60,7 +60,7 @@ class Quilting(FromFile[QuiltingDraw]):
         nearest_ok = is_integer(self.nearest) and 1 <= self.nearest <= MAX_NEAREST
         require(nearest_ok, self, "nearest", f"a whole number in 1…{MAX_NEAREST}")
         try:
-            bank = patch_bank.load(self._stamped("bank"))
+            bank = patch_bank.load(self._file_version("bank"))
         except patch_bank.BankError as error:
             raise DefenseError(f"quilt: {self.bank} {error}") from error
         most = bank.side_px // 2

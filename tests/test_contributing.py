@@ -47,7 +47,7 @@ def copy(tmp_path_factory):
     """The repository with the example in it."""
     folder = tmp_path_factory.mktemp("copy")
     # What is measured is the repository's own.
-    ignored = shutil.ignore_patterns("__pycache__", "test_measured.py")
+    ignored = shutil.ignore_patterns("__pycache__", "test_measurements.py")
     for name in ("defenses", "models", "service", "tests/defenses"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     shutil.copy(ROOT / "pyproject.toml", folder)

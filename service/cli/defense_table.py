@@ -1,4 +1,4 @@
-"""The operations as ``warpguard defenses`` lists them: what they do, and what was measured."""
+"""The table of ``warpguard defenses``: what each operation does, and its measured properties."""
 
 from dataclasses import MISSING, asdict, fields
 from typing import Any
@@ -6,19 +6,20 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from defenses import OPERATIONS
-from defenses.measured import measured
+from defenses import OPERATIONS, Measured, measured
 
 _CAPTION = (
-    "accuracy: as a share of the undefended model's; l2, SSIM: how far the image is changed; "
-    "random: l2 between two draws; flat: the share of values with a gradient of zero; ms: for "
-    "299x299 on one core; –: not measured. Measured with {setting}.\n"
-    "Join them with +, as in fd+rdg or fd(step=20)*2+rdg(delta=0.1)."
+    "accuracy: of the model behind the operation, relative to its accuracy without; "
+    "l2, SSIM: how far the operation changes an image (root mean square; structural similarity); "
+    "draw distance: how far two draws on one image differ (root mean square); "
+    "zero-gradient: the part of the output that does not react to a small change of the input; "
+    "ms: for one 299x299 image on one core; –: not measured. Measured with {setting}.\n"
+    "Join operations with +, as in fd+rdg or fd(step=20)*2+rdg(delta=0.1)."
 )
 
 
 def rows() -> list[dict[str, Any]]:
-    """One for each operation; ``measured`` is None where that depends on what its user brings."""
+    """List each operation; ``measured`` is None where the figures depend on the user's network."""
     known = measured()
     listed: list[dict[str, Any]] = []
     for name, kind in OPERATIONS.items():
@@ -29,7 +30,7 @@ def rows() -> list[dict[str, Any]]:
             {
                 "name": name,
                 "summary": kind.summary,
-                # Not made, as some need a file; the defaults are attributes of the class too.
+                # Without __init__, because some need a file; defaults are class attributes too.
                 "random": kind.__new__(kind).random,
                 "parameters": {k: None if k in required else v for k, v in defaults.items()},
                 "required": required,
@@ -41,11 +42,11 @@ def rows() -> list[dict[str, Any]]:
 
 
 def table(listed: list[dict[str, Any]]) -> Table:
-    """The rows for a terminal."""
+    """Lay out the rows for a terminal."""
     shown = Table(caption=_CAPTION.format(setting=measured().setting), show_lines=True)
     shown.add_column("name")
-    shown.add_column("what it does, from whom, and its defaults")
-    for heading in ("accuracy", "l2", "SSIM", "random", "flat", "ms"):
+    shown.add_column("what it does, its source and defaults", overflow="fold")
+    for heading in ("accuracy", "l2", "SSIM", "draw\ndistance", "zero-\ngradient", "ms"):
         shown.add_column(heading, justify="right", no_wrap=True)
     for row in listed:
         parameters = ", ".join(
@@ -56,27 +57,18 @@ def table(listed: list[dict[str, Any]]) -> Table:
         shown.add_row(
             row["name"],
             f"{escape(row['summary'])}\n[dim]{words}[/]",
-            *(["–"] * 6 if row["measured"] is None else _figures(**row["measured"])),
+            *(["–"] * 6 if row["measured"] is None else _figures(Measured(**row["measured"]))),
         )
     return shown
 
 
-def _figures(
-    *,
-    accuracy: float,
-    undefended: float,
-    l2: float,
-    ssim: float,
-    spread: float,
-    flat: float,
-    ms: float,
-) -> list[str]:
-    """What was measured, in the order of the columns."""
+def _figures(of: Measured) -> list[str]:
+    """Write the figures in the order of the columns."""
     return [
-        f"{accuracy / undefended:.0%}",
-        f"{l2:.3f}",
-        f"{ssim:.2f}",
-        f"{spread:.3f}" if spread else "no",
-        f"{flat:.0%}",
-        f"{ms:.1f}",
+        f"{of.accuracy / of.undefended:.0%}",
+        f"{of.l2_rms:.3f}",
+        f"{of.ssim:.2f}",
+        f"{of.draw_distance:.3f}" if of.draw_distance else "no",
+        f"{of.zero_gradient_fraction:.0%}",
+        f"{of.ms:.1f}",
     ]

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from defenses import MIN_SIDE_PX
 from defenses import Image as RgbImage
-from defenses.operation import MIN_SIDE_PX
 from service.errors import (
     BadImageError,
     BadRequestError,

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from defenses import Image
-from defenses.operation import MIN_SIDE_PX
+from defenses import MIN_SIDE_PX, Image
 from service.errors import (
     BadRequestError,
     ImageTooSmallError,

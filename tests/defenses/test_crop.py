@@ -19,7 +19,7 @@ def test_equals_a_crop_and_a_bilinear_resize(dtype):
 
 
 def test_all_places_are_drawn():
-    operation = RandomCrop(share=0.9)
+    operation = RandomCrop(fraction=0.9)
     rng = Random(0)
     draws = [operation.sample(rng, (50, 40)) for _ in range(3000)]
     assert {draw.size for draw in draws} == {(45, 36)}
@@ -28,7 +28,7 @@ def test_all_places_are_drawn():
 
 def test_without_cropping_it_is_the_identity():
     image = np.random.default_rng(0).integers(0, 256, (101, 99, 3), dtype=np.uint8)
-    operation = RandomCrop(share=1)
+    operation = RandomCrop(fraction=1)
     assert not operation.random
     defended = operation(image, Random(0))
     np.testing.assert_array_equal(defended, image)
@@ -37,7 +37,7 @@ def test_without_cropping_it_is_the_identity():
 
 def test_the_smallest_crop_is_one_pixel():
     image = np.random.default_rng(0).integers(0, 256, (8, 9, 3), dtype=np.uint8)
-    operation = RandomCrop(share=0.01)
+    operation = RandomCrop(fraction=0.01)
     draw = operation.sample(Random(1), image.shape)
     assert draw.size == (1, 1)
     assert np.all(operation.apply(image, draw) == image[draw.offset])

@@ -14,24 +14,24 @@ def photograph(size=(101, 99)):
     return np.clip(0.5 + 0.4 * waves + noise, 0, 1).astype(np.float32)
 
 
-def as_published(image, kept, share):
+def as_published(image, kept, fraction):
     """The published code's USVT with the channels side by side, in double precision."""
     h, w, _ = image.shape
     channels = np.concatenate([2.0 * image[..., c] - 1 for c in range(3)], axis=1)
     mask = np.concatenate([kept[..., c] for c in range(3)], axis=1)
     u, sigma, v = np.linalg.svd(channels * mask, full_matrices=False)
-    sigma[int(share * h) :] = 0
+    sigma[int(fraction * h) :] = 0
     estimate = np.clip((u * sigma) @ v / mask.mean(), -1, 1)
     return np.stack([(estimate[:, c * w : (c + 1) * w] + 1) / 2 for c in range(3)], axis=-1)
 
 
 @pytest.mark.parametrize("size", [(101, 99), (40, 200)])
-@pytest.mark.parametrize(("low", "high", "share"), [(0.4, 0.6, 0.8), (0.8, 1, 0.2)])
-def test_it_is_the_published_code(size, low, high, share):
-    operation = MatrixEstimation(keep_low=low, keep_high=high, share=share)
+@pytest.mark.parametrize(("low", "high", "fraction"), [(0.4, 0.6, 0.8), (0.8, 1, 0.2)])
+def test_it_is_the_published_code(size, low, high, fraction):
+    operation = MatrixEstimation(keep_low=low, keep_high=high, fraction=fraction)
     image = photograph(size)
     draw = operation.sample(Random(0), size)
-    expected = as_published(image, draw.kept, share)
+    expected = as_published(image, draw.kept, fraction)
     np.testing.assert_allclose(operation.apply(image, draw), expected, atol=1e-4)
 
 
@@ -39,17 +39,17 @@ def test_it_is_the_published_code(size, low, high, share):
 def test_low_rank_is_the_truncated_decomposition(shape):
     matrix = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     u, sigma, v = np.linalg.svd(matrix.astype(np.float64), full_matrices=False)
-    for share in (0.01, 0.5, 1):
-        stay = max(1, int(share * len(sigma)))
+    for fraction in (0.01, 0.5, 1):
+        stay = max(1, int(fraction * len(sigma)))
         expected = (u[:, :stay] * sigma[:stay]) @ v[:stay]
-        np.testing.assert_allclose(low_rank(matrix, share), expected, atol=1e-4)
+        np.testing.assert_allclose(low_rank(matrix, fraction), expected, atol=1e-4)
 
 
 def test_an_image_of_low_rank_is_rebuilt_from_half_of_its_values():
     """Nearer than the mask leaves it."""
     image = np.full((200, 200, 3), 0.6, np.float32)
     image[50:120] = [0.8, 0.3, 0.5]
-    operation = MatrixEstimation(keep_low=0.5, keep_high=0.5, share=0.02)
+    operation = MatrixEstimation(keep_low=0.5, keep_high=0.5, fraction=0.02)
     draw = operation.sample(Random(0), image.shape)
     rebuilt = operation.apply(image, draw)
     masked = np.where(draw.kept, image, 0.5)
@@ -58,12 +58,12 @@ def test_an_image_of_low_rank_is_rebuilt_from_half_of_its_values():
 
 def test_a_taller_image_than_its_three_channels_are_wide():
     image = photograph((200, 9))
-    operation = MatrixEstimation(keep_low=1, share=1)
+    operation = MatrixEstimation(keep_low=1, fraction=1)
     np.testing.assert_allclose(operation(image, Random(0)), image, atol=1e-4)
 
 
 def test_with_everything_kept_and_every_value_it_is_the_identity():
-    operation = MatrixEstimation(keep_low=1, share=1)
+    operation = MatrixEstimation(keep_low=1, fraction=1)
     assert not operation.random
     image = np.random.default_rng(0).integers(0, 256, (64, 48, 3), dtype=np.uint8)
     np.testing.assert_array_equal(operation(image, Random()), image)

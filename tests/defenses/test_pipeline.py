@@ -52,7 +52,7 @@ RDG = RandomGridDistortion()
         ("jpeg(quality=90,subsampling=444)", (JpegCompression(quality=90, subsampling=444),)),
         ("shield(qualities=20-80)+crop", (Shield(qualities="20-80"), RandomCrop())),
         ("shield(qualities=75)", (Shield(qualities="75"),)),
-        ("crop(share=1)", (RandomCrop(share=1),)),
+        ("crop(fraction=1)", (RandomCrop(fraction=1),)),
         ("deflect(window=5)+tvm", (PixelDeflection(window=5), TotalVariationMinimization())),
         ("menet(keep_low=0.5)", (MatrixEstimation(keep_low=0.5),)),
     ],
@@ -149,7 +149,7 @@ operations = st.one_of(
             lambda numbers: "-".join(map(str, numbers))
         ),
     ),
-    st.builds(RandomCrop, share=st.floats(0, 1, exclude_min=True)),
+    st.builds(RandomCrop, fraction=st.floats(0, 1, exclude_min=True)),
     st.builds(
         PixelDeflection,
         deflections=st.integers(0, 1000),
@@ -166,7 +166,7 @@ operations = st.one_of(
         MatrixEstimation,
         keep_low=st.floats(0.01, 0.5),
         keep_high=st.floats(0.5, 1),
-        share=st.floats(0.01, 1),
+        fraction=st.floats(0.01, 1),
     ),
     st.builds(  # not made before the test runs, as there are no files yet
         Quilting,

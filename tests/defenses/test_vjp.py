@@ -16,7 +16,7 @@ LINEAR = [
     "rdg+rand",
     "rand+rdg",
     "crop",
-    "crop(share=0.3)",
+    "crop(fraction=0.3)",
     "crop+rdg",
     "deflect(sigma=0)",
     "deflect(sigma=0,deflections=5000,window=3)",
