@@ -58,8 +58,8 @@ class OnnxNetwork(FromFile[Draw]):
             DefenseError: the file cannot be read, is no ONNX graph, or no such network.
         """
         try:
-            network = _load(self._file_version("file"))
-        except _GraphError as error:
+            network = load(self._file_version("file"))
+        except GraphError as error:
             raise DefenseError(f"onnx: {self.file} {error}") from error
         object.__setattr__(self, "_network", network)
 
@@ -108,7 +108,7 @@ class OnnxNetwork(FromFile[Draw]):
         return from_unit(np.array(values, order="C"), image.dtype)
 
 
-class _GraphError(Exception):
+class GraphError(Exception):
     """What is wrong with a file, to follow its name in a message."""
 
 
@@ -122,11 +122,11 @@ def _run(session: Any, batch: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @lru_cache(maxsize=8)
-def _load(file: FileVersion) -> _Network:
+def load(file: FileVersion) -> _Network:
     """Load and check a graph.
 
     Raises:
-        _GraphError: it is none, or not one from an image to an image.
+        GraphError: it is none, or not one from an image to an image.
     """
     # ONNX Runtime reports to its makers unless it is told not to before it is imported.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -142,15 +142,15 @@ def _load(file: FileVersion) -> _Network:
             str(file.path), options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # as above, and the file may be anything
-        raise _GraphError(f"is not an ONNX graph that can be loaded: {_told(error)}") from error
+        raise GraphError(f"is not an ONNX graph that can be loaded: {_told(error)}") from error
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or len(outputs) != 1:
-        raise _GraphError(
+        raise GraphError(
             f"has {len(inputs)} inputs and {len(outputs)} outputs; it should have one of each."
         )
     channels_first = _channels_first("input", inputs[0])
     if channels_first != _channels_first("output", outputs[0], channels_first):
-        raise _GraphError("has the channels elsewhere in its output than in its input.")
+        raise GraphError("has the channels elsewhere in its output than in its input.")
     sides = inputs[0].shape[2:] if channels_first else inputs[0].shape[1:3]
     height, width = (side if isinstance(side, int) else None for side in sides)
     return _Network(session, channels_first, (height, width))
@@ -167,7 +167,7 @@ def _channels_first(what: str, node: Any, of_input: bool | None = None) -> bool:
                 return bool(shape[1] == 3)
             if of_input is not None and not isinstance(shape[1 if of_input else 3], int):
                 return of_input
-    raise _GraphError(
+    raise GraphError(
         f"has the {what} {node.name!r}, {node.type} of shape {tuple(shape)}; it should be "
         "tensor(float) of shape (1, 3, height, width) or (1, height, width, 3)."
     )

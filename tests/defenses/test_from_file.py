@@ -9,7 +9,7 @@ import pytest
 from defenses import DefenseError, Pipeline, onnx_network, patch_bank
 
 WRITTEN = ["quilt(bank=mine)", "onnx(file=mine)"]
-READERS = {"quilt": patch_bank.load, "onnx": onnx_network._load}
+READERS = {"quilt": patch_bank.load, "onnx": onnx_network.load}
 
 
 @pytest.fixture
