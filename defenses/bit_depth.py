@@ -7,7 +7,7 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
-from defenses.operation import Draw, Image, StraightThrough, image_size, is_integer, require
+from defenses.operation import Draw, Image, StraightThrough, image_size
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,7 @@ class BitDepthReduction(StraightThrough[Draw]):
     bits: int = 3
 
     def __post_init__(self) -> None:
-        require(
-            is_integer(self.bits) and 1 <= self.bits <= 8, self, "bits", "a whole number in 1…8"
-        )
+        self._require_whole("bits", 1, 8)
 
     @property
     def random(self) -> bool:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import cv2
 
 from defenses.bilinear import Tap, bilinear_taps, transposed
-from defenses.operation import Draw, Gradient, Image, Operation, image_size, is_number, require
+from defenses.operation import Draw, Gradient, Image, Operation, image_size
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class RandomCrop(Operation[CropDraw]):
     fraction: int | float = 0.8
 
     def __post_init__(self) -> None:
-        require(is_number(self.fraction) and 0 < self.fraction <= 1, self, "fraction", "in (0, 1]")
+        self._require_number("fraction", 0, 1, above=True)
 
     @property
     def random(self) -> bool:

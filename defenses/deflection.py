@@ -10,16 +10,7 @@ from defenses.draws import integers
 from defenses.haar import denoise
 from defenses.index_maps import IndexMap
 from defenses.levels import from_unit, to_unit
-from defenses.operation import (
-    Draw,
-    Gradient,
-    Image,
-    Operation,
-    image_size,
-    is_integer,
-    is_number,
-    require,
-)
+from defenses.operation import Draw, Gradient, Image, Operation, image_size
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,11 +50,9 @@ class PixelDeflection(Operation[DeflectionDraw]):
     sigma: int | float = 0.04
 
     def __post_init__(self) -> None:
-        count_ok = is_integer(self.deflections) and 0 <= self.deflections <= 1_000_000
-        require(count_ok, self, "deflections", "a whole number in 0…1000000")
-        window_ok = is_integer(self.window) and 1 <= self.window <= 1_000
-        require(window_ok, self, "window", "a whole number of px in 1…1000")
-        require(is_number(self.sigma) and 0 <= self.sigma <= 1, self, "sigma", "in [0, 1]")
+        self._require_whole("deflections", 0, 1_000_000)
+        self._require_whole("window", 1, 1_000, what="a whole number of px")
+        self._require_number("sigma", 0, 1)
 
     @property
     def random(self) -> bool:

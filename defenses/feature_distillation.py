@@ -13,15 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defenses.operation import (
-    Draw,
-    Image,
-    StraightThrough,
-    image_size,
-    is_integer,
-    is_number,
-    require,
-)
+from defenses.operation import Draw, Image, StraightThrough, image_size
 from defenses.specification import format_arguments
 
 BLOCK_PX = 8
@@ -68,16 +60,13 @@ class FeatureDistillation(StraightThrough[FeatureDistillationDraw]):
     passes: int = 1
 
     def __post_init__(self) -> None:
-        for field in ("step", "corner_step"):
-            value = getattr(self, field)
-            require(is_number(value) and 0 < value <= 2048, self, field, "in (0, 2048]")
-        corner_ok = is_integer(self.corner_size) and 0 <= self.corner_size <= BLOCK_PX
-        require(corner_ok, self, "corner_size", "a whole number in 0…8")
-        phase_ok = isinstance(self.phase, int) and is_integer(self.phase) and 0 <= self.phase < 8
-        require(phase_ok or self.phase == "random", self, "phase", "0…7, or random")
+        self._require_number("step", 0, 2048, above=True)
+        self._require_number("corner_step", 0, 2048, above=True)
+        self._require_whole("corner_size", 0, BLOCK_PX)
+        if self.phase != "random":
+            self._require_whole("phase", 0, BLOCK_PX - 1, note=", or random")
         distinct = BLOCK_PX // PHASE_STRIDE_PX
-        passes_ok = is_integer(self.passes) and 1 <= self.passes <= distinct
-        require(passes_ok, self, "passes", f"1…{distinct}: further grids would repeat")
+        self._require_whole("passes", 1, distinct, note=", because further grids would repeat")
 
     def __str__(self) -> str:
         """The specification, with the passes as a factor."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from defenses.operation import DefenseError, DrawT, StraightThrough, require
+from defenses.operation import DefenseError, DrawT, StraightThrough
 
 # What a specification, a header and a metric's label can all hold.
 _PATH = re.compile(r"[!-'*+\--~]+")
@@ -49,7 +49,7 @@ class FromFile(StraightThrough[DrawT]):
             DefenseError: the field is no such path, or there is no file that can be read.
         """
         written = getattr(self, field)
-        require(isinstance(written, str) and bool(_PATH.fullmatch(written)), self, field, _RULE)
+        self._require(isinstance(written, str) and bool(_PATH.fullmatch(written)), field, _RULE)
         try:
             path = Path(written).expanduser()
             state = path.stat()

@@ -7,17 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from defenses.index_maps import IndexMap, gather, scatter_add
-from defenses.operation import (
-    Draw,
-    Gradient,
-    Image,
-    ImageError,
-    Operation,
-    image_size,
-    is_integer,
-    is_number,
-    require,
-)
+from defenses.operation import Draw, Gradient, Image, ImageError, Operation, image_size
 
 CORNERS = ("random", "top-left", "top-right", "bottom-left", "bottom-right")
 
@@ -55,10 +45,11 @@ class RandomGridDistortion(Operation[GridDistortionDraw]):
     corner: str = "random"
 
     def __post_init__(self) -> None:
-        require(is_number(self.delta) and 0 <= self.delta <= 1, self, "delta", "in [0, 1]")
-        whole = self.cell is None or (is_integer(self.cell) and self.cell >= 1)
-        require(whole, self, "cell", "a number of pixels >= 1, or None for a tenth of the side")
-        require(self.corner in CORNERS, self, "corner", f"one of {', '.join(CORNERS)}")
+        self._require_number("delta", 0, 1)
+        whole = isinstance(self.cell, int) and not isinstance(self.cell, bool) and self.cell >= 1
+        rule = "a whole number of px, 1 or more, or None for a tenth of each side"
+        self._require(self.cell is None or whole, "cell", rule)
+        self._require(self.corner in CORNERS, "corner", f"one of {', '.join(CORNERS)}")
 
     @property
     def random(self) -> bool:

@@ -9,15 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defenses.levels import from_levels, to_levels
-from defenses.operation import (
-    Draw,
-    Image,
-    ImageError,
-    StraightThrough,
-    image_size,
-    is_integer,
-    require,
-)
+from defenses.operation import Draw, Image, ImageError, StraightThrough, image_size
 
 MAX_SIDE_PX = 65_500
 """The codec's limit."""
@@ -50,9 +42,9 @@ class JpegCompression(StraightThrough[Draw]):
     subsampling: int = 420
 
     def __post_init__(self) -> None:
-        require(is_quality(self.quality), self, "quality", "a whole number in 1…100")
-        known = is_integer(self.subsampling) and self.subsampling in SUBSAMPLING
-        require(known, self, "subsampling", f"one of {', '.join(map(str, SUBSAMPLING))}")
+        self._require_whole("quality", 1, 100)
+        known = isinstance(self.subsampling, int) and self.subsampling in SUBSAMPLING
+        self._require(known, "subsampling", f"one of {', '.join(map(str, SUBSAMPLING))}")
 
     @property
     def random(self) -> bool:
@@ -80,11 +72,6 @@ def codec_size(shape: tuple[int, ...]) -> tuple[int, int]:
     if max(height, width) > MAX_SIDE_PX:
         raise ImageError(f"JPEG has at most {MAX_SIDE_PX} px on a side, not {shape}.")
     return height, width
-
-
-def is_quality(value: object) -> bool:
-    """Whether it is a JPEG quality that says what the codec does: 0 is the same as 1."""
-    return isinstance(value, int) and is_integer(value) and 1 <= value <= 100
 
 
 def compress(bgr: NDArray[np.uint8], quality: int, subsampling: int = 420) -> NDArray[np.uint8]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from defenses.draws import kept_values
 from defenses.levels import from_unit, to_unit
-from defenses.operation import Draw, Gradient, Image, Operation, image_size, is_number, require
+from defenses.operation import Draw, Gradient, Image, Operation, image_size
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,12 +45,9 @@ class MatrixEstimation(Operation[MatrixEstimationDraw]):
     fraction: int | float = 0.8
 
     def __post_init__(self) -> None:
-        low_ok = is_number(self.keep_low) and 0.01 <= self.keep_low <= 1
-        require(low_ok, self, "keep_low", "in [0.01, 1]")
-        high_ok = is_number(self.keep_high) and self.keep_low <= self.keep_high <= 1
-        require(high_ok, self, "keep_high", f"in [{self.keep_low}, 1], from keep_low on")
-        fraction_ok = is_number(self.fraction) and 0.01 <= self.fraction <= 1
-        require(fraction_ok, self, "fraction", "in [0.01, 1]")
+        self._require_number("keep_low", 0.01, 1)
+        self._require_number("keep_high", self.keep_low, 1, note=", from keep_low on")
+        self._require_number("fraction", 0.01, 1)
 
     @property
     def random(self) -> bool:

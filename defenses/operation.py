@@ -135,6 +135,29 @@ class Operation(ABC, Generic[DrawT]):
     def _vjp(self, grad: Gradient, params: DrawT) -> Gradient:
         """The product of a checked gradient."""
 
+    def _require(self, allowed: bool, field: str, rule: str) -> None:
+        """Unless allowed, raise a :class:`DefenseError` with the field, its value and the rule."""
+        if not allowed:
+            value = getattr(self, field)
+            raise DefenseError(f"{self.name}: {field} must be {rule}, not {value!r}.")
+
+    def _require_number(
+        self, field: str, low: float, high: float, *, above: bool = False, note: str = ""
+    ) -> None:
+        """Require an int or a float in [low, high], or in (low, high] if ``above``."""
+        value = getattr(self, field)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        allowed = number and (low < value if above else low <= value) and value <= high
+        self._require(allowed, field, f"in {'(' if above else '['}{low}, {high}]{note}")
+
+    def _require_whole(
+        self, field: str, low: int, high: int, *, what: str = "a whole number", note: str = ""
+    ) -> None:
+        """Require an int in low…high."""
+        value = getattr(self, field)
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        self._require(whole and low <= value <= high, field, f"{what} in {low}…{high}{note}")
+
     def __call__(self, image: Image, rng: Random) -> Image:
         """Defend an image with a fresh draw.
 
@@ -175,20 +198,3 @@ def image_size(shape: tuple[int, ...]) -> tuple[int, int]:
     if len(shape) < 2 or min(shape[:2]) < MIN_SIDE_PX:
         raise ImageError(f"An image has at least {MIN_SIDE_PX} x {MIN_SIDE_PX} px, not {shape}.")
     return int(shape[0]), int(shape[1])
-
-
-def require(allowed: bool, operation: Operation[Any], field: str, rule: str) -> None:
-    """Unless allowed, raise a :class:`DefenseError` naming the field, its value and the rule."""
-    if not allowed:
-        value = getattr(operation, field)
-        raise DefenseError(f"{operation.name}: {field} must be {rule}, not {value!r}.")
-
-
-def is_number(value: object) -> bool:
-    """Whether a parameter is an int or a float (a bool is neither)."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def is_integer(value: object) -> bool:
-    """Whether a parameter is an int (a bool is not)."""
-    return isinstance(value, int) and not isinstance(value, bool)

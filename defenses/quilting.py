@@ -11,7 +11,7 @@ from defenses import patch_bank
 from defenses.draws import integers
 from defenses.from_file import FromFile
 from defenses.levels import from_levels, to_levels
-from defenses.operation import DefenseError, Draw, Image, image_size, is_integer, require
+from defenses.operation import DefenseError, Draw, Image, image_size
 from defenses.patch_bank import PatchBank
 from defenses.seams import cuts
 
@@ -57,16 +57,13 @@ class Quilting(FromFile[QuiltingDraw]):
         Raises:
             DefenseError: a parameter is not allowed; the file cannot be read, or is no bank.
         """
-        nearest_ok = is_integer(self.nearest) and 1 <= self.nearest <= MAX_NEAREST
-        require(nearest_ok, self, "nearest", f"a whole number in 1…{MAX_NEAREST}")
+        self._require_whole("nearest", 1, MAX_NEAREST)
         try:
             bank = patch_bank.load(self._file_version("bank"))
         except patch_bank.BankError as error:
             raise DefenseError(f"quilt: {self.bank} {error}") from error
-        most = bank.side_px // 2
-        overlap_ok = is_integer(self.overlap) and 1 <= self.overlap <= most
-        rule = f"a whole number of px in 1…{most}, as the bank's patches have {bank.side_px}"
-        require(overlap_ok, self, "overlap", rule)
+        note = f", because the bank's patches have {bank.side_px}"
+        self._require_whole("overlap", 1, bank.side_px // 2, what="a whole number of px", note=note)
         object.__setattr__(self, "_bank", bank)
 
     @property

@@ -9,16 +9,7 @@ import numpy as np
 
 from defenses.bilinear import Tap, bilinear_taps, transposed
 from defenses.index_maps import IndexMap, gather
-from defenses.operation import (
-    Draw,
-    Gradient,
-    Image,
-    Operation,
-    image_size,
-    is_integer,
-    is_number,
-    require,
-)
+from defenses.operation import Draw, Gradient, Image, Operation, image_size
 
 REFERENCE_SIDE_PX = 299
 """The side for which the paper gives its sizes; those for another side scale with it."""
@@ -56,12 +47,10 @@ class RandomResizePad(Operation[ResizePadDraw]):
     value: int | float = 0.5
 
     def __post_init__(self) -> None:
-        side = REFERENCE_SIDE_PX
-        largest_ok = is_integer(self.largest) and side <= self.largest <= 4 * side
-        require(largest_ok, self, "largest", f"a whole number of px in {side}…{4 * side}")
-        canvas_ok = is_integer(self.canvas) and self.largest <= self.canvas <= 4 * side
-        require(canvas_ok, self, "canvas", f"a whole number of px in {self.largest}…{4 * side}")
-        require(is_number(self.value) and 0 <= self.value <= 1, self, "value", "in [0, 1]")
+        most = 4 * REFERENCE_SIDE_PX
+        self._require_whole("largest", REFERENCE_SIDE_PX, most, what="a whole number of px")
+        self._require_whole("canvas", self.largest, most, what="a whole number of px")
+        self._require_number("value", 0, 1)
 
     @property
     def random(self) -> bool:

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defenses.draws import integers
-from defenses.jpeg import codec_size, compress, is_quality
+from defenses.jpeg import codec_size, compress
 from defenses.levels import from_levels, to_levels
-from defenses.operation import Draw, Image, StraightThrough, require
+from defenses.operation import Draw, Image, StraightThrough
 
 BLOCK_PX = 8
 
@@ -47,8 +47,10 @@ class Shield(StraightThrough[ShieldDraw]):
     def __post_init__(self) -> None:
         parts = str(self.qualities).split("-")
         numbers = [int(part) if _NUMBER.fullmatch(part) else 0 for part in parts]
-        allowed = all(map(is_quality, numbers)) and len(set(numbers)) == len(numbers)
-        require(allowed, self, "qualities", "different whole numbers in 1…100, joined by -")
+        allowed = all(1 <= number <= 100 for number in numbers) and len(set(numbers)) == len(
+            numbers
+        )
+        self._require(allowed, "qualities", "different whole numbers in 1…100, joined by -")
         # A single quality is read from a specification as a number: one form for both.
         object.__setattr__(self, "qualities", "-".join(map(str, numbers)))
 

@@ -10,16 +10,7 @@ from numpy.typing import NDArray
 
 from defenses.draws import kept_values
 from defenses.levels import from_unit, to_unit
-from defenses.operation import (
-    Draw,
-    Gradient,
-    Image,
-    Operation,
-    image_size,
-    is_integer,
-    is_number,
-    require,
-)
+from defenses.operation import Draw, Gradient, Image, Operation, image_size
 
 Plane = NDArray[np.float32]
 """``(H, W)``: one channel, which stays in the cache where three would not."""
@@ -61,11 +52,9 @@ class TotalVariationMinimization(Operation[TotalVariationDraw]):
     rounds: int = 10
 
     def __post_init__(self) -> None:
-        require(is_number(self.keep) and 0.01 <= self.keep <= 1, self, "keep", "in [0.01, 1]")
-        weight_ok = is_number(self.weight) and 1e-4 <= self.weight <= 1
-        require(weight_ok, self, "weight", "in [0.0001, 1]")
-        rounds_ok = is_integer(self.rounds) and 1 <= self.rounds <= 1_000
-        require(rounds_ok, self, "rounds", "a whole number in 1…1000")
+        self._require_number("keep", 0.01, 1)
+        self._require_number("weight", 1e-4, 1)
+        self._require_whole("rounds", 1, 1_000)
 
     @property
     def random(self) -> bool:
