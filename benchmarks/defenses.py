@@ -1,4 +1,4 @@
-"""The defences at 299x299 on one core, beside a loop over single blocks."""
+"""The time of each defence at 299x299 on one core, and of a loop over single blocks."""
 
 import tempfile
 from collections.abc import Callable
@@ -18,22 +18,22 @@ from defenses import Pipeline, patch_bank
 SIDE_PX = 299
 SPECIFICATIONS = ("fd", "rdg", "rand", "fd+rdg", "fd+rand", "fd*3+rdg")
 COMPARED = ("bitdepth", "jpeg", "shield", "crop", "deflect", "tvm", "menet")
-"""Other people's defences, beside which the paper sets its own."""
+"""Defences by other authors, with which the paper compares."""
 LIMITS_MS = {"fd": 1.0, "fd+rdg": 1.3, "jpeg": 2.0, "shield": 6.0}
-"""The targets of those that have one."""
+"""The targets, for the defences that have one."""
 FROM_FILES = {"quilt": "quilt(bank={}/bank.npz)", "onnx": "onnx(file={}/blur.onnx)"}
-"""Those that need a file: a bank of 20,000 patches, and a 3x3 blur, the least there is to do."""
+"""Defences with a file: a bank of 20,000 patches, and a 3x3 blur as the smallest network."""
 
 
 def photograph() -> NDArray[np.uint8]:
-    """A smooth random image with the spectrum of a photograph's, more or less."""
+    """Return a smooth random image, whose spectrum is roughly that of a photograph."""
     generator = np.random.default_rng(0)
     image = generator.integers(0, 256, (SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
     return cv2.GaussianBlur(image, (0, 0), 1.5).astype(np.uint8)
 
 
 def block_by_block(image: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Feature Distillation written as its definition reads; not yet rounded to whole pixels."""
+    """Compute Feature Distillation block by block, without rounding to whole values."""
     padded = np.pad(image, ((2, 3), (2, 3), (0, 0)), mode="reflect").astype(np.float64)
     steps = np.full((8, 8), 30.0)
     steps[:4, :4] = 25
@@ -47,7 +47,7 @@ def block_by_block(image: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def write_files(folder: Path, image: NDArray[np.uint8]) -> None:
-    """What :data:`FROM_FILES` names."""
+    """Write the files that :data:`FROM_FILES` names."""
     (patches,) = patch_bank.gather([image], 20_000, 5, Random(0))
     with (folder / "bank.npz").open("wb") as file:
         patch_bank.write(file, patches)
@@ -62,7 +62,7 @@ def write_files(folder: Path, image: NDArray[np.uint8]) -> None:
 
 
 def measure() -> list[Result]:
-    """Time every defence in both dtypes, and the loop."""
+    """Time each defence in both dtypes, and the loop."""
     on_one_core()
     rng = SystemRandom()
     image = photograph()
@@ -95,6 +95,6 @@ def measure() -> list[Result]:
 
     difference = np.abs(Pipeline.parse("fd")(as_float, rng) * 255 - block_by_block(image))
     equal = float(np.mean(difference <= 1e-3 * 255))
-    name = "fd: share of values within 1e-3 of 255 of the loop's"
+    name = "fd: fraction of values within 0.255 of the loop's"
     results.append(Result(name, equal, "", ">= 0.98: the rest are rounding ties", equal >= 0.98))
     return results

@@ -1,7 +1,7 @@
-"""The paper's four properties of every operation, measured, for ``warpguard defenses``.
+"""Measure the paper's four properties of each operation for ``warpguard defenses``.
 
 The photographs are in a folder with a ``labels.csv``. The last quarter of them makes the bank of
-``quilt``, the others are what everything is measured on.
+``quilt``, and all figures are measured on the other three quarters.
 """
 
 import csv
@@ -31,11 +31,11 @@ MODEL = "efficientnet-lite2"
 STEP = 1e-4
 """How far each value moves to find zero gradients: far less than the 1/255 between two levels."""
 _DEPENDS = ("onnx",)
-"""What has no figures of its own: they are those of the network that its user brings."""
+"""Operations without figures, because their properties are those of the user's network."""
 
 
 def measure(folder: Path, limit: int | None) -> list[Result]:
-    """Measure, write :data:`FILE`, and give the figures."""
+    """Measure the properties, write them to :data:`FILE`, and return them."""
     on_one_core()
     manifest, graph = ensure(Store(), MODEL)
     classifier = Classifier(manifest, graph, device="cpu", threads=1)
@@ -85,7 +85,7 @@ def measure(folder: Path, limit: int | None) -> list[Result]:
 
 
 def changes(pipeline: Pipeline, images: list[NDArray[np.uint8]]) -> dict[str, float]:
-    """``l2_rms``, ``ssim``, ``draw_distance`` and ``zero_gradient_fraction``: means over images."""
+    """Return l2_rms, ssim, draw_distance and zero_gradient_fraction, averaged over images."""
     figures: defaultdict[str, list[float]] = defaultdict(list)
     for number, image in enumerate(images):
         pixels = image.astype(np.float32) / 255
@@ -105,7 +105,7 @@ def changes(pipeline: Pipeline, images: list[NDArray[np.uint8]]) -> dict[str, fl
 
 
 def write(operations: dict[str, Measured], setting: str) -> None:
-    """Write the file that the package ships."""
+    """Write :data:`FILE`, which the package ships."""
     kept = {
         "setting": setting,
         "operations": {
@@ -117,7 +117,7 @@ def write(operations: dict[str, Measured], setting: str) -> None:
 
 
 def _processor() -> str:
-    """Its name, where the system tells it."""
+    """Return the name of the processor, if the system has it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -1,6 +1,6 @@
-"""Randomized, non-differentiable preprocessing against adversarial examples: numpy and OpenCV.
+"""Randomized, non-differentiable preprocessing against adversarial examples.
 
-Networks of the user's own run in ONNX Runtime, which is imported when the first one is.
+The package needs numpy and OpenCV. It imports ONNX Runtime when it loads a network of the user's.
 
 >>> import random
 >>> import numpy as np

@@ -1,4 +1,4 @@
-"""OpenCV's bilinear resize along one axis as two look-ups, and the transpose of those."""
+"""OpenCV's bilinear resize along one axis, written as two look-ups, and its transpose."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,13 +6,13 @@ from numpy.typing import NDArray
 from defenses.index_maps import IndexMap, Real, scatter_add
 
 Tap = tuple[IndexMap, NDArray[np.float64]]
-"""For each output position the input position that is read, and its weight."""
+"""For each output position, the input position that it reads and the weight of that value."""
 
 
 def bilinear_taps(size: int, source: int) -> tuple[Tap, Tap]:
-    """The lower and the upper tap of a resize from ``source`` to ``size`` positions.
+    """Return the lower and the upper tap of a resize from ``source`` to ``size`` positions.
 
-    The samples lie at pixel centres; what would be read beyond the edge is the edge.
+    The samples lie at pixel centres. A read beyond the edge takes the value at the edge.
     """
     position = (np.arange(size) + 0.5) * source / size - 0.5
     lower = np.floor(position).astype(np.intp)
@@ -24,7 +24,7 @@ def bilinear_taps(size: int, source: int) -> tuple[Tap, Tap]:
 
 
 def transposed(grad: NDArray[Real], taps: tuple[Tap, Tap], size: int, axis: int) -> NDArray[Real]:
-    """The transpose of reading two taps on an axis, for an input that is ``size`` long there."""
+    """Apply the transpose of reading two taps on an axis on which the input is ``size`` long."""
     along = (-1, 1, 1) if axis == 0 else (1, -1, 1)
     lower, upper = (
         scatter_add(grad * weight.astype(grad.dtype).reshape(along), index, size, axis)

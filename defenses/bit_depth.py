@@ -12,10 +12,14 @@ from defenses.operation import Draw, Image, StraightThrough, image_size
 
 @dataclass(frozen=True)
 class BitDepthReduction(StraightThrough[Draw]):
-    """Round each value to the nearest of 2^``bits`` levels, spread evenly over [0, 1].
+    """Round each value to the nearest of 2^``bits`` levels, which are spaced evenly in [0, 1].
+
+    >>> ramp = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
+    >>> np.unique(BitDepthReduction(bits=2)(ramp, Random()))
+    array([  0,  85, 170], dtype=uint8)
 
     Attributes:
-        bits: the depth kept for each channel, 1…8.
+        bits: the depth of each channel afterwards, 1…8.
     """
 
     name: ClassVar[str] = "bitdepth"
@@ -29,7 +33,7 @@ class BitDepthReduction(StraightThrough[Draw]):
 
     @property
     def random(self) -> bool:
-        """Never."""
+        """Return False, because the operation draws nothing."""
         return False
 
     def sample(self, rng: Random, shape: tuple[int, ...]) -> Draw:

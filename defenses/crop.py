@@ -12,7 +12,7 @@ from defenses.operation import Draw, Gradient, Image, Operation, image_size
 
 @dataclass(frozen=True)
 class CropDraw(Draw):
-    """The crop's size and place, both as (vertical, horizontal) in px."""
+    """The size and the offset of the crop, both as (vertical, horizontal) in px."""
 
     size: tuple[int, int]
     offset: tuple[int, int]
@@ -23,10 +23,13 @@ class RandomCrop(Operation[CropDraw]):
     """Cut out a rectangle at a uniform place, and enlarge it to the image's size (bilinear).
 
     Guo et al. average 30 crops of 90x90 px out of 224x224, a fraction of 0.4. A single crop of that
-    fraction costs the classifier too much, so the default is 0.8; several draws average.
+    size costs the classifier too much accuracy, so the default is 0.8. Several draws are averaged.
+
+    >>> RandomCrop().sample(Random(0), (299, 299)).size
+    (239, 239)
 
     Attributes:
-        fraction: of the image's height and width, in (0, 1]; the crop has at least 1 px.
+        fraction: the part of the height and of the width that is kept, in (0, 1]; at least 1 px.
     """
 
     name: ClassVar[str] = "crop"
@@ -40,11 +43,11 @@ class RandomCrop(Operation[CropDraw]):
 
     @property
     def random(self) -> bool:
-        """False only without cropping."""
+        """Return False only if nothing is cut off."""
         return self.fraction < 1
 
     def sample(self, rng: Random, shape: tuple[int, ...]) -> CropDraw:
-        """Draw the place; see :class:`Operation`."""
+        """Draw the offset; see :class:`Operation`."""
         height, width = image_size(shape)
         size = (max(1, round(height * self.fraction)), max(1, round(width * self.fraction)))
         offset = (rng.randint(0, height - size[0]), rng.randint(0, width - size[1]))
@@ -58,7 +61,7 @@ class RandomCrop(Operation[CropDraw]):
         return resized.astype(image.dtype, copy=False)
 
     def _vjp(self, grad: Gradient, params: CropDraw) -> Gradient:
-        """Exact (for ``float32``): the transpose of crop and resize, axis by axis."""
+        """Apply the exact transpose of crop and resize (for ``float32``), axis by axis."""
         for axis in (0, 1):
             size = params.shape[axis]
             taps = _taps(size, params.size[axis], params.offset[axis])
@@ -67,6 +70,6 @@ class RandomCrop(Operation[CropDraw]):
 
 
 def _taps(size: int, cropped: int, offset: int) -> tuple[Tap, Tap]:
-    """One axis of crop and resize: source positions and weights, ``(size,)``."""
+    """Return source positions and weights, ``(size,)``, of crop and resize along one axis."""
     lower, upper = bilinear_taps(size, cropped)
     return (lower[0] + offset, lower[1]), (upper[0] + offset, upper[1])

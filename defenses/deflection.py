@@ -15,11 +15,11 @@ from defenses.operation import Draw, Gradient, Image, Operation, image_size
 
 @dataclass(frozen=True, eq=False)
 class DeflectionDraw(Draw):
-    """Which pixels are replaced, and by which, both as positions y·W + x.
+    """The pixels that are replaced and the pixels that replace them, as positions y·W + x.
 
     Attributes:
-        targets: the replaced pixels, each once.
-        sources: for each of them the pixel that is put there.
+        targets: the replaced pixels, each listed once.
+        sources: for each target, the pixel whose value it takes.
     """
 
     targets: IndexMap
@@ -28,17 +28,18 @@ class DeflectionDraw(Draw):
 
 @dataclass(frozen=True)
 class PixelDeflection(Operation[DeflectionDraw]):
-    """Replace random pixels by others nearby, then shrink the wavelet details.
+    """Replace random pixels by pixels nearby, then shrink the wavelet details.
 
-    As in the paper's Algorithm 1: uniform pixels, each replaced in all channels by a uniform one of
-    the square of 2·``window`` + 1 px around it, as it was before any was replaced. Where to
-    deflect is uniform too: the paper's activation map needs the classifier. Then BayesShrink with
-    soft thresholds on Haar wavelets (db1) in YCbCr.
+    This is the paper's Algorithm 1. Each chosen pixel takes, in all channels, the original value of
+    a pixel that is drawn uniformly from the square of 2·``window`` + 1 px around it. The pixels are
+    chosen uniformly too, because the paper's activation map needs the classifier. The denoising is
+    BayesShrink with soft thresholds on Haar wavelets (db1) in YCbCr.
 
     Attributes:
-        deflections: how many pixels are replaced (some of them twice), 0…1,000,000.
-        window: how far away the other pixel may be in px, 1…1,000.
-        sigma: the noise's standard deviation that the denoising assumes, in [0, 1]; 0 is none.
+        deflections: the number of replacements (some hit a pixel twice), 0…1,000,000.
+        window: the largest distance of the replacing pixel along each axis, in px, 1…1,000.
+        sigma: the standard deviation of the noise that the denoising assumes, in [0, 1]; 0 turns
+            the denoising off.
     """
 
     name: ClassVar[str] = "deflect"
@@ -56,16 +57,16 @@ class PixelDeflection(Operation[DeflectionDraw]):
 
     @property
     def random(self) -> bool:
-        """False only without deflections."""
+        """Return False only if no pixel is replaced."""
         return self.deflections > 0
 
     def sample(self, rng: Random, shape: tuple[int, ...]) -> DeflectionDraw:
-        """Draw the pixels and what replaces them; see :class:`Operation`."""
+        """Draw the pixels and their replacements; see :class:`Operation`."""
         height, width = image_size(shape)
         y = integers(rng, height, self.deflections)
         x = integers(rng, width, self.deflections)
         sources = width * self._near(rng, y, height) + self._near(rng, x, width)
-        # Of two replacements of one pixel the later counts.
+        # If a pixel is replaced twice, the later replacement counts.
         targets, last = np.unique((width * y + x)[::-1], return_index=True)
         sources = sources[::-1][last]
         for index in (targets, sources):
@@ -73,7 +74,7 @@ class PixelDeflection(Operation[DeflectionDraw]):
         return DeflectionDraw(shape=(height, width), targets=targets, sources=sources)
 
     def _near(self, rng: Random, position: IndexMap, size: int) -> IndexMap:
-        """A uniform position in the window around each, inside the image."""
+        """Draw for each position a uniform position in its window, inside the image."""
         first = np.maximum(position - self.window, 0)
         last = np.minimum(position + self.window, size - 1)
         return first + integers(rng, last - first + 1, len(position))
@@ -86,7 +87,7 @@ class PixelDeflection(Operation[DeflectionDraw]):
         return from_unit(denoise(to_unit(out), self.sigma), image.dtype)
 
     def _vjp(self, grad: Gradient, params: DeflectionDraw) -> Gradient:
-        """Exact for the deflection (a scatter-add), straight-through for the denoising."""
+        """Apply the exact transpose of the deflection, and pass through the denoising."""
         out = grad.copy()
         by_pixel = out.reshape(-1, grad.shape[2])
         by_pixel[params.targets] = 0

@@ -1,8 +1,8 @@
 """FD, Feature Distillation (Liu et al. 2019, arXiv 1803.05787), as Qiu et al. 2020 use it.
 
-Two matrix products take a stripe of blocks to its cosine coefficients: one over the 8 rows of each
-block, one over 8 pixels times 3 channels of each row. A loop over single blocks is about a hundred
-times slower.
+Two matrix products transform a stripe of blocks to its cosine coefficients: one product over the 8
+rows of each block, and one over the 8 pixels times 3 channels of each row. A loop over single
+blocks is about a hundred times slower.
 """
 
 from dataclasses import dataclass
@@ -18,35 +18,39 @@ from defenses.specification import format_arguments
 
 BLOCK_PX = 8
 PHASE_STRIDE_PX = 2
-"""How far each further pass moves the grid: what the published code does by shifting the image."""
+"""The distance by which each further pass moves the grid; the published code moves the image."""
 CHUNK_VALUES = 30_000
-"""Values transformed at once: the scratch stays in the cache, and below malloc's mmap threshold."""
+"""Values per chunk; the scratch array fits the cache and stays below malloc's mmap threshold."""
 
 
 @dataclass(frozen=True)
 class FeatureDistillationDraw(Draw):
-    """The block grid's phase for each pass, (vertical, horizontal) in px."""
+    """The phase of the block grid in each pass, (vertical, horizontal) in px."""
 
     phases: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
 class FeatureDistillation(StraightThrough[FeatureDistillationDraw]):
-    """Quantise the block cosine transform, as JPEG does, with one step for each channel.
+    """Quantise the block cosine transform, as JPEG does, with the same steps in each channel.
 
-    On each channel of RGB: 8x8 orthonormal DCT-II, division by the step, rounding half to even,
-    multiplication, inverse transform, clipping. A side that is no multiple of 8 is padded by
-    reflection (299: 2 px before, 3 px after) and cropped back aligned, so nothing moves.
+    Each channel of RGB goes through an 8x8 orthonormal DCT-II, division by the step, rounding half
+    to even, multiplication by the step, the inverse transform, and clipping. A side that is not a
+    multiple of 8 is padded by reflection (299: 2 px before, 3 px after) and cropped back to its
+    place, so the image does not move.
 
-    On one grid the operation is idempotent up to clipping, so ``passes`` after the first use other
-    grids: pass j lies at phase + 2j px.
+    On one grid the operation is idempotent up to clipping. Therefore each pass uses another grid,
+    and pass j has its grid at phase + 2j px.
+
+    >>> FeatureDistillation(passes=2).sample(Random(), (299, 299)).phases
+    ((0, 0), (2, 2))
 
     Attributes:
         step: the quantisation step, in units of 1/255, in (0, 2048].
-        corner_step: the step in the low-frequency corner, likewise.
-        corner_size: that corner's side in coefficients, 0…8.
-        phase: the grid's phase in px, 0…7, or "random" for a fresh one of 64 each time.
-        passes: how often it is applied, 1…4; ``fd*2`` is short for ``fd(passes=2)``.
+        corner_step: the step in the low-frequency corner, in the same units and range.
+        corner_size: the side of the low-frequency corner in coefficients, 0…8.
+        phase: the phase of the grid in px, 0…7, or "random" for one of 64 phases in each draw.
+        passes: how often the operation is applied, 1…4; ``fd*2`` stands for ``fd(passes=2)``.
     """
 
     name: ClassVar[str] = "fd"
@@ -69,17 +73,17 @@ class FeatureDistillation(StraightThrough[FeatureDistillationDraw]):
         self._require_whole("passes", 1, distinct, note=", because further grids would repeat")
 
     def __str__(self) -> str:
-        """The specification, with the passes as a factor."""
+        """Write the specification, with the passes as a factor."""
         factor = f"*{self.passes}" if self.passes > 1 else ""
         return self.name + format_arguments(self, hidden=frozenset({"passes"})) + factor
 
     @property
     def random(self) -> bool:
-        """Only with a random phase."""
+        """Return True only if the phase is random."""
         return self.phase == "random"
 
     def sample(self, rng: Random, shape: tuple[int, ...]) -> FeatureDistillationDraw:
-        """Draw the grid's phase, where it is random; see :class:`Operation`."""
+        """Draw the phase of the grid if it is random; see :class:`Operation`."""
         y, x = (
             (self.phase, self.phase)
             if isinstance(self.phase, int)
@@ -111,8 +115,8 @@ class FeatureDistillation(StraightThrough[FeatureDistillationDraw]):
         chunk = max(1, CHUNK_VALUES // (BLOCK_PX * row_values))
         for start in range(0, len(stripes), chunk):
             stripe = stripes[start : start + chunk].astype(np.float32, copy=False)
-            # (blocks of a stripe x rows, 24) keeps each product below the size at which BLAS
-            # starts threads of its own.
+            # Matrices of (blocks of a stripe x rows, 24) keep each product below the size from
+            # which BLAS starts its own threads.
             by_row = (len(stripe), row_values // 3, 3 * BLOCK_PX)
             vertical = DCT @ stripe
             coefficients = (vertical.reshape(by_row) @ ROW_DCT).reshape(stripe.shape)
@@ -131,20 +135,20 @@ class FeatureDistillation(StraightThrough[FeatureDistillationDraw]):
         return np.ascontiguousarray(restored)
 
     def _steps(self, row_values: int) -> NDArray[np.float32]:
-        """The steps of a stripe's coefficients, ``(8, row_values)``."""
+        """Return the steps for the coefficients of a stripe, ``(8, row_values)``."""
         block = np.full((BLOCK_PX, BLOCK_PX), self.step, np.float32)
         block[: self.corner_size, : self.corner_size] = self.corner_step
         return np.tile(block.repeat(3, axis=1), row_values // (3 * BLOCK_PX))
 
 
 def _padding(size: int, phase: int) -> tuple[int, int]:
-    """Pixels to add before and after, so that blocks fill the side with the grid at a phase."""
+    """Return how many px to add before and after, so that blocks at a phase fill the side."""
     before = ((-size % BLOCK_PX) // 2 + phase) % BLOCK_PX
     return before, -(size + before) % BLOCK_PX
 
 
 def _dct_matrix() -> NDArray[np.float32]:
-    """The orthonormal DCT-II of 8 values: ``coefficients = matrix @ values``."""
+    """Return the orthonormal DCT-II of 8 values, ``coefficients = matrix @ values``."""
     k = np.arange(BLOCK_PX)
     matrix = np.sqrt(2 / BLOCK_PX) * np.cos(np.pi * k[:, None] * (2 * k + 1) / (2 * BLOCK_PX))
     matrix[0] /= np.sqrt(2)
@@ -154,4 +158,4 @@ def _dct_matrix() -> NDArray[np.float32]:
 
 DCT = _dct_matrix()
 ROW_DCT = np.kron(DCT.T, np.eye(3, dtype=np.float32))
-"""The DCT of 8 neighbouring RGB pixels as one product: ``coefficients = values @ matrix``."""
+"""The DCT of 8 neighbouring RGB pixels in one product, ``coefficients = values @ matrix``."""

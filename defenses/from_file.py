@@ -1,8 +1,8 @@
-"""Operations that are read from a file of the user's own, which a parameter names.
+"""Operations that read a file of the user's, whose path is a parameter.
 
-The parameter is the path as it was written, so operations compare, hash and print as any other.
-What is read belongs to the instance from its construction on: a file that changes later changes
-nothing until the operation is made anew.
+The parameter is the path as the user wrote it, so these operations compare, hash and print like all
+operations. An instance reads its file when it is made. If the file changes later, the instance
+keeps what it read, and only a new instance reads the file again.
 """
 
 import os
@@ -13,51 +13,51 @@ from typing import Any, NamedTuple
 
 from defenses.operation import DefenseError, DrawT, StraightThrough
 
-# What a specification, a header and a metric's label can all hold.
+# Characters that a specification, a header and the label of a metric can all hold.
 _PATH = re.compile(r"[!-'*+\--~]+")
 _RULE = (
-    "the path of a file in letters, digits and signs of ASCII without spaces, commas and brackets "
-    "(link or rename another one)"
+    "the path of a file in ASCII letters, digits and signs, without spaces, commas or brackets "
+    "(rename or link a file that has another name)"
 )
 
 
 class FileVersion(NamedTuple):
-    """A file as it is now; the key by which what was read of it is kept.
+    """The key under which the content of a file is cached; it changes when the file does.
 
     Attributes:
-        path: where it is.
-        modified_ns: when it was last written.
-        size: in bytes.
+        path: the absolute path.
+        modified_ns: the time of the last write.
+        size_bytes: the size of the file.
     """
 
     path: Path
     modified_ns: int
-    size: int
+    size_bytes: int
 
 
 @dataclass(frozen=True)
 class FromFile(StraightThrough[DrawT]):
-    """An operation one of whose parameters names a file. Its gradient is passed straight through.
+    """An operation with the path of a file as a parameter; its gradient is straight-through.
 
-    A subclass reads the file in ``__post_init__`` and keeps what it read outside its fields.
+    A subclass reads the file in ``__post_init__`` and keeps the content outside its fields.
     """
 
     def _file_version(self, field: str) -> FileVersion:
-        """The file that a field names.
+        """Return the version of the file that a field names.
 
         Raises:
-            DefenseError: the field is no such path, or there is no file that can be read.
+            DefenseError: the field is not a valid path, or the file cannot be read.
         """
         written = getattr(self, field)
         self._require(isinstance(written, str) and bool(_PATH.fullmatch(written)), field, _RULE)
         try:
             path = Path(written).expanduser()
             state = path.stat()
-        except (OSError, RuntimeError) as error:  # the latter: nobody of that name has a home
+        except (OSError, RuntimeError) as error:  # RuntimeError: ~name is not a known user
             why = getattr(error, "strerror", None) or str(error)
             raise self._unreadable(written, why.rstrip(".")) from None
         if not path.is_file():
-            raise self._unreadable(written, "it is no file")
+            raise self._unreadable(written, "it is not a regular file")
         if not os.access(path, os.R_OK):
             raise self._unreadable(written, "permission denied")
         return FileVersion(path.absolute(), state.st_mtime_ns, state.st_size)
@@ -66,5 +66,5 @@ class FromFile(StraightThrough[DrawT]):
         return DefenseError(f"{self.name}: {written} cannot be read: {why}.")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Copies and other processes read the file themselves: a session cannot be copied.
+        # A copy reads the file itself, because a session cannot be copied or sent.
         return type(self), tuple(getattr(self, field.name) for field in fields(self))

@@ -14,7 +14,7 @@ CORNERS = ("random", "top-left", "top-right", "bottom-left", "bottom-right")
 
 @dataclass(frozen=True, eq=False)
 class GridDistortionDraw(Draw):
-    """The index maps of one distortion: output pixel (i, j) reads (rows[i], columns[j])."""
+    """The index maps of one distortion; output pixel (i, j) reads (rows[i], columns[j])."""
 
     rows: IndexMap
     columns: IndexMap
@@ -24,16 +24,16 @@ class GridDistortionDraw(Draw):
 class RandomGridDistortion(Operation[GridDistortionDraw]):
     """Stretch and squeeze the cells of a grid at random, separately for rows and columns.
 
-    The output is cut into cells of d px. Cell k reads from a source interval of length
-    d·(1 + U(-delta, delta)); the intervals lie end to end from the starting corner, and the last,
-    partial cell runs to the image's edge. Positions in between are interpolated linearly, rounded
-    to integers (half to even) and clamped to the image. A start at the bottom or at the right flips
-    that axis's map, not the picture.
+    The output is cut into cells of d px. Each cell reads from a source interval of length
+    d·(1 + U(-delta, delta)). The intervals lie end to end from the starting corner, and the last,
+    partial cell runs to the edge of the image. Positions within a cell are interpolated linearly,
+    rounded to integers (half to even) and clamped to the image. A start at the bottom or at the
+    right flips the map of that axis, not the picture.
 
     Attributes:
         delta: the distortion limit, in [0, 1].
-        cell: the cell size d in px; None is a tenth of each side (29 px at 299).
-        corner: where the grid starts: one of the four, or "random" for a fresh choice each time.
+        cell: the cell size d in px; None stands for a tenth of each side (29 px at 299).
+        corner: the corner where the grid starts, or "random" for a new choice in each draw.
     """
 
     name: ClassVar[str] = "rdg"
@@ -53,14 +53,16 @@ class RandomGridDistortion(Operation[GridDistortionDraw]):
 
     @property
     def random(self) -> bool:
-        """False only without distortion."""
+        """Return False only if nothing is distorted."""
         return self.delta > 0
 
     def sample(self, rng: Random, shape: tuple[int, ...]) -> GridDistortionDraw:
-        """Draw the starting corner and each cell's source interval; see :class:`Operation`."""
+        """Draw the starting corner and the source intervals; see :class:`Operation`."""
         height, width = image_size(shape)
         if self.cell is not None and self.cell > min(height, width):
-            raise ImageError(f"rdg: cell is {self.cell} px, larger than the image {shape[:2]}.")
+            raise ImageError(
+                f"rdg: cell is {self.cell} px, larger than the image of {shape[:2]} px."
+            )
         corner = rng.choice(CORNERS[1:]) if self.corner == "random" else self.corner
         return GridDistortionDraw(
             shape=(height, width),
@@ -88,6 +90,6 @@ class RandomGridDistortion(Operation[GridDistortionDraw]):
         return gather(image, params.rows, params.columns)
 
     def _vjp(self, grad: Gradient, params: GridDistortionDraw) -> Gradient:
-        """Exact: scatter-add along the two index maps."""
+        """Apply the exact transpose, a scatter-add along each of the two index maps."""
         height, width = params.shape
         return scatter_add(scatter_add(grad, params.columns, width, 1), params.rows, height, 0)

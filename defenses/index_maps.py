@@ -1,8 +1,7 @@
 """Separable nearest-neighbour look-up and its transpose.
 
-Both random operations read every output row from one input row and every output column from one
-input column. With the two index maps fixed that is linear, so its transpose is its exact
-vector-Jacobian product.
+``rdg`` and ``rand`` read each output row from one input row and each output column from one input
+column. For fixed index maps this is linear, so the transpose is the exact vector-Jacobian product.
 """
 
 from typing import TypeVar
@@ -14,21 +13,21 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 Real = TypeVar("Real", bound=np.floating)
 
 IndexMap = NDArray[np.intp]
-"""``(n,)``: for each output row (or column) the input row (or column) it reads; never falling."""
+"""``(n,)``: for each output row or column, the input row or column that it reads; never falling."""
 
 
 def gather(image: NDArray[Scalar], rows: IndexMap, columns: IndexMap) -> NDArray[Scalar]:
-    """``out[i, j] = image[rows[i], columns[j]]``, shape (len(rows), len(columns), C)."""
+    """Return ``out[i, j] = image[rows[i], columns[j]]``, of (len(rows), len(columns), C)."""
     return image.take(rows, axis=0).take(columns, axis=1)
 
 
 def scatter_add(grad: NDArray[Real], index: IndexMap, size: int, axis: int) -> NDArray[Real]:
-    """The transpose of ``take(index, axis)``: what was read several times is summed.
+    """Apply the transpose of ``take(index, axis)``, which sums the gradients of repeated reads.
 
     Args:
         grad: the gradient by the output, ``len(index)`` long on ``axis``.
-        index: an index map; because it never falls, equal entries are neighbours.
-        size: how long the input is on ``axis``.
+        index: an index map. Equal entries are neighbours, because an index map never falls.
+        size: the length of the input on ``axis``.
         axis: 0 or 1.
     """
     starts = np.flatnonzero(np.diff(index, prepend=-1))

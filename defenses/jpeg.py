@@ -12,7 +12,7 @@ from defenses.levels import from_levels, to_levels
 from defenses.operation import Draw, Image, ImageError, StraightThrough, image_size
 
 MAX_SIDE_PX = 65_500
-"""The codec's limit."""
+"""The limit of the codec."""
 SUBSAMPLING = {
     411: cv2.IMWRITE_JPEG_SAMPLING_FACTOR_411,
     420: cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
@@ -20,18 +20,18 @@ SUBSAMPLING = {
     440: cv2.IMWRITE_JPEG_SAMPLING_FACTOR_440,
     444: cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
 }
-"""The chroma subsamplings that the codec offers: 444 has none, 420 is its default."""
+"""The chroma subsamplings of the codec; 444 does not subsample, and 420 is the default."""
 
 
 @dataclass(frozen=True)
 class JpegCompression(StraightThrough[Draw]):
-    """Compress as JPEG and decode, by OpenCV's codec.
+    """Compress an image as JPEG and decode it, both with OpenCV's codec.
 
-    A ``float32`` image is rounded to 8 bits on the way in, and comes back as ``float32``.
+    A ``float32`` image is first rounded to 8 bits, and the result is ``float32`` again.
 
     Attributes:
-        quality: the codec's quality, 1…100.
-        subsampling: of the chroma: 411, 420, 422, 440 or 444.
+        quality: the quality of the codec, 1…100 (the codec treats 0 as 1).
+        subsampling: the chroma subsampling, 411, 420, 422, 440 or 444.
     """
 
     name: ClassVar[str] = "jpeg"
@@ -48,11 +48,11 @@ class JpegCompression(StraightThrough[Draw]):
 
     @property
     def random(self) -> bool:
-        """Never."""
+        """Return False, because the operation draws nothing."""
         return False
 
     def sample(self, rng: Random, shape: tuple[int, ...]) -> Draw:
-        """Draw nothing; see :class:`Operation`. A side above 65,500 px is an ImageError."""
+        """Draw nothing; see :class:`Operation`. A side over 65,500 px raises an ImageError."""
         del rng
         return Draw(shape=codec_size(shape))
 
@@ -63,14 +63,14 @@ class JpegCompression(StraightThrough[Draw]):
 
 
 def codec_size(shape: tuple[int, ...]) -> tuple[int, int]:
-    """The (height, width) of an image's shape, where the codec takes it.
+    """Return the (height, width) of an image's shape.
 
     Raises:
-        ImageError: a side is shorter than 8 px, or longer than 65,500 px.
+        ImageError: a side is shorter than 8 px, or longer than the codec's 65,500 px.
     """
     height, width = image_size(shape)
     if max(height, width) > MAX_SIDE_PX:
-        raise ImageError(f"JPEG has at most {MAX_SIDE_PX} px on a side, not {shape}.")
+        raise ImageError(f"A JPEG has at most {MAX_SIDE_PX} px on a side, not {shape}.")
     return height, width
 
 
@@ -78,12 +78,12 @@ def compress(bgr: NDArray[np.uint8], quality: int, subsampling: int = 420) -> ND
     """Compress BGR and decode to RGB.
 
     Args:
-        bgr: ``(H, W, 3)``, in the codec's order.
+        bgr: ``(H, W, 3)`` in the codec's order of channels.
         quality: 1…100.
-        subsampling: one of :data:`SUBSAMPLING`.
+        subsampling: a key of :data:`SUBSAMPLING`.
 
     Returns:
-        A new array ``(H, W, 3)`` in the order RGB.
+        A new RGB array ``(H, W, 3)``.
     """
     settings = [
         *(cv2.IMWRITE_JPEG_QUALITY, quality),

@@ -1,4 +1,4 @@
-"""An image-to-image network of the user's own: a denoiser, or a generative model's purification."""
+"""An image-to-image network of the user's, such as a denoiser or a purifying generative model."""
 
 import os
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ from defenses.operation import DefenseError, Draw, Image, ImageError, image_size
 
 @dataclass(frozen=True)
 class _Network:
-    """A loaded graph and what it takes.
+    """A loaded graph and the layout of its input.
 
     Attributes:
         session: the ONNX Runtime session; threads may share it.
-        channels_first: whether it takes (1, 3, H, W), rather than (1, H, W, 3).
-        size: the (height, width) that it takes; None where it takes any.
+        channels_first: whether the input is (1, 3, H, W) rather than (1, H, W, 3).
+        size: the (height, width) of the input; None stands for any.
     """
 
     session: Any
@@ -32,19 +32,19 @@ class _Network:
 
 @dataclass(frozen=True)
 class OnnxNetwork(FromFile[Draw]):
-    """Put the image through an ONNX graph on the CPU.
+    """Run the image through an ONNX graph on the CPU.
 
-    The graph has one input and one output, both ``float32`` in [0, 1] and of the same shape:
-    ``(1, 3, H, W)`` or ``(1, H, W, 3)``, RGB, with sides that are fixed or free. The output is
-    clipped to [0, 1]. A graph that draws random numbers of its own breaks the promise that a draw
-    can be replayed.
+    The graph has one input and one output, both RGB, ``float32`` in [0, 1], and of the same shape,
+    ``(1, 3, H, W)`` or ``(1, H, W, 3)``, with fixed or free sides. The output is clipped to [0, 1].
+    If the graph draws random numbers, a draw cannot be replayed.
 
     Attributes:
-        file: the path of the ``.onnx`` file, ``~`` allowed; read and checked here, once.
+        file: the path of the ``.onnx`` file, in which ``~`` is allowed. The file is read and
+            checked once, when the operation is made.
     """
 
     name: ClassVar[str] = "onnx"
-    summary: ClassVar[str] = "An image-to-image ONNX network of your own, such as a denoiser"
+    summary: ClassVar[str] = "Your own image-to-image ONNX network, such as a denoiser"
     reference: ClassVar[str] = (
         "Liao et al. 2018, arXiv:1712.02976; Song et al. 2018, arXiv:1710.10766"
     )
@@ -55,7 +55,7 @@ class OnnxNetwork(FromFile[Draw]):
         """Load the graph.
 
         Raises:
-            DefenseError: the file cannot be read, is no ONNX graph, or no such network.
+            DefenseError: the file cannot be read, or is not an image-to-image ONNX graph.
         """
         try:
             network = load(self._file_version("file"))
@@ -65,14 +65,14 @@ class OnnxNetwork(FromFile[Draw]):
 
     @property
     def random(self) -> bool:
-        """Never: nothing is drawn for it."""
+        """Return False, because the operation draws nothing."""
         return False
 
     def sample(self, rng: Random, shape: tuple[int, ...]) -> Draw:
         """Draw nothing; see :class:`Operation`.
 
         Raises:
-            ImageError: a side is shorter than 8 px, or not the one that the network is made for.
+            ImageError: a side is shorter than 8 px, or is not the network's fixed side.
         """
         del rng
         size = image_size(shape)
@@ -99,8 +99,8 @@ class OnnxNetwork(FromFile[Draw]):
         output = _run(network.session, batch)
         if output.shape != batch.shape:
             raise DefenseError(
-                f"onnx: of an image {batch.shape} the network made {output.shape}; "
-                "it should be the same shape."
+                f"onnx: the network turned an image of shape {batch.shape} into {output.shape}; "
+                "both must have the same shape."
             )
         if not np.isfinite(output).all():
             raise DefenseError("onnx: the network's output is not finite for this image.")
@@ -109,14 +109,14 @@ class OnnxNetwork(FromFile[Draw]):
 
 
 class GraphError(Exception):
-    """What is wrong with a file, to follow its name in a message."""
+    """A file that is not an image-to-image graph; the message continues after the file's name."""
 
 
 def _run(session: Any, batch: NDArray[np.float32]) -> NDArray[np.float32]:
     try:
         output: NDArray[np.float32] = session.run(None, {session.get_inputs()[0].name: batch})[0]
-    except Exception as error:  # ONNX Runtime's errors have no base of their own
-        # What it says has names of nodes and of its maker's files: for the log, not for clients.
+    except Exception as error:  # ONNX Runtime's errors have no common base class
+        # Its text names nodes and source files. It is for the log, not for clients.
         raise DefenseError(f"onnx: the network failed on an image {batch.shape}.") from error
     return output
 
@@ -126,38 +126,38 @@ def load(file: FileVersion) -> _Network:
     """Load and check a graph.
 
     Raises:
-        GraphError: it is none, or not one from an image to an image.
+        GraphError: the file is not an ONNX graph, or not a graph from an image to an image.
     """
-    # ONNX Runtime reports to its makers unless it is told not to before it is imported.
+    # ONNX Runtime sends telemetry unless this variable is set before the import.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    # Images are worked on side by side, each in a thread of its own.
+    # The service defends several images at once, each in its own thread.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 4  # what goes wrong is raised, and not also printed
+    options.log_severity_level = 4  # errors are raised, so they need not be printed as well
     try:
         session = onnxruntime.InferenceSession(
             str(file.path), options, providers=["CPUExecutionProvider"]
         )
-    except Exception as error:  # as above, and the file may be anything
-        raise GraphError(f"is not an ONNX graph that can be loaded: {_told(error)}") from error
+    except Exception as error:  # no common base class, and the file may hold anything
+        raise GraphError(f"is not a valid ONNX graph: {_in_one_line(error)}") from error
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or len(outputs) != 1:
         raise GraphError(
-            f"has {len(inputs)} inputs and {len(outputs)} outputs; it should have one of each."
+            f"has {len(inputs)} inputs and {len(outputs)} outputs; it must have one of each."
         )
     channels_first = _channels_first("input", inputs[0])
     if channels_first != _channels_first("output", outputs[0], channels_first):
-        raise GraphError("has the channels elsewhere in its output than in its input.")
+        raise GraphError("has its channels on different axes in the input and in the output.")
     sides = inputs[0].shape[2:] if channels_first else inputs[0].shape[1:3]
     height, width = (side if isinstance(side, int) else None for side in sides)
     return _Network(session, channels_first, (height, width))
 
 
 def _channels_first(what: str, node: Any, of_input: bool | None = None) -> bool:
-    """Whether a graph's input or output is NCHW; an output that does not say is as the input."""
+    """Return whether an input or output is NCHW; without a shape, an output is like the input."""
     shape: Sequence[int | str | None] = node.shape or ()
     if node.type == "tensor(float)":
         if of_input is not None and not shape:
@@ -168,11 +168,11 @@ def _channels_first(what: str, node: Any, of_input: bool | None = None) -> bool:
             if of_input is not None and not isinstance(shape[1 if of_input else 3], int):
                 return of_input
     raise GraphError(
-        f"has the {what} {node.name!r}, {node.type} of shape {tuple(shape)}; it should be "
+        f"has the {what} {node.name!r}, {node.type} of shape {tuple(shape)}; it must be "
         "tensor(float) of shape (1, 3, height, width) or (1, height, width, 3)."
     )
 
 
-def _told(error: Exception) -> str:
-    """What ONNX Runtime says, in one line."""
+def _in_one_line(error: Exception) -> str:
+    """Return the start of an error's message without line breaks."""
     return " ".join(str(error).split())[:300]

@@ -1,18 +1,18 @@
-"""The one protocol of this package: a random draw, what it does to an image, and its gradient.
+"""The protocol that all operations follow: a random draw, its effect on an image, its gradient.
 
 An *operation* maps an image to an image of the same shape and dtype. Its randomness is an explicit
 value, the *draw*::
 
     params = operation.sample(rng, image.shape)   # all of the randomness, and nothing else
     defended = operation.apply(image, params)     # a pure function
-    gradient = operation.vjp(upstream, params)    # that function's vector-Jacobian product
+    gradient = operation.vjp(upstream, params)    # the vector-Jacobian product of that function
 
-so a service, a test and an attacker can replay the same draw, and calls share no state.
+Therefore a service, a test and an attacker can replay the same draw, and calls share no state.
 
 Errors::
 
-    DefenseError (ValueError)   a name or a parameter that is not allowed
-    └── ImageError              an image that no operation takes, or that the draw was not made for
+    DefenseError (ValueError)   a name or a parameter is not allowed
+    └── ImageError              an array is not a valid image, or does not fit the draw
 """
 
 from abc import ABC, abstractmethod
@@ -29,26 +29,26 @@ Image: TypeAlias = NDArray[np.uint8 | np.float32]
 """``(H, W, 3)`` RGB with H, W ≥ 8: ``uint8`` in [0, 255] or ``float32`` in [0, 1]."""
 
 Gradient: TypeAlias = NDArray[np.floating[Any]]
-"""``(H, W, 3)`` floating point: the derivative of a scalar by each value of an image."""
+"""``(H, W, 3)`` floating point, the derivative of a scalar by each value of an image."""
 
 MIN_SIDE_PX = 8
-"""The smallest height and width: one block of the discrete cosine transform."""
+"""The smallest height and width, which is one block of the discrete cosine transform."""
 
 
 class DefenseError(ValueError):
-    """A name or a parameter that is not allowed; the message says what is."""
+    """A name or a parameter is not allowed; the message says what is allowed."""
 
 
 class ImageError(DefenseError):
-    """An array that is not an image of this package, or not the one that the draw was made for."""
+    """An array is not a valid image, or does not have the size that the draw was made for."""
 
 
 @dataclass(frozen=True)
 class Draw:
-    """One random draw of an operation, made for images of one size.
+    """One random draw of an operation, for images of one size.
 
     Attributes:
-        shape: the (height, width) in pixels that it was drawn for.
+        shape: the (height, width) of these images in pixels.
     """
 
     shape: tuple[int, int]
@@ -59,12 +59,12 @@ DrawT = TypeVar("DrawT", bound=Draw)
 
 @dataclass(frozen=True)
 class Operation(ABC, Generic[DrawT]):
-    """A defence: subclasses are frozen dataclasses whose fields are its parameters.
+    """The base class of operations, which are frozen dataclasses with parameters as fields.
 
     Attributes:
-        name: what :meth:`Pipeline.parse` calls it.
-        summary: what it does, in one line.
-        reference: the paper it is from.
+        name: the name in a specification, for :meth:`Pipeline.parse`.
+        summary: a description in one line.
+        reference: the paper that describes the operation.
         random: whether two draws may differ.
     """
 
@@ -75,33 +75,33 @@ class Operation(ABC, Generic[DrawT]):
     @property
     @abstractmethod
     def random(self) -> bool:
-        """Whether two draws may differ."""
+        """Return whether two draws may differ."""
 
     @abstractmethod
     def sample(self, rng: Random, shape: tuple[int, ...]) -> DrawT:
         """Draw all of the randomness of one application.
 
         Args:
-            rng: where the randomness comes from: ``random.SystemRandom()``, the operating system's
-                generator, in serving; a seeded ``random.Random`` in tests and evaluations.
-            shape: of the image: (height, width), further axes are ignored.
+            rng: the source of the randomness. The service uses ``random.SystemRandom()``, the
+                operating system's generator; tests and evaluations use a seeded ``random.Random``.
+            shape: the shape of the image, (height, width); further axes are ignored.
 
         Raises:
-            ImageError: a side is shorter than 8 px.
+            ImageError: images of this size cannot be defended, or a side is shorter than 8 px.
         """
 
     def apply(self, image: Image, params: DrawT) -> Image:
         """Defend an image with a given draw.
 
         Args:
-            image: ``(H, W, 3)``, ``uint8`` in [0, 255] or ``float32`` in [0, 1]. Left as it is.
+            image: ``(H, W, 3)``, ``uint8`` in [0, 255] or ``float32`` in [0, 1]; not changed.
             params: a draw for this height and width.
 
         Returns:
             A new array of the same shape, dtype and range.
 
         Raises:
-            ImageError: the array is not such an image, or not of the draw's size.
+            ImageError: the array is not a valid image, or does not have the size of the draw.
         """
         _check(image)
         if image.shape[:2] != params.shape:
@@ -110,33 +110,34 @@ class Operation(ABC, Generic[DrawT]):
 
     @abstractmethod
     def _apply(self, image: Image, params: DrawT) -> Image:
-        """Defend a checked image."""
+        """Defend an image that :meth:`apply` has checked."""
 
     def vjp(self, grad: Gradient, params: DrawT) -> Gradient:
-        """The vector-Jacobian product: a gradient by the output becomes one by the input.
+        """Turn a gradient by the output into a gradient by the input (vector-Jacobian product).
 
         Args:
             grad: ``(H, W, C)`` floating point, the derivative by the defended image.
-            params: the draw that the image was defended with.
+            params: the draw with which the image was defended.
 
         Returns:
-            A new array: the derivative by the image, of the same shape and dtype.
+            The derivative by the image, a new array of the same shape and dtype.
 
         Raises:
-            ImageError: the gradient is not floating point, or not of the draw's size.
+            ImageError: the gradient is not floating point, or does not have the size of the draw.
         """
         if not np.issubdtype(grad.dtype, np.floating) or grad.ndim != 3:
-            raise ImageError(f"A gradient is (H, W, C) floating point, not {grad.dtype}.")
+            got = f"{grad.dtype} of shape {grad.shape}"
+            raise ImageError(f"A gradient is floating point of shape (H, W, C), not {got}.")
         if grad.shape[:2] != params.shape:
             raise ImageError(f"The draw is for images of {params.shape}, not {grad.shape[:2]}.")
         return self._vjp(grad, params)
 
     @abstractmethod
     def _vjp(self, grad: Gradient, params: DrawT) -> Gradient:
-        """The product of a checked gradient."""
+        """Compute the product for a gradient that :meth:`vjp` has checked."""
 
     def _require(self, allowed: bool, field: str, rule: str) -> None:
-        """Unless allowed, raise a :class:`DefenseError` with the field, its value and the rule."""
+        """Raise a :class:`DefenseError` that names the rule, unless the field is allowed."""
         if not allowed:
             value = getattr(self, field)
             raise DefenseError(f"{self.name}: {field} must be {rule}, not {value!r}.")
@@ -162,21 +163,21 @@ class Operation(ABC, Generic[DrawT]):
         """Defend an image with a fresh draw.
 
         Raises:
-            ImageError: as in :meth:`apply`.
+            ImageError: the array is not a valid image, or :meth:`sample` refuses its size.
         """
         _check(image)
         return self.apply(image, self.sample(rng, image.shape))
 
     def __str__(self) -> str:
-        """The specification that :meth:`Pipeline.parse` reads back: fields at default left out."""
+        """Write the specification that :meth:`Pipeline.parse` reads, without fields at default."""
         return self.name + format_arguments(self)
 
 
 class StraightThrough(Operation[DrawT]):
-    """An operation of steps that have no useful derivative: its gradient is passed through."""
+    """An operation without a useful derivative, whose gradient is passed through unchanged."""
 
     def _vjp(self, grad: Gradient, params: DrawT) -> Gradient:
-        """Straight-through: the identity (Athalye et al. 2018, arXiv:1802.00420)."""
+        """Return the gradient itself, straight-through (Athalye et al. 2018, arXiv:1802.00420)."""
         del params
         return grad.copy()
 
@@ -184,13 +185,13 @@ class StraightThrough(Operation[DrawT]):
 def _check(image: object) -> None:
     if not isinstance(image, np.ndarray) or image.dtype not in (np.uint8, np.float32):
         got = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
-        raise ImageError(f"An image is an array of uint8 or float32, this is {got}.")
+        raise ImageError(f"An image is an array of uint8 or float32, not {got}.")
     if image.ndim != 3 or image.shape[2] != 3:
-        raise ImageError(f"An image has the shape (H, W, 3), this one has {image.shape}.")
+        raise ImageError(f"An image has the shape (H, W, 3), not {image.shape}.")
 
 
 def image_size(shape: tuple[int, ...]) -> tuple[int, int]:
-    """The (height, width) of an image's shape.
+    """Return the (height, width) of an image's shape.
 
     Raises:
         ImageError: a side is shorter than 8 px.

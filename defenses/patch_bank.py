@@ -1,4 +1,4 @@
-"""A bank of patches from clean images: its file, and the patches in it that are near others."""
+"""A bank of patches from clean images, with its file and a search for near patches."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,27 +19,27 @@ MIN_PATCHES, MAX_PATCHES = 100, 100_000
 Patches = NDArray[np.uint8]
 """``(n, side, side, 3)``, RGB."""
 
-# Of the index: the patches of a cell on average, the cells that are searched, and k-means' share.
-_PER_CELL, _MOST_CELLS = 64, 1024
-_SEARCHED_CELLS = 8
+# The index: patches per cell on average, the most cells, and the cells that a query searches.
+_PER_CELL, _MOST_CELLS, _SEARCHED_CELLS = 64, 1024, 8
+# K-means: the number of rounds, and the most patches that it is trained on.
 _ROUNDS, _TRAINED_ON = 4, 16_384
 
 
 class BankError(Exception):
-    """What is wrong with a bank, to follow its name in a message."""
+    """A file is not a valid bank; the message continues after the name of the file."""
 
 
 @dataclass(frozen=True, eq=False)
 class PatchBank:
-    """Patches, and an index of them: k-means cells, and for each what is in the cells around it.
+    """Patches, and an index of k-means cells with the patches in and around each cell.
 
-    As in the published code the search is approximate: a patch is compared with those of the
-    nearest cells only. The index is made anew, and the same, whenever the bank is loaded.
+    As in the published code, the search is approximate, because a query is compared only with the
+    patches in the nearest cells. Each load builds the index again, with the same result.
 
     Attributes:
-        patches: all of them.
-        centres: ``(cells, 3·side²)``, of the cells.
-        near: for each cell which patches are in it and in the cells nearest to it.
+        patches: all patches.
+        centres: the centres of the cells, ``(cells, 3·side²)``.
+        near: for each cell, the positions of the patches in it and in the cells nearest to it.
     """
 
     patches: Patches
@@ -48,7 +48,7 @@ class PatchBank:
 
     @property
     def side_px(self) -> int:
-        """Of a patch."""
+        """Return the side of a patch."""
         return int(self.patches.shape[1])
 
     @classmethod
@@ -56,26 +56,24 @@ class PatchBank:
         """Index patches.
 
         Args:
-            patches: 100…100,000 of one size, 3…16 px; kept, not copied.
+            patches: 100…100,000 square patches of 3…16 px; kept without a copy.
 
         Raises:
-            BankError: they are others, too few or too many.
+            BankError: the patches have another form or size, or are too few or too many.
         """
         if patches.dtype != np.uint8 or patches.ndim != 4 or patches.shape[3] != 3:
             raise BankError(
-                f"holds {patches.dtype} of shape {patches.shape} as its patches; they should be "
+                f"holds {patches.dtype} of shape {patches.shape} as its patches; they must be "
                 "uint8 of shape (n, side, side, 3)."
             )
         count, side, other, _ = patches.shape
         if side != other or not MIN_SIDE_PX <= side <= MAX_SIDE_PX:
             raise BankError(
-                f"has patches of {side}x{other} px; they should be square, of "
+                f"has patches of {side}x{other} px; they must be square, of "
                 f"{MIN_SIDE_PX}…{MAX_SIDE_PX} px."
             )
         if not MIN_PATCHES <= count <= MAX_PATCHES:
-            raise BankError(
-                f"has {count} patches; there should be {MIN_PATCHES:,}…{MAX_PATCHES:,} of them."
-            )
+            raise BankError(f"has {count} patches; it must have {MIN_PATCHES:,}…{MAX_PATCHES:,}.")
         vectors = patches.reshape(count, -1).astype(np.float32)
         centres = _centres(vectors)
         cell = _nearest(vectors, centres)
@@ -83,21 +81,21 @@ class PatchBank:
         around = np.argsort(_distances(centres, centres), axis=1, kind="stable")
         near = []
         for order in around:
-            # However small the cells, there are as many to choose from as a bank has at least.
+            # Take enough cells for MIN_PATCHES, so that every rank below it exists.
             filled_up = np.cumsum([len(members[index]) for index in order])
             cells = max(_SEARCHED_CELLS, int(np.searchsorted(filled_up, MIN_PATCHES)) + 1)
             near.append(np.concatenate([members[index] for index in order[:cells].tolist()]))
         return cls(patches, centres, near)
 
     def nearest(self, queries: NDArray[np.float32], ranks: NDArray[np.intp]) -> NDArray[np.intp]:
-        """For each query the patch of one rank among those near it, by Euclidean distance.
+        """Find for each query the near patch of a given rank, by Euclidean distance.
 
         Args:
             queries: ``(n, 3·side²)`` in [0, 255].
-            ranks: ``(n,)``: 0 is the nearest patch, 1 the second; below 100.
+            ranks: ``(n,)``, below 100; 0 is the nearest patch, 1 the second.
 
         Returns:
-            ``(n,)``: which of the patches.
+            ``(n,)``, the positions of the found patches in the bank.
         """
         chosen = np.empty(len(queries), np.intp)
         cell = _nearest(queries, self.centres)
@@ -117,16 +115,16 @@ class PatchBank:
 
 
 def gather(images: Iterable[Patches], each: int, side_px: int, rng: Random) -> Iterable[Patches]:
-    """Cut patches out of images, at uniform places.
+    """Cut patches out of images at uniform places.
 
     Args:
-        images: ``(H, W, 3)``, ``uint8``, no side below ``side_px``.
-        each: how many from each image.
-        side_px: of a patch.
-        rng: where the places come from.
+        images: ``(H, W, 3)``, ``uint8``, with sides of at least ``side_px``.
+        each: the number of patches from each image.
+        side_px: the side of a patch.
+        rng: the source of the randomness.
 
     Returns:
-        For each image its patches.
+        The patches of each image.
     """
     for image in images:
         views = np.lib.stride_tricks.sliding_window_view(image, (side_px, side_px), axis=(0, 1))
@@ -136,23 +134,23 @@ def gather(images: Iterable[Patches], each: int, side_px: int, rng: Random) -> I
 
 
 def write(file: IO[bytes], patches: Patches) -> None:
-    """Write a bank's file: an ``.npz`` of one array."""
+    """Write the file of a bank, an ``.npz`` with one array."""
     np.savez_compressed(file, patches=patches)
 
 
 @lru_cache(maxsize=4)
 def load(file: FileVersion) -> PatchBank:
-    """Read a bank's file; never anything that is pickled.
+    """Read the file of a bank; pickled data is refused.
 
     Raises:
-        BankError: it is none.
+        BankError: the file is not a valid bank.
     """
     try:
         patches = _read(file.path)
     except BankError:
         raise
-    except Exception as error:  # a broken archive makes its readers raise almost anything
-        # NumPy's own words advise to allow pickles: no advice for a file from anywhere.
+    except Exception as error:  # a broken archive can raise almost any exception
+        # NumPy's message advises to allow pickles, which is unsafe for a file of unknown origin.
         raise BankError("cannot be read as a bank; 'warpguard quilt-bank' makes one.") from error
     return PatchBank.of(patches)
 
@@ -161,13 +159,13 @@ def _read(path: Path) -> Patches:
     with path.open("rb") as file:
         archive = np.load(file, allow_pickle=False)
         if isinstance(archive, np.ndarray) or "patches" not in archive:
-            raise BankError("has no array 'patches'; 'warpguard quilt-bank' makes such a file.")
+            raise BankError("has no array 'patches'; make a bank with 'warpguard quilt-bank'.")
         patches: Patches = archive["patches"]
     return patches
 
 
 def _centres(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """K-means: the centres of cells of some 64 vectors each, of which none is empty."""
+    """Find by k-means the centres of cells of about 64 vectors each; no cell is empty."""
     cells = min(_MOST_CELLS, max(1, len(vectors) // _PER_CELL))
     sample = vectors[:: -(-len(vectors) // _TRAINED_ON)]
     centres = sample[:: max(1, len(sample) // cells)][:cells].copy()
@@ -181,7 +179,7 @@ def _centres(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _nearest(vectors: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Which centre is the nearest to each vector."""
+    """Return for each vector the position of the nearest centre."""
     found = np.empty(len(vectors), np.intp)
     for start in range(0, len(vectors), 4096):
         part = slice(start, start + 4096)
@@ -190,7 +188,7 @@ def _nearest(vectors: NDArray[np.float32], centres: NDArray[np.float32]) -> NDAr
 
 
 def _distances(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-    """``(len(a), len(b))``: squared, but for |a|², which makes no difference to an order."""
+    """Return squared distances ``(len(a), len(b))`` without |a|², which no order depends on."""
     between: NDArray[np.float32] = a @ (-2 * b.T)
     between += np.einsum("ij,ij->i", b, b)
     return between

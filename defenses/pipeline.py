@@ -1,4 +1,4 @@
-"""Operations in sequence, and the one-line specifications that name them: ``fd(step=20)+rdg``."""
+"""Operations in sequence, and their specifications in one line, such as ``fd(step=20)+rdg``."""
 
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
@@ -38,7 +38,7 @@ OPERATIONS: dict[str, type[Operation[Any]]] = {
         OnnxNetwork,
     )
 }
-"""Every operation by the name that a specification calls it. A new one is one line here."""
+"""All operations by their names in specifications. A new operation is one line here."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,11 @@ class PipelineDraw(Draw):
 
 @dataclass(frozen=True)
 class Pipeline(Operation[PipelineDraw]):
-    """Operations applied one after the other, the first one first; none of them is the identity."""
+    """Operations that are applied in order; without operations, a pipeline is the identity.
+
+    >>> str(Pipeline.parse("fd(step=20, phase=0) + rdg"))
+    'fd(step=20)+rdg'
+    """
 
     name: ClassVar[str] = "pipeline"
     summary: ClassVar[str] = "Operations in sequence"
@@ -69,12 +73,12 @@ class Pipeline(Operation[PipelineDraw]):
         """Read a specification.
 
         Args:
-            text: ``none``, or terms joined by ``+``: a name, parameters in brackets where they
-                differ from the defaults, and for ``fd`` a factor: ``fd(step=20)*2+rdg(delta=0.1)``.
-                A parameter that is a path holds no spaces, commas and brackets.
+            text: ``none``, or terms joined by ``+``, such as ``fd(step=20)*2+rdg(delta=0.1)``. A
+                term is a name, in brackets the parameters that differ from the defaults, and for
+                ``fd`` a factor. A value holds no spaces, commas or brackets.
 
         Raises:
-            DefenseError: a name, a parameter or a value that is not allowed; it says what is.
+            DefenseError: a name, a parameter or a value is not allowed; it says what is allowed.
         """
         if text.strip() == "none":
             return cls()
@@ -88,7 +92,7 @@ class Pipeline(Operation[PipelineDraw]):
         return cls([_operation(*term) for term in terms])
 
     def __str__(self) -> str:
-        """The specification that :meth:`parse` reads back."""
+        """Return the specification that :meth:`parse` reads."""
         return self._specification
 
     @cached_property
@@ -97,7 +101,7 @@ class Pipeline(Operation[PipelineDraw]):
 
     @property
     def random(self) -> bool:
-        """Whether one of the operations is."""
+        """Return whether one of the operations is random."""
         return any(operation.random for operation in self.operations)
 
     def sample(self, rng: Random, shape: tuple[int, ...]) -> PipelineDraw:
@@ -112,7 +116,7 @@ class Pipeline(Operation[PipelineDraw]):
         return image.copy() if defended is image else defended
 
     def _vjp(self, grad: Gradient, params: PipelineDraw) -> Gradient:
-        """The chain rule: each operation's own product, the last one first."""
+        """Apply the chain rule, from the last operation to the first."""
         upstream = grad
         for operation, draw in zip(reversed(self.operations), reversed(params.draws), strict=True):
             upstream = operation.vjp(upstream, draw)

@@ -22,25 +22,25 @@ _SEARCHED_AT_ONCE = 16_384
 
 @dataclass(frozen=True, eq=False)
 class QuiltingDraw(Draw):
-    """For each patch, ``(rows, columns)``, its rank among those near: 0 is the nearest."""
+    """The rank of each patch among the near patches, ``(rows, columns)``; 0 is the nearest."""
 
     ranks: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Quilting(FromFile[QuiltingDraw]):
-    """Replace each patch of the image by one of the nearest from a bank of clean images' patches.
+    """Replace each patch of the image by one of the nearest patches in a bank of clean patches.
 
-    The patches overlap. Within a row each is cut to the one on its left where the two differ
-    least, and the rows are then cut to each other likewise; Efros and Freeman cut patch by patch.
-    As in the published code the nearest patches are those of the image, not of what has been laid
-    so far. A ``float32`` image is rounded to 8 bits on the way in.
+    The patches overlap. Each patch is joined to its left neighbour along the cut where the two
+    differ least, and then each row to the row above in the same way; Efros and Freeman join patch
+    by patch. As in the published code, the search compares with the original image, not with the
+    patches laid so far. A ``float32`` image is first rounded to 8 bits.
 
     Attributes:
-        bank: the path of the file that ``warpguard quilt-bank`` has made, ``~`` allowed; read and
-            checked here, once.
-        nearest: how many of the nearest patches one is picked from at random, 1…100.
-        overlap: of the patches in px, 1…half a patch of the bank, rounded down.
+        bank: the path of a file from ``warpguard quilt-bank``, in which ``~`` is allowed. The file
+            is read and checked once, when the operation is made.
+        nearest: the number of nearest patches from which one is picked at random, 1…100.
+        overlap: the overlap of the patches in px, from 1 to half a patch of the bank, rounded down.
     """
 
     name: ClassVar[str] = "quilt"
@@ -55,7 +55,7 @@ class Quilting(FromFile[QuiltingDraw]):
         """Load the bank.
 
         Raises:
-            DefenseError: a parameter is not allowed; the file cannot be read, or is no bank.
+            DefenseError: a parameter is not allowed, or the file is not a bank that can be read.
         """
         self._require_whole("nearest", 1, MAX_NEAREST)
         try:
@@ -68,7 +68,7 @@ class Quilting(FromFile[QuiltingDraw]):
 
     @property
     def random(self) -> bool:
-        """Unless it always takes the nearest."""
+        """Return False only if always the nearest patch is taken."""
         return self.nearest > 1
 
     def sample(self, rng: Random, shape: tuple[int, ...]) -> QuiltingDraw:
@@ -89,7 +89,7 @@ class Quilting(FromFile[QuiltingDraw]):
         return self._loaded.side_px - self.overlap
 
     def _count(self, size: int) -> int:
-        """How many patches it takes to cover so many px."""
+        """Return how many patches cover a number of px."""
         return max(1, -(-(size - self.overlap) // self._stride))
 
     def _apply(self, image: Image, params: QuiltingDraw) -> Image:
@@ -105,7 +105,7 @@ class Quilting(FromFile[QuiltingDraw]):
         return from_levels(np.array(quilt, order="C"), image.dtype)
 
     def _strips(self, levels: NDArray[np.uint8], ranks: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Each row of patches as one strip: ``(rows, side, width, 3)``."""
+        """Lay each row of patches as one strip; returns ``(rows, side, width, 3)``."""
         bank, side = self._loaded, self._loaded.side_px
         views = np.lib.stride_tricks.sliding_window_view(levels, (side, side), axis=(0, 1))
         views = views[:: self._stride, :: self._stride].transpose(0, 1, 3, 4, 2)
@@ -115,7 +115,7 @@ class Quilting(FromFile[QuiltingDraw]):
             part = slice(start, start + at_once)
             queries = views[part].reshape(ranks[part].size, -1).astype(np.float32)
             chosen = bank.nearest(queries, ranks[part].ravel().astype(np.intp))
-            # A row of patches lies down as a column of them does, turned on its side.
+            # A row of patches is laid like a column of patches that is turned on its side.
             patches = bank.patches[chosen].reshape(*ranks[part].shape, side, side, 3)
             turned = lay(patches.transpose(1, 3, 0, 2, 4), self.overlap)
             strips[part] = turned.transpose(1, 2, 0, 3)
@@ -123,11 +123,11 @@ class Quilting(FromFile[QuiltingDraw]):
 
 
 def lay(strips: NDArray[np.uint8], overlap: int) -> NDArray[np.uint8]:
-    """Lay strips under each other, each over the last lines of the one before, cut where they meet.
+    """Lay strips below each other so that they overlap, and cut each pair where it fits best.
 
     Args:
-        strips: ``(n, side, runs, width, 3)``, side ≥ 2·overlap; the runs are cut each by itself.
-        overlap: in lines, ≥ 1.
+        strips: ``(n, side, runs, width, 3)``, side ≥ 2·overlap; each run is cut independently.
+        overlap: the number of lines that two strips share, ≥ 1.
 
     Returns:
         A new array ``(n·(side - overlap) + overlap, runs, width, 3)``.

@@ -1,4 +1,4 @@
-"""Rand, random resizing and padding (Xie et al. 2018), in the form that Qiu et al. 2020 give it."""
+"""Rand, random resizing and padding (Xie et al. 2018), in the form of Qiu et al. 2020."""
 
 from dataclasses import dataclass
 from random import Random
@@ -12,12 +12,12 @@ from defenses.index_maps import IndexMap, gather
 from defenses.operation import Draw, Gradient, Image, Operation, image_size
 
 REFERENCE_SIDE_PX = 299
-"""The side for which the paper gives its sizes; those for another side scale with it."""
+"""The side for which the paper gives its sizes; for other sides the sizes scale."""
 
 
 @dataclass(frozen=True)
 class ResizePadDraw(Draw):
-    """Where the resized image lies on the canvas, all as (vertical, horizontal) in px."""
+    """The sizes and the offset on the canvas, all as (vertical, horizontal) in px."""
 
     resized: tuple[int, int]
     offset: tuple[int, int]
@@ -26,16 +26,19 @@ class ResizePadDraw(Draw):
 
 @dataclass(frozen=True)
 class RandomResizePad(Operation[ResizePadDraw]):
-    """Enlarge by a random factor, place at random on a canvas of one value, shrink back.
+    """Enlarge the image by a random factor, place it on a canvas at random, and shrink it back.
 
-    The image is resized to r px (nearest neighbour; r uniform on 299…``largest``), put at a uniform
-    offset on a square canvas of ``canvas`` px, and the canvas is resized to the image's own size
-    (bilinear). On an image that is not square both axes take the same factor.
+    The image is resized to r px (nearest neighbour; r uniform on 299…``largest``) and put at a
+    uniform offset on a square canvas of ``canvas`` px. Then the canvas is resized to the size of
+    the image (bilinear). If the image is not square, both axes have the same factor.
+
+    >>> RandomResizePad().sample(Random(0), (598, 299)).canvas
+    (800, 400)
 
     Attributes:
-        largest: the largest r, in px of a 299 px side.
-        canvas: the canvas's side, in px of a 299 px side.
-        value: the canvas's value, in [0, 1].
+        largest: the largest r, for an image with a side of 299 px.
+        canvas: the side of the canvas in px, for an image with a side of 299 px.
+        value: the value of the canvas around the image, in [0, 1].
     """
 
     name: ClassVar[str] = "rand"
@@ -54,11 +57,11 @@ class RandomResizePad(Operation[ResizePadDraw]):
 
     @property
     def random(self) -> bool:
-        """False only where neither the size nor the place can vary."""
+        """Return False only if neither the size nor the offset can vary."""
         return self.canvas > REFERENCE_SIDE_PX
 
     def sample(self, rng: Random, shape: tuple[int, ...]) -> ResizePadDraw:
-        """Draw the size and the place; see :class:`Operation`."""
+        """Draw the size and the offset; see :class:`Operation`."""
         height, width = image_size(shape)
         side = max(height, width)
         drawn = rng.randint(side, round(side * self.largest / REFERENCE_SIDE_PX))
@@ -89,7 +92,7 @@ class RandomResizePad(Operation[ResizePadDraw]):
         return resized.astype(image.dtype, copy=False)
 
     def _vjp(self, grad: Gradient, params: ResizePadDraw) -> Gradient:
-        """Exact (for ``float32``): the transpose of resize, pad and resize, axis by axis."""
+        """Apply the exact transpose of resize, pad, resize (for ``float32``), axis by axis."""
         for axis in (0, 1):
             size = params.shape[axis]
             taps = _taps(size, params.resized[axis], params.offset[axis], params.canvas[axis])
@@ -98,14 +101,14 @@ class RandomResizePad(Operation[ResizePadDraw]):
 
 
 def _nearest(size: int, resized: int) -> IndexMap:
-    """For each resized position the source position: floor(i·size / resized)."""
+    """Return for each resized position i the source position, floor(i·size / resized)."""
     return np.arange(resized) * size // resized
 
 
 def _taps(size: int, resized: int, offset: int, canvas: int) -> tuple[Tap, Tap]:
-    """One axis of resize–pad–resize as two look-ups: source positions and weights, ``(size,)``.
+    """Return source positions and weights, ``(size,)``, of resize, pad, resize along one axis.
 
-    A canvas position outside the placed image is the canvas's constant and weighs nothing.
+    A canvas position outside the placed image has weight 0, because its value is constant.
     """
 
     def placed(tap: Tap) -> Tap:

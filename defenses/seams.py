@@ -1,22 +1,23 @@
-"""The minimum-error boundary cut of image quilting (Efros & Freeman 2001), many at once."""
+"""The minimum-error boundary cut of image quilting (Efros & Freeman 2001), for many overlaps."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 Errors = NDArray[np.float32]
-"""``(length, overlap, n)``: n overlaps, and the squared difference at each of their places."""
+"""``(length, overlap, n)``, the squared difference at each position of n overlaps."""
 
 
 def cuts(errors: Errors) -> NDArray[np.intp]:
-    """Where to cut each overlap: the path of least error along it, by dynamic programming.
+    """Find the path of least error along each overlap by dynamic programming.
 
-    A step along the overlap moves the path by one place across it at most.
+    From one step along the overlap to the next, the path moves across it by at most one position.
 
     Args:
         errors: ``(length, overlap, n)``, overlap ≥ 1.
 
     Returns:
-        ``(length, n)``: the place across the overlap, 0…overlap - 1, where the second image begins.
+        ``(length, n)``, the position across the overlap, 0…overlap - 1, where the second image
+        begins.
     """
     length, overlap, n = errors.shape
     cost = errors[0].copy()
@@ -24,7 +25,7 @@ def cuts(errors: Errors) -> NDArray[np.intp]:
     for step in range(1, length):
         best = cost.copy()
         for shift in (-1, 1):
-            # The place across whose path comes from its neighbour in this direction.
+            # Positions whose path comes from the neighbour in this direction.
             here = slice(max(0, -shift), overlap - max(0, shift))
             there = slice(max(0, shift), overlap + min(0, shift))
             better = cost[there] < best[here]

@@ -1,4 +1,4 @@
-"""SHIELD's stochastic local quantisation (Das et al. 2018, arXiv 1802.06816)."""
+"""The stochastic local quantisation of SHIELD (Das et al. 2018, arXiv 1802.06816)."""
 
 import re
 from dataclasses import dataclass
@@ -21,21 +21,24 @@ _NUMBER = re.compile("[0-9]{1,3}")
 
 @dataclass(frozen=True, eq=False)
 class ShieldDraw(Draw):
-    """For each 8x8 block, ``(ceil(H / 8), ceil(W / 8))``, which of the qualities it has."""
+    """The position of the quality of each 8x8 block, ``(ceil(H / 8), ceil(W / 8))``."""
 
     choices: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Shield(StraightThrough[ShieldDraw]):
-    """Compress as JPEG at several qualities, and take each 8x8 block from one of them at random.
+    """Compress the image as JPEG at several qualities, and take each 8x8 block from one at random.
 
-    As in the published code, the whole image is compressed at each quality and the blocks are
-    picked afterwards; the chroma is subsampled 4:2:0. A ``float32`` image is rounded to 8 bits on
-    the way in, and comes back as ``float32``.
+    As in the published code, the whole image is compressed at each quality before the blocks are
+    picked, and the chroma is subsampled 4:2:0. A ``float32`` image is first rounded to 8 bits, and
+    the result is ``float32`` again.
+
+    >>> Shield().sample(Random(0), (299, 299)).choices.shape
+    (38, 38)
 
     Attributes:
-        qualities: different JPEG qualities, each 1…100, joined by "-"; equally likely.
+        qualities: different JPEG qualities in 1…100, joined by "-"; all are equally likely.
     """
 
     name: ClassVar[str] = "shield"
@@ -51,12 +54,12 @@ class Shield(StraightThrough[ShieldDraw]):
             numbers
         )
         self._require(allowed, "qualities", "different whole numbers in 1…100, joined by -")
-        # A single quality is read from a specification as a number: one form for both.
+        # A single quality may be a number. It becomes text, so that equal operations compare equal.
         object.__setattr__(self, "qualities", "-".join(map(str, numbers)))
 
     @property
     def random(self) -> bool:
-        """Unless there is only one quality."""
+        """Return False only if there is a single quality."""
         return len(self._qualities()) > 1
 
     def sample(self, rng: Random, shape: tuple[int, ...]) -> ShieldDraw:

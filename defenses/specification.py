@@ -69,7 +69,7 @@ def read_arguments(
 
 
 def choices(kind: type[Any]) -> dict[str, dict[str, Any]]:
-    """Return for each field its values by how they are written; empty if they cannot be listed."""
+    """Return for each field its values, by how they are written; nothing if they are too many."""
     return {name: _listed(type_) for name, type_ in _types(kind).items()}
 
 
@@ -84,6 +84,7 @@ def format_arguments(instance: Any, hidden: frozenset[str] = frozenset()) -> str
 
 
 def _written(value: Any) -> str:
+    """Write a value in the form that :func:`read_arguments` reads."""
     if isinstance(value, tuple):
         return "/".join(map(_written, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
@@ -95,6 +96,7 @@ def _types(kind: type[Any]) -> dict[str, Any]:
 
 
 def _listed(type_: Any) -> dict[str, Any]:
+    """Return the values of a type that has few, by how they are written."""
     if type_ is bool:
         return {"true": True, "false": False}
     if type_ is NoneType:

@@ -13,15 +13,15 @@ from defenses.levels import from_unit, to_unit
 from defenses.operation import Draw, Gradient, Image, Operation, image_size
 
 Plane = NDArray[np.float32]
-"""``(H, W)``: one channel, which stays in the cache where three would not."""
+"""``(H, W)``, one channel, which fits the cache, unlike three channels."""
 
 PENALTY = 2
-"""The split's penalty over the data term's weight, as in the published code."""
+"""The ratio of the split's penalty to the weight of the data term, as in the published code."""
 
 
 @dataclass(frozen=True, eq=False)
 class TotalVariationDraw(Draw):
-    """Which values are kept, ``(H, W, 3)``."""
+    """The mask of the values that are kept, ``(H, W, 3)``."""
 
     kept: NDArray[np.bool_]
 
@@ -30,17 +30,17 @@ class TotalVariationDraw(Draw):
 class TotalVariationMinimization(Operation[TotalVariationDraw]):
     """Drop values at random, and rebuild the image of least total variation that fits the rest.
 
-    The minimum over z of ½·Σ(z - x)² over the kept values + ``weight``·TV(z), isotropic and for
-    each channel, by split Bregman (Goldstein & Osher 2009). As in the published code each channel
-    of each pixel is kept or dropped by itself, and a dropped value has no term of its own: the
-    total variation alone fills it in. (Of the published code's shrinkage, starting point and
-    stopping rule this takes the exact shrinkage, a Gaussian mean of the kept neighbours, and a
-    number of rounds; ten come closer to the minimum than the published rule.)
+    Split Bregman (Goldstein & Osher 2009) minimises over z, for each channel, ½·Σ(z - x)² over the
+    kept values + ``weight``·TV(z), with isotropic TV. As in the published code, each value is
+    independently kept or dropped, and a dropped value has no data term, so only the total variation
+    fills it in. Unlike the published code, the shrinkage is exact, the start is a Gaussian mean of
+    the kept neighbours, and the number of rounds is fixed; ten rounds come closer to the minimum
+    than the published stopping rule.
 
     Attributes:
-        keep: the chance of each value to be kept, in [0.01, 1].
-        weight: of the total variation, in [0.0001, 1].
-        rounds: of split Bregman, 1…1,000, each one red-black sweep.
+        keep: the probability that a value is kept, in [0.01, 1].
+        weight: the weight of the total variation, in [0.0001, 1].
+        rounds: the number of rounds of split Bregman, each with one red-black sweep, 1…1,000.
     """
 
     name: ClassVar[str] = "tvm"
@@ -58,11 +58,11 @@ class TotalVariationMinimization(Operation[TotalVariationDraw]):
 
     @property
     def random(self) -> bool:
-        """Unless everything is kept."""
+        """Return False only if every value is kept."""
         return self.keep < 1
 
     def sample(self, rng: Random, shape: tuple[int, ...]) -> TotalVariationDraw:
-        """Draw which values are kept, to 1 / 65,536; see :class:`Operation`."""
+        """Draw the values to keep; see :class:`Operation`."""
         size = image_size(shape)
         return TotalVariationDraw(shape=size, kept=kept_values(rng, size, self.keep))
 
@@ -81,7 +81,7 @@ class TotalVariationMinimization(Operation[TotalVariationDraw]):
         return from_unit(rebuilt, image.dtype)
 
     def _vjp(self, grad: Gradient, params: TotalVariationDraw) -> Gradient:
-        """Straight-through where a value was kept; zero, exactly, where it was dropped."""
+        """Pass the gradient through where a value was kept; elsewhere it is exactly zero."""
         return grad * params.kept
 
 
@@ -89,11 +89,12 @@ def minimise(values: Plane, kept: Plane, start: Plane, fidelity: float, rounds: 
     """Minimise TV(z) + fidelity / 2 · Σ kept·(z - values)² by split Bregman.
 
     Args:
-        values: the image.
-        kept: 1 where a value counts, 0 where not.
+        values: the channel of the image.
+        kept: 1 where a value is kept, 0 where it is dropped.
         start: the first z.
-        fidelity: the data term's weight.
-        rounds: each updates z, once over both colours of a chequerboard, and the split gradient.
+        fidelity: the weight of the data term.
+        rounds: the number of updates of z (over both colours of a chequerboard) and of the split
+            gradient.
 
     Returns:
         z, a new array.
@@ -106,7 +107,8 @@ def minimise(values: Plane, kept: Plane, start: Plane, fidelity: float, rounds: 
     rows, columns = np.arange(values.shape[0]), np.arange(values.shape[1])
     red = ((rows[:, None] + columns) % 2).astype(np.float32)
     black = 1 - red
-    # By colour: what stays, and the update's factor and constant, which are 0 on the other colour.
+    # For each colour: the mask of the other colour, and the factor and constant of the update,
+    # which are 0 on the other colour.
     colours = [
         (other, scale * colour, constant * colour) for colour, other in ((red, black), (black, red))
     ]
@@ -124,8 +126,8 @@ def minimise(values: Plane, kept: Plane, start: Plane, fidelity: float, rounds: 
             z += update
         across[:, :-1] += z[:, 1:] - z[:, :-1]
         down[:-1] += z[1:] - z[:-1]
-        # Each vector's part beyond a length of 1 / penalty is the split gradient, the rest the next
-        # Bregman variable; times 2 * share - 1 it is the latter less the former.
+        # The part of a vector beyond a length of 1 / penalty is the split gradient, and the rest is
+        # the next Bregman variable. The vector times 2 * share - 1 is the rest less the part.
         norm = np.sqrt(across * across + down * down)
         share = 1 / np.maximum(penalty * norm, 1)
         difference = 2 * share - 1
@@ -139,7 +141,7 @@ def minimise(values: Plane, kept: Plane, start: Plane, fidelity: float, rounds: 
 
 
 def _neighbours(z: Plane) -> Plane:
-    """The sum of the up to four neighbours of each value."""
+    """Sum the up to four neighbours of each value."""
     total = np.empty_like(z)
     np.add(z[:-2], z[2:], out=total[1:-1])
     total[0], total[-1] = z[1], z[-2]
@@ -149,7 +151,7 @@ def _neighbours(z: Plane) -> Plane:
 
 
 def _local_mean(values: NDArray[np.float32], kept: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A Gaussian mean of the kept values in 5x5 px, and of all of them where none is; (H, W, 3)."""
+    """Return a Gaussian mean of the kept values in 5x5 px, or of all where none is; (H, W, 3)."""
     known = values * kept
     overall = known.sum((0, 1)) / np.maximum(kept.sum((0, 1)), 1)
     trace = np.float32(1e-6)

@@ -1,4 +1,4 @@
-"""Every attack by its name, and one-line specifications: ``adaptive(rounds=50,loss=margin)``."""
+"""The attacks by name, and specifications such as ``adaptive(rounds=50,loss=margin)``."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ ATTACKS: dict[str, type[Attack]] = {
         RandomNoise,
     )
 }
-"""Every attack by the name that a specification calls it. A new one is one line here."""
+"""All attacks by their names in specifications. A new attack is one line here."""
 
 _LEVELS = 255
 
@@ -38,12 +38,12 @@ def parse_attack(text: str) -> Attack:
     """Read a specification.
 
     Args:
-        text: a name, and in brackets the parameters that differ from the defaults, joined by
-            commas: ``adaptive(rounds=50,loss=margin,momenta=0/0.9/0.99,random_start=true)``. A
-            number may be a fraction: ``epsilon=8/255``.
+        text: a name, and in brackets the parameters that differ from the defaults, such as
+            ``adaptive(rounds=50,loss=margin,momenta=0/0.9/0.99,random_start=true)``. A number may
+            be a fraction, such as ``epsilon=8/255``.
 
     Raises:
-        AttackError: a name, a parameter or a value that is not allowed; it says what is.
+        AttackError: a name, a parameter or a value is not allowed; it says what is allowed.
     """
     match split_terms(text):
         case [(name, arguments, "")]:
@@ -63,14 +63,14 @@ def parse_attack(text: str) -> Attack:
 
 
 def specification(attack: Attack) -> str:
-    """What :func:`parse_attack` reads back: the name and the parameters that differ."""
+    """Write the specification that :func:`parse_attack` reads, without parameters at default."""
     return attack.name + format_arguments(attack)
 
 
 def described(kind: type[Attack]) -> list[str]:
-    """Each parameter as a specification has it, for people: the default, then what else it can be.
+    """Describe each parameter by its default and the other values that are allowed.
 
-    ``norm=l2 | linf`` where the values can be counted, ``epsilon=8/255`` where they cannot.
+    The other values appear only if they can be listed: ``norm=l2 | linf``, but ``epsilon=8/255``.
     """
     default = kind()
     shown = []
@@ -83,7 +83,7 @@ def described(kind: type[Attack]) -> list[str]:
 
 
 def _allowed(kind: type[Attack], key: str, value: Any) -> bool:
-    """Whether the attack takes it: a type may have values that one attack refuses."""
+    """Return whether the attack allows a value; an attack may refuse a value of the type."""
     try:
         kind(**{key: value})
     except AttackError:
@@ -92,7 +92,7 @@ def _allowed(kind: type[Attack], key: str, value: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """Write a value in short: steps of 8-bit images are fractions, as they are typed."""
+    """Write a value in short; multiples of 1/255 are fractions, as users type them."""
     if isinstance(value, tuple):
         return "/".join(map(_shown, value))
     if not isinstance(value, float):

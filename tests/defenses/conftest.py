@@ -1,6 +1,6 @@
-"""The files that specifications name here: a bank of patches, and networks. All are in one folder.
+"""The files that the specifications of these tests name, a bank of patches and networks.
 
-The tests run in that folder, so that ``quilt(bank=bank.npz)`` stands in a table like any other.
+The tests run in the folder of the files, so that ``quilt(bank=bank.npz)`` can stand in a table.
 """
 
 import os
@@ -15,7 +15,7 @@ from defenses import patch_bank
 
 
 def network(weights, sides=("h", "w"), channels_last=False, batch=1):
-    """A convolution of each channel by itself with a (k, k) kernel, as the bytes of a graph."""
+    """Return the bytes of a graph that convolves each channel with a (k, k) kernel."""
     side = len(weights)
     kernel = np.broadcast_to(np.asarray(weights, np.float32), (3, 1, side, side))
     pads = [side // 2] * 4
@@ -33,7 +33,7 @@ def network(weights, sides=("h", "w"), channels_last=False, batch=1):
 
 
 def graph(nodes, names, shape, constants=(), element=TensorProto.FLOAT, made=None):
-    """A graph of one input and one output, as bytes; ``made`` is the output's shape, if another."""
+    """Return the bytes of a graph; ``made`` is the shape of the output if the input has another."""
     read, written = names
     model = helper.make_model(
         helper.make_graph(
@@ -62,7 +62,7 @@ def make_graph():
 
 @pytest.fixture(scope="session")
 def files(tmp_path_factory):
-    """The folder, with ``bank.npz`` and ``blur.onnx``."""
+    """Make the folder with ``bank.npz`` and ``blur.onnx``."""
     folder = tmp_path_factory.mktemp("files")
     noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
     smooth = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 3), None, 0, 255, cv2.NORM_MINMAX)
@@ -76,7 +76,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module", autouse=True)
 def in_their_folder(files):
-    """Run a module's tests there."""
+    """Run the tests of a module in the folder of the files."""
     before = os.getcwd()  # noqa: PTH109
     os.chdir(files)
     yield

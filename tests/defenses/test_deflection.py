@@ -7,7 +7,7 @@ from defenses import PixelDeflection
 
 
 def numbered(height, width):
-    """An image whose pixels are all different, in each channel."""
+    """Return an image whose values all differ."""
     return np.arange(3 * height * width, dtype=np.float32).reshape(height, width, 3) / 1e6
 
 
@@ -44,7 +44,7 @@ def test_pixels_and_places_in_the_window_are_uniform():
     assert np.abs(places - places.mean()).max() < 5 * np.sqrt(places.mean())
 
 
-def test_at_the_edge_the_window_is_what_is_left_of_it():
+def test_at_the_edge_the_window_is_cut_off():
     operation = PixelDeflection(deflections=4000, window=1, sigma=0)
     draw = operation.sample(Random(0), (8, 8))
     assert len(draw.targets) == 64
@@ -55,8 +55,8 @@ def test_at_the_edge_the_window_is_what_is_left_of_it():
     assert corner == {0, 1, 8, 9}
 
 
-def test_of_two_replacements_the_later_counts():
-    """As many as replace every pixel of 8 x 8 many times over, played one by one."""
+def test_the_later_of_two_replacements_counts():
+    """640 replacements hit each of 8 x 8 pixels many times; the test applies them one by one."""
     size = (8, 8)
     draw = PixelDeflection(deflections=640, sigma=0).sample(Random(1), size)
     assert len(np.unique(draw.targets)) == len(draw.targets) == 64
@@ -72,7 +72,7 @@ def test_of_two_replacements_the_later_counts():
     np.testing.assert_array_equal(again.sources, draw.sources)
     last = {}
     for y, x, near_y, near_x in zip(*numbers, strict=True):
-        # The window of 10 px is all of such an image.
+        # A window of 10 px covers the whole image.
         last[int(y * 8) * 8 + int(x * 8)] = int(near_y * 8) * 8 + int(near_x * 8)
     assert dict(zip(draw.targets.tolist(), draw.sources.tolist(), strict=True)) == last
 
@@ -85,7 +85,7 @@ def test_without_deflections_and_denoising_it_is_the_identity():
 
 
 def test_the_gradient_is_that_of_the_deflection_alone():
-    """Straight through the denoising: a replaced pixel gets nothing, what replaces it gets more."""
+    """A replaced pixel gets no gradient, its source gets more, and the denoising passes it on."""
     operation = PixelDeflection()
     draw = operation.sample(Random(0), (40, 50))
     grad = np.random.default_rng(0).normal(size=(40, 50, 3))

@@ -8,7 +8,7 @@ from defenses import FeatureDistillation
 
 
 def reference(image, operation, offset):
-    """The definition, block by block, in double precision; NaN where a coefficient is on a tie."""
+    """Compute the definition block by block in double precision; NaN where a coefficient ties."""
     height, width = image.shape[:2]
     top, left = offset
     pad = ((top, -(height + top) % 8), (left, -(width + left) % 8), (0, 0))

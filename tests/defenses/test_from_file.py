@@ -14,7 +14,7 @@ READERS = {"quilt": patch_bank.load, "onnx": onnx_network.load}
 
 @pytest.fixture
 def mine(files, tmp_path, monkeypatch):
-    """A folder where ``mine`` is a file for one operation or the other."""
+    """Write a file for a given operation to ``mine`` in a new folder."""
     monkeypatch.chdir(tmp_path)
 
     def put(written):
@@ -71,14 +71,14 @@ def test_the_path_may_begin_at_home(written, mine, monkeypatch):
 @pytest.mark.parametrize("content", [b"", b"PK\x05\x06 but no more", b"\0" * 1000, b"text\n"])
 def test_a_file_of_another_kind_is_refused(written, content, mine):
     mine(written).write_bytes(content)
-    with pytest.raises(DefenseError, match=r"mine (is not an ONNX|cannot be read as a bank)"):
+    with pytest.raises(DefenseError, match=r"mine (is not a valid ONNX|cannot be read as a bank)"):
         Pipeline.parse(written)
 
 
 @pytest.mark.parametrize("written", WRITTEN)
-def test_what_is_no_file_is_not_opened(written, tmp_path, monkeypatch):
-    """A pipe would hang whoever opens it."""
+def test_only_a_regular_file_is_opened(written, tmp_path, monkeypatch):
+    """Opening a pipe would block."""
     monkeypatch.chdir(tmp_path)
     os.mkfifo(tmp_path / "mine")
-    with pytest.raises(DefenseError, match="it is no file"):
+    with pytest.raises(DefenseError, match="it is not a regular file"):
         Pipeline.parse(written)

@@ -10,7 +10,7 @@ from defenses.grid_distortion import CORNERS
 
 
 class Scripted(Random):
-    """Gives the same relative place in every range that is asked for."""
+    """A generator that returns the same relative position in each range."""
 
     def __init__(self, place):
         super().__init__()
@@ -21,7 +21,7 @@ class Scripted(Random):
 
 
 def test_known_answer_with_every_cell_stretched():
-    """Cells of 3 px read 3·1.15 px each; the last, partial one runs to the edge and is clamped."""
+    """Cells of 3 px read 3·1.15 px each; the last, partial cell runs to the edge and is clamped."""
     operation = RandomGridDistortion(delta=0.15, cell=3, corner="top-left")
     draw = operation.sample(Scripted(1.0), (10, 10))
     #         cell 0: 0, 1.15, 2.3 | 3.45, 4.6, 5.75 | 6.9, 8.05, 9.2 | 10.35 -> clamped
@@ -34,7 +34,7 @@ def test_known_answer_with_every_cell_squeezed():
     draw = operation.sample(Scripted(0.0), (10, 12))
     # cells of 4 px read 2 px each: 0, 0.5, 1, 1.5 | 2, 2.5, 3, 3.5 | then 4…10 in 2 px: 4, 7
     np.testing.assert_array_equal(draw.rows, [0, 0, 1, 2, 2, 2, 3, 4, 4, 7])
-    # 12 px are three whole cells: no partial one stretches to the edge
+    # 12 px are three whole cells, so no partial cell stretches to the edge
     np.testing.assert_array_equal(draw.columns, [0, 0, 1, 2, 2, 2, 3, 4, 4, 4, 5, 6])
 
 

@@ -5,7 +5,7 @@ from defenses.haar import denoise
 
 
 def shrink(plane, variance, levels):
-    """The definition with transform matrices, in double precision."""
+    """Compute the definition with transform matrices in double precision."""
     padded = np.pad(plane, [(0, size % 2) for size in plane.shape], mode="edge")
     left, right = (haar_matrix(size) for size in padded.shape)
     coefficients = left @ padded @ right.T
@@ -23,13 +23,13 @@ def shrink(plane, variance, levels):
 
 
 def haar_matrix(size):
-    """Orthonormal: the sums of neighbouring pairs, then their differences."""
+    """Return the orthonormal matrix of the sums, then the differences, of neighbouring pairs."""
     pairs = np.kron(np.eye(size // 2), [1, 1]), np.kron(np.eye(size // 2), [1, -1])
     return np.concatenate(pairs) / np.sqrt(2)
 
 
 def reference(image, sigma, levels):
-    """Luma and colour differences; how those are scaled makes no difference."""
+    """Compute it in luma and colour differences, whose scale does not matter."""
     luma = np.array([0.299, 0.587, 0.114])
     matrix = np.array([luma, [0, 0, 1] - luma, [1, 0, 0] - luma])
     channels = np.moveaxis(image.astype(np.float64) @ matrix.T, -1, 0)
@@ -54,6 +54,6 @@ def test_equals_the_definition(size, levels, sigma):
     np.testing.assert_allclose(denoised, reference(image, sigma, levels), atol=3e-5)
 
 
-def test_what_is_flat_stays_flat():
+def test_a_flat_image_stays_flat():
     image = np.full((21, 33, 3), [0.2, 0.5, 0.9], np.float32)
     np.testing.assert_allclose(denoise(image, 0.04), image, atol=1e-6)

@@ -9,7 +9,7 @@ from defenses.jpeg import SUBSAMPLING
 
 
 def colours(size=(101, 99)):
-    """Smooth, and another picture in each channel: what swaps or subsamples channels shows."""
+    """Return a smooth image with different channels, so that swaps and subsampling show."""
     noise = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     return cv2.GaussianBlur(noise, (0, 0), 2)
 
@@ -54,7 +54,7 @@ def test_a_better_quality_and_finer_chroma_are_closer_to_the_image():
     assert max(by_chroma[422], by_chroma[440]) < min(by_chroma[420], by_chroma[411])
 
 
-def test_a_side_that_no_jpeg_has_is_refused():
+def test_a_side_over_the_limit_of_the_codec_is_refused():
     operation = JpegCompression()
     assert operation.sample(Random(), (8, 65_500)).shape == (8, 65_500)
     with pytest.raises(ImageError, match="at most 65500 px"):

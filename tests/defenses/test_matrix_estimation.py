@@ -15,7 +15,7 @@ def photograph(size=(101, 99)):
 
 
 def as_published(image, kept, fraction):
-    """The published code's USVT with the channels side by side, in double precision."""
+    """Compute the published USVT with the channels side by side, in double precision."""
     h, w, _ = image.shape
     channels = np.concatenate([2.0 * image[..., c] - 1 for c in range(3)], axis=1)
     mask = np.concatenate([kept[..., c] for c in range(3)], axis=1)
@@ -46,7 +46,7 @@ def test_low_rank_is_the_truncated_decomposition(shape):
 
 
 def test_an_image_of_low_rank_is_rebuilt_from_half_of_its_values():
-    """Nearer than the mask leaves it."""
+    """The result is nearer to the image than the masked image is."""
     image = np.full((200, 200, 3), 0.6, np.float32)
     image[50:120] = [0.8, 0.3, 0.5]
     operation = MatrixEstimation(keep_low=0.5, keep_high=0.5, fraction=0.02)
@@ -56,7 +56,7 @@ def test_an_image_of_low_rank_is_rebuilt_from_half_of_its_values():
     assert np.abs(rebuilt - image).mean() < 0.4 * np.abs(masked - image).mean()
 
 
-def test_a_taller_image_than_its_three_channels_are_wide():
+def test_an_image_may_be_taller_than_its_three_channels_are_wide():
     image = photograph((200, 9))
     operation = MatrixEstimation(keep_low=1, fraction=1)
     np.testing.assert_allclose(operation(image, Random(0)), image, atol=1e-4)
@@ -75,7 +75,7 @@ def test_with_nothing_kept_the_image_is_grey():
     np.testing.assert_array_equal(MatrixEstimation().apply(image, draw), 128)
 
 
-def test_a_dropped_value_has_no_say():
+def test_a_dropped_value_does_not_matter():
     operation = MatrixEstimation()
     image = photograph()
     draw = operation.sample(Random(0), image.shape)
@@ -84,7 +84,7 @@ def test_a_dropped_value_has_no_say():
     np.testing.assert_array_equal(operation.apply(other, draw), operation.apply(image, draw))
 
 
-def test_the_chance_is_drawn_from_its_range_and_each_value_by_itself():
+def test_the_probability_is_drawn_from_its_range_and_each_value_independently():
     operation = MatrixEstimation(keep_low=0.3, keep_high=0.7)
     rng = Random(0)
     kept = np.stack([operation.sample(rng, (100, 100)).kept for _ in range(200)])

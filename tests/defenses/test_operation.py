@@ -1,4 +1,4 @@
-"""What every operation promises, over odd sizes and both dtypes."""
+"""The promises of every operation, on odd sizes and in both dtypes."""
 
 import subprocess
 import sys
@@ -45,7 +45,7 @@ SPECIFICATIONS = [
 
 
 def photograph(size: tuple[int, int], dtype: type) -> np.ndarray:
-    """Smooth, with some noise, reaching both ends of the range."""
+    """Return a smooth image with some noise that reaches both ends of the range."""
     generator = np.random.default_rng(7)
     y, x = np.mgrid[: size[0], : size[1]]
     waves = np.stack([np.sin(x / 9 + c) * np.cos(y / 13 - c) for c in range(3)], axis=-1)
@@ -103,7 +103,7 @@ def test_random_says_whether_two_draws_differ(specification):
     image = photograph((101, 99), np.uint8)
     rng = SystemRandom()
     outputs = set()
-    for _ in range(64 if operation.random else 8):  # a coin falls eight times alike now and then
+    for _ in range(64 if operation.random else 8):  # eight draws may be equal by chance
         outputs.add(operation(image, rng).tobytes())
         if len(outputs) > 1:
             break
@@ -128,14 +128,14 @@ def test_a_seeded_generator_repeats_the_draw(specification):
         ([[0]], "list"),
     ],
 )
-def test_what_is_not_such_an_image_is_refused(specification, image, said):
+def test_an_array_that_is_not_a_valid_image_is_refused(specification, image, said):
     operation = Pipeline.parse(specification)
     params = operation.sample(Random(0), (16, 16, 3))
     with pytest.raises(ImageError, match=said):
         operation.apply(image, params)
 
 
-def test_what_has_no_shape_is_refused_before_anything_is_drawn():
+def test_an_object_without_a_shape_is_refused_before_the_draw():
     with pytest.raises(ImageError, match="list"):
         Pipeline.parse("rdg")([[0]], Random(0))
 
@@ -228,20 +228,20 @@ def test_a_side_below_eight_pixels_is_refused(specification):
 )
 def test_a_parameter_out_of_range_is_refused_by_name(name, parameters):
     *_, field = parameters
-    # rand's default canvas of 400 px is what a resized image of 401 px does not fit on.
+    # A resized image of 401 px does not fit on rand's default canvas of 400 px.
     culprit = "canvas" if parameters == {"largest": 401} else field
     with pytest.raises(DefenseError, match=f"{name}: {culprit} must be"):
         OPERATIONS[name](**parameters)
 
 
-def test_every_operation_says_what_it_is_and_where_from():
+def test_every_operation_has_a_summary_and_a_reference():
     for name, operation in OPERATIONS.items():
         assert operation.name == name
         assert operation.summary
         assert "arXiv" in operation.reference
 
 
-def test_the_package_stands_on_numpy_and_opencv_alone():
+def test_the_package_imports_only_numpy_and_opencv():
     code = (
         "import sys; before = set(sys.modules); import defenses;"
         "print(*{m.partition('.')[0] for m in set(sys.modules) - before} - sys.stdlib_module_names)"

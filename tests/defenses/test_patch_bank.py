@@ -8,7 +8,7 @@ from defenses.patch_bank import BankError, PatchBank
 
 
 def random_patches(count=1000, side=5):
-    """In some clusters, as the patches of photographs are."""
+    """Return patches in clusters, like the patches of photographs."""
     generator = np.random.default_rng(0)
     base = generator.integers(40, 216, (20, 1, 1, 3))
     noise = generator.integers(-30, 31, (count, side, side, 3))
@@ -57,7 +57,7 @@ def test_the_smallest_bank_and_one_of_equal_patches():
         assert ((found >= 0) & (found < len(patches))).all()
 
 
-def test_it_is_the_same_each_time():
+def test_the_index_is_the_same_each_time():
     one, other = (PatchBank.of(random_patches(3000)) for _ in range(2))
     np.testing.assert_array_equal(one.centres, other.centres)
 
@@ -68,13 +68,13 @@ def test_it_is_the_same_each_time():
         (np.zeros((100, 5, 5, 3), np.float32), "float32 of shape"),
         (np.zeros((100, 75), np.uint8), r"\(100, 75\)"),
         (np.zeros((100, 5, 5, 1), np.uint8), r"\(100, 5, 5, 1\)"),
-        (np.zeros((100, 5, 4, 3), np.uint8), "5x4 px; they should be square"),
+        (np.zeros((100, 5, 4, 3), np.uint8), "5x4 px; they must be square"),
         (np.zeros((100, 17, 17, 3), np.uint8), "17x17 px"),
         (np.zeros((99, 5, 5, 3), np.uint8), "99 patches"),
-        (np.zeros((100_001, 3, 3, 3), np.uint8), "100001 patches; there should be 100"),
+        (np.zeros((100_001, 3, 3, 3), np.uint8), "100001 patches; it must have 100"),
     ],
 )
-def test_what_is_no_bank_is_refused(patches, said, tmp_path):
+def test_patches_that_are_not_a_valid_bank_are_refused(patches, said, tmp_path):
     with pytest.raises(BankError, match=said):
         PatchBank.of(patches)
     with (tmp_path / "bank.npz").open("wb") as file:
@@ -92,15 +92,15 @@ def test_nothing_pickled_is_read(tmp_path):
         np.savez(file, patches=np.array([Evil()], object))
     with pytest.raises(DefenseError, match="cannot be read as a bank") as caught:
         Quilting(bank=str(tmp_path / "evil.npz"))
-    assert "allow_pickle" not in str(caught.value)  # NumPy's words advise to allow it
+    assert "allow_pickle" not in str(caught.value)  # NumPy's message advises to allow pickles
     assert not (tmp_path / "ran").exists()
 
 
-def test_other_arrays_are_told(tmp_path):
+def test_a_file_without_patches_is_refused(tmp_path):
     np.savez(tmp_path / "other.npz", pixels=np.zeros(3))
     np.save(tmp_path / "one.npy", np.zeros(3))
     for name in ("other.npz", "one.npy"):
-        with pytest.raises(DefenseError, match=f"{name} has no array 'patches'; 'warpguard quilt"):
+        with pytest.raises(DefenseError, match=f"{name} has no array 'patches'; make a bank with"):
             Quilting(bank=str(tmp_path / name))
 
 

@@ -93,22 +93,22 @@ def test_str_is_what_was_written(text):
         ("onnx(file=my blur.onnx)", "no spaces, commas or brackets"),
         ("onnx(file=blur(1).onnx)", "no spaces, commas or brackets"),
         ("onnx(file=blur,sharpen.onnx)", "not 'sharpen.onnx'"),
-        ("onnx(file=brüh.onnx)", "file must be the path of a file in letters"),
+        ("onnx(file=brüh.onnx)", "file must be the path of a file in ASCII letters"),
         ("onnx(file=missing.onnx)", "onnx: missing.onnx cannot be read: No such file"),
         ("onnx(file=~nobody-here/blur.onnx)", "cannot be read: Could not determine home"),
-        ("onnx(file=.)", "onnx: . cannot be read: it is no file"),
+        ("onnx(file=.)", "onnx: . cannot be read: it is not a regular file"),
         ("onnx", r"onnx: file has no default; write onnx\(file=…\)"),
         ("quilt(nearest=3)", r"quilt: bank has no default; write quilt\(bank=…\)"),
         ("rand(canvas=1)", "canvas must be a whole number of px in 330…1196"),
     ],
 )
-def test_what_is_wrong_is_one_error_that_names_what_is_allowed(text, said):
+def test_a_mistake_is_an_error_that_names_what_is_allowed(text, said):
     with pytest.raises(DefenseError, match=said):
         Pipeline.parse(text)
 
 
 @given(st.text(alphabet="fdrgan+*()=,.0123456789 stepl", max_size=30))
-def test_any_text_is_a_pipeline_or_that_error(text):
+def test_any_text_is_a_pipeline_or_a_defense_error(text):
     try:
         pipeline = Pipeline.parse(text)
     except DefenseError:
@@ -168,7 +168,7 @@ operations = st.one_of(
         keep_high=st.floats(0.5, 1),
         fraction=st.floats(0.01, 1),
     ),
-    st.builds(  # not made before the test runs, as there are no files yet
+    st.builds(  # made when the test runs, because the files do not exist yet
         Quilting,
         bank=st.just("bank.npz"),
         nearest=st.integers(1, 100),
@@ -191,7 +191,7 @@ def test_every_pipeline_is_read_back_from_its_specification(parts):
         ("quilt(nearest=3,bank=bank.npz)", lambda: (Quilting(bank="bank.npz", nearest=3),)),
     ],
 )
-def test_parse_what_is_read_from_a_file(text, made):
+def test_parse_an_operation_with_a_file(text, made):
     pipeline = Pipeline.parse(text)
     assert pipeline == Pipeline(made())
     assert hash(pipeline) == hash(Pipeline(made()))

@@ -15,7 +15,7 @@ def photograph(size=(60, 71)):
 
 @pytest.fixture
 def of_image(tmp_path):
-    """Make a quilting whose bank is every patch of an image."""
+    """Make a quilting whose bank holds every patch of an image."""
 
     def made(image, side=5, **options):
         views = np.lib.stride_tricks.sliding_window_view(image, (side, side), axis=(0, 1))
@@ -69,7 +69,7 @@ def test_ranks_are_uniform():
 
 
 def test_a_large_image_is_searched_in_parts():
-    """The same as a part of it by itself, but for where that ends."""
+    """The result equals that of the upper part alone, except at the lower end of the part."""
     operation = Quilting(bank="bank.npz", nearest=1)
     image = np.tile(photograph((5, 500)), (200, 1, 1))
     assert operation.sample(Random(), image.shape).ranks.size > 2 * 16_384
@@ -79,7 +79,7 @@ def test_a_large_image_is_searched_in_parts():
 
 @pytest.mark.parametrize("runs", [1, 3])
 def test_strips_are_cut_where_they_agree(runs):
-    """Two strips that differ everywhere but along a line in the overlap."""
+    """Two strips differ everywhere except along a line in the overlap."""
     strips = np.zeros((2, 8, runs, 9, 3), np.uint8)
     strips[1] = 200
     valley = np.array([0, 1, 2, 3, 2, 1, 0, 1, 2])

@@ -22,7 +22,7 @@ def test_with_one_quality_it_is_jpeg(dtype):
     np.testing.assert_array_equal(operation(image, Random(0)), JpegCompression(35)(image, Random()))
 
 
-def test_each_block_is_that_of_the_drawn_quality():
+def test_each_block_has_the_drawn_quality():
     image = photograph()
     operation = Shield()
     draw = operation.sample(Random(0), image.shape)
@@ -69,11 +69,11 @@ def test_a_single_quality_is_the_same_as_a_number_or_as_text():
 @pytest.mark.parametrize(
     "qualities", ["", "-", "20-", "20-20", "0-20", "20,40", "a", True, 7.5, "9" * 5000]
 )
-def test_what_is_no_list_of_qualities_is_refused(qualities):
+def test_an_invalid_list_of_qualities_is_refused(qualities):
     with pytest.raises(DefenseError, match="shield: qualities must be different whole numbers"):
         Shield(qualities=qualities)
 
 
-def test_a_side_that_no_jpeg_has_is_refused():
+def test_a_side_over_the_limit_of_the_codec_is_refused():
     with pytest.raises(ImageError, match="at most 65500 px"):
         Shield().sample(Random(), (8, 65_501))

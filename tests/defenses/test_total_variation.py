@@ -7,7 +7,7 @@ from defenses import TotalVariationDraw, TotalVariationMinimization
 
 
 def photograph(size=(101, 99)):
-    """Flat areas with edges, and some noise."""
+    """Return flat areas with edges, and some noise."""
     generator = np.random.default_rng(0)
     y, x = np.mgrid[: size[0], : size[1]]
     areas = np.stack([(x // 20 + y // 30 + c) % 3 / 2 for c in range(3)], axis=-1)
@@ -16,7 +16,7 @@ def photograph(size=(101, 99)):
 
 
 def energy(z, image, kept, weight):
-    """What is minimised, in double precision."""
+    """Compute the minimised function in double precision."""
     z, image = z.astype(np.float64), image.astype(np.float64)
     right = np.diff(z, axis=1, append=z[:, -1:])
     below = np.diff(z, axis=0, append=z[-1:])
@@ -26,7 +26,7 @@ def energy(z, image, kept, weight):
 
 @pytest.mark.parametrize("axis", [0, 1])
 def test_known_answer_for_a_step(axis):
-    """With every value kept, each side of a step of 8 + 8 px moves by weight / 8 to the other."""
+    """If all is kept, each side of a step of 8 + 8 px moves towards the other by weight / 8."""
     image = np.full((16, 16, 3), 0.2, np.float32)
     image[8:] = 0.9
     image = np.ascontiguousarray(image if axis == 0 else image.swapaxes(0, 1))
@@ -65,7 +65,7 @@ def test_ten_rounds_are_near_the_minimum():
     assert np.sqrt(np.mean((rebuilt[10] - rebuilt[300]) ** 2)) < 0.03
 
 
-def test_a_dropped_value_has_no_say():
+def test_a_dropped_value_does_not_matter():
     operation = TotalVariationMinimization()
     image = photograph()
     draw = operation.sample(Random(0), image.shape)
@@ -75,7 +75,7 @@ def test_a_dropped_value_has_no_say():
 
 
 @pytest.mark.parametrize("keep", [0.01, 0.5, 1])
-def test_what_is_flat_stays_flat(keep):
+def test_a_flat_image_stays_flat(keep):
     image = np.full((40, 50, 3), [30, 120, 250], np.uint8)
     operation = TotalVariationMinimization(keep=keep, rounds=1000)
     rebuilt = operation(image, Random(0)).astype(int)
@@ -88,7 +88,7 @@ def test_with_nothing_kept_the_image_is_black():
     assert not TotalVariationMinimization().apply(image, draw).any()
 
 
-def test_each_value_is_kept_by_itself():
+def test_each_value_is_kept_independently():
     kept = TotalVariationMinimization(keep=0.3).sample(Random(0), (200, 300)).kept
     assert kept.shape == (200, 300, 3)
     assert kept.mean() == pytest.approx(0.3, abs=5 * np.sqrt(0.21 / kept.size))

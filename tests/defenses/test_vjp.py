@@ -1,4 +1,4 @@
-"""The exactness that an attacker relies on: vjp is the transpose of the operation's Jacobian."""
+"""The vjp is the exact transpose of an operation's Jacobian, and attackers rely on that."""
 
 from random import Random
 
@@ -35,7 +35,7 @@ STRAIGHT_THROUGH = [
 @pytest.mark.parametrize("size", [(101, 99), (299, 299), (8, 31)])
 @pytest.mark.parametrize("specification", LINEAR)
 def test_inner_products_agree(specification, size):
-    """<g, J v> = <J^T g, v>, where J v = apply(v) - apply(0): each of these is affine."""
+    """<g, J v> = <J^T g, v>, where J v = apply(v) - apply(0), because the operations are affine."""
     operation = Pipeline.parse(specification)
     generator = np.random.default_rng(5)
     for seed in range(3):
@@ -100,7 +100,7 @@ def test_a_pipeline_applies_the_chain_rule_in_reverse():
     assert not np.allclose(expected, rand.vjp(rdg.vjp(grad, draw.draws[1]), draw.draws[2]))
 
 
-def test_scatter_add_sums_what_was_read_more_than_once():
+def test_scatter_add_sums_values_that_are_read_more_than_once():
     grad = np.array([[1.0], [2.0], [4.0], [8.0]])[:, :, None]
     out = scatter_add(grad, np.array([0, 2, 2, 4]), 6, axis=0)
     np.testing.assert_array_equal(out[:, 0, 0], [1, 0, 6, 0, 8, 0])

@@ -1,4 +1,4 @@
-"""Specifications: what is read is what is written, and a mistake is answered by what is allowed."""
+"""Specifications are read as they are written, and a mistake is answered by what is allowed."""
 
 import subprocess
 import sys
@@ -42,7 +42,7 @@ FIXED = {
 
 
 @given(st.data(), st.sampled_from(list(ATTACKS)))
-def test_what_is_written_is_read_back(data, name):
+def test_a_written_specification_is_read_back(data, name):
     attack = ATTACKS[name]()
     for field in fields(attack):
         if (
@@ -114,7 +114,7 @@ def test_a_mistake_is_answered_by_what_is_allowed(text, answer):
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_what_is_described_can_be_typed(name):
+def test_a_description_can_be_typed(name):
     for line in described(ATTACKS[name]):
         key, _, values = line.partition("=")
         default, *others = values.split(" | ")
@@ -133,7 +133,7 @@ def test_what_is_described_can_be_typed(name):
         ("square", "epsilon=8/255"),
         ("i-fgsm", "step=1/255"),
         ("i-fgsm", "epsilon=0.03"),
-        ("deepfool", "targeted=false"),  # it refuses the other
+        ("deepfool", "targeted=false"),  # it refuses targeted=true
     ],
 )
 def test_a_description_says_what_is_allowed(name, line):
