@@ -1,11 +1,11 @@
-# Two commands on a fresh machine: `make demo` and `make test`. Everything lives in .venv.
+# Two commands on a new machine: `make demo` and `make test`. Everything is installed into .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RIVALS := litserve bentoml mosec
 PIP := $(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: help demo test lint serve attack bench bench-serve fuzz constraints clean
+.PHONY: help demo test test-slow lint serve attack bench bench-serve fuzz constraints clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -14,17 +14,20 @@ help: ## show this list
 demo: $(VENV)/.demo ## classify twenty photographs through the defence over HTTP
 	@$(BIN)/python scripts/demo.py
 
-test: $(VENV)/.test .venv-clients/.ready ## run all tests
+test: $(VENV)/.test .venv-clients/.ready ## run the tests, except the slow ones
 	@$(BIN)/python -m pytest $(ARGS)
 
-# The stock clients need other versions of our dependencies, and are processes of their own anyway.
+test-slow: $(VENV)/.test ## run the slow tests: long experiments and the image's build
+	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+# The stock clients need other versions of our dependencies. The tests run them as processes.
 CLIENTS := tests/service/oip/clients/requirements.txt
 .venv-clients/.ready: $(CLIENTS)
 	$(PYTHON) -m venv .venv-clients
 	.venv-clients/bin/pip install --disable-pip-version-check --quiet --requirement $(CLIENTS)
 	@touch $@
 
-lint: $(VENV)/.test $(VENV)/.lint ## ruff and mypy
+lint: $(VENV)/.test $(VENV)/.lint ## run ruff and mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -35,13 +38,13 @@ serve: $(VENV)/.serve ## start the service on http://127.0.0.1:8080
 attack: $(VENV)/.harness ## attack the server on port 8080, and print a verdict
 	@$(BIN)/warpguard-harness quick --endpoint http://127.0.0.1:8080 $(ARGS)
 
-bench: $(VENV)/.test ## measure speed: the defences, Inception V3 beside them, health under load
+bench: $(VENV)/.test ## measure speed: the defences beside Inception V3, and /healthz under load
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-bench-serve: $(VENV)/.test $(RIVALS:%=.venv-%/.ready) ## load the service, and other serving frameworks beside it
+bench-serve: $(VENV)/.test $(RIVALS:%=.venv-%/.ready) ## measure the service and other serving frameworks under load
 	@$(BIN)/python -m benchmarks serving $(ARGS)
 
-# A rival has an environment of its own for what it needs, and sees ours for the model.
+# Each rival framework has its own environment, and the .pth file adds the packages of ours to it.
 .venv-%/.ready: $(VENV)/.test
 	$(PYTHON) -m venv .venv-$*
 	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
@@ -49,7 +52,7 @@ bench-serve: $(VENV)/.test $(RIVALS:%=.venv-%/.ready) ## load the service, and o
 	.venv-$*/bin/pip install --disable-pip-version-check --quiet --requirement benchmarks/rivals/$*.txt
 	@touch $@
 
-fuzz: $(VENV)/.test $(VENV)/.fuzz ## try malformed bodies by the hundred thousand
+fuzz: $(VENV)/.test $(VENV)/.fuzz ## send hundreds of thousands of malformed bodies
 	@$(BIN)/python -m fuzz $(ARGS)
 
 constraints: $(VENV)/.test $(VENV)/.lint ## pin the versions that are installed now
