@@ -1,4 +1,4 @@
-"""docker-compose.yml: valid, locked down, and of commands and files that there are."""
+"""docker-compose.yml is valid and locked down, and its commands and files exist."""
 
 import json
 import re
@@ -33,7 +33,7 @@ def test_it_is_a_compose_file():
 
 
 @ALL_SERVICES
-def test_nothing_can_be_written_gained_or_reached_from_elsewhere(service):
+def test_it_cannot_write_gain_rights_or_be_reached_from_elsewhere(service):
     assert service["read_only"]
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
@@ -44,7 +44,7 @@ def test_nothing_can_be_written_gained_or_reached_from_elsewhere(service):
 
 
 @ALL_SERVICES
-def test_what_it_mounts_is_there(service):
+def test_every_mounted_folder_exists(service):
     for volume in service.get("volumes", []):
         source, target, *mode = volume.split(":")
         if source.startswith("."):
@@ -64,13 +64,13 @@ def test_it_is_built_from_a_target_of_the_dockerfile(service, dockerfile):
 
 
 @OUR_SERVICES
-def test_it_may_stop_in_its_own_time(service, settings_of, dockerfile):
+def test_it_has_enough_time_to_stop(service, settings_of, dockerfile):
     command = service.get("command") or json.loads(dockerfile.last("cpu", "CMD"))
     settings = settings_of(command, service.get("environment"))
     assert settings.drain_seconds < int(service["stop_grace_period"].removesuffix("s"))
 
 
-def test_each_published_port_is_one_that_is_listened_on(settings_of):
+def test_a_process_listens_on_each_published_port(settings_of):
     published = {}
     for name, service in OURS.items():
         network = re.sub("^service:", "", service.get("network_mode", name))
@@ -96,7 +96,7 @@ def test_the_monitoring_finds_the_service_and_its_files():
     assert f"./docker/grafana/dashboards:{path}:ro" in SERVICES["grafana"]["volumes"]
 
 
-def test_the_classifier_is_reached_through_the_sidecar_alone(settings_of):
+def test_only_the_sidecar_can_reach_the_classifier(settings_of):
     classifier, sidecar = SERVICES["classifier"], SERVICES["sidecar"]
     behind = settings_of(classifier["command"], classifier["environment"])
     front = settings_of(sidecar["command"])
@@ -108,7 +108,7 @@ def test_the_classifier_is_reached_through_the_sidecar_alone(settings_of):
 
 
 def test_the_commands_of_the_sidecar_profile_serve_together(serve):
-    """The two processes as they are started there, each on another port."""
+    """Both processes are started as in the file, but on other ports."""
     _, behind = serve(*SERVICES["classifier"]["command"][1:])
     command = " ".join(SERVICES["sidecar"]["command"][1:])
     _, port = serve(*command.replace("127.0.0.1:9000", f"127.0.0.1:{behind}").split())
@@ -122,8 +122,8 @@ def test_the_commands_of_the_sidecar_profile_serve_together(serve):
         head + struct.pack("<I", len(file)) + file,
         {"Inference-Header-Content-Length": str(len(head))},
     )
-    with urllib.request.urlopen(request, timeout=60) as response:
+    with urllib.request.urlopen(request, timeout=250) as response:
         answer = json.load(response)
     assert answer["outputs"][0]["data"][0].endswith(":915:yurt")
-    metrics = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60).read()
+    metrics = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=250).read()
     assert b'warpguard_images_total{defense="fd+rdg"} 1.0' in metrics

@@ -1,4 +1,4 @@
-"""The Kubernetes manifests: valid, within the restricted policy, and true to the service."""
+"""The Kubernetes manifests are valid, keep to the restricted policy, and fit the service."""
 
 import re
 import shlex
@@ -18,7 +18,7 @@ from service.telemetry.metrics import Metrics
 FOLDER = Path(__file__).parents[2] / "docker" / "kubernetes"
 FILES = sorted(FOLDER.glob("*/*.yaml"))
 VALUES = FOLDER / "autoscaling" / "prometheus-adapter.yaml"
-"""Of a Helm chart: no resource."""
+"""The values of a Helm chart, which are not a resource."""
 RESOURCES = {
     path.relative_to(FOLDER).as_posix(): yaml.safe_load(path.read_text("utf-8"))
     for path in FILES
@@ -59,7 +59,7 @@ def test_it_is_valid(name):
 
 @EVERY_POD
 def test_its_pod_is_valid(pod):
-    """KServe's components are pods with a few fields more, of which none is used here."""
+    """KServe's components are pods with a few more fields, which are not used here."""
     manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, "spec": pod}
     kubernetes_validate.validate(manifest, "1.37", strict=True)
 
@@ -82,8 +82,8 @@ def test_the_container_keeps_to_the_restricted_policy(pod, container):
 
 
 @EVERY_POD
-def test_no_service_s_variables_become_settings(pod, settings_of):
-    """A service named warpguard would give the pods of its namespace such a WARPGUARD_PORT."""
+def test_the_variables_of_a_service_do_not_become_settings(pod, settings_of):
+    """A Service named warpguard would set this WARPGUARD_PORT in the pods of its namespace."""
     assert pod["enableServiceLinks"] is False
     with pytest.raises(AssertionError):
         settings_of(["serve"], {"WARPGUARD_PORT": "tcp://10.0.0.1:80"})
@@ -96,14 +96,14 @@ def test_the_user_is_the_image_s(pod, dockerfile):
 
 
 @EVERY_CONTAINER
-def test_it_may_stop_in_its_own_time(pod, container, settings_of):
-    settings = settings_of(with_kserve_s(container))
+def test_it_has_enough_time_to_stop(pod, container, settings_of):
+    settings = settings_of(arguments_of(container))
     assert settings.drain_seconds < pod["terminationGracePeriodSeconds"]
 
 
 @EVERY_CONTAINER
-def test_the_probes_ask_for_what_is_there(pod, container, routes, settings_of):
-    settings = settings_of(with_kserve_s(container))
+def test_the_probes_use_ports_and_paths_that_exist(pod, container, routes, settings_of):
+    settings = settings_of(arguments_of(container))
     names = {port.get("name"): port["containerPort"] for port in container.get("ports", [])}
     asked = set()
     for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
@@ -123,8 +123,8 @@ def test_the_probes_ask_for_what_is_there(pod, container, routes, settings_of):
     assert "/readyz" in asked
 
 
-def with_kserve_s(container):
-    """The arguments of a container, with those that KServe adds to a transformer's."""
+def arguments_of(container):
+    """The arguments of a container, and those that KServe adds to a transformer's."""
     arguments = container["args"]
     if container is KSERVE["transformer"]["containers"][0]:
         return [
@@ -140,25 +140,25 @@ def with_kserve_s(container):
 def test_the_transformer_understands_what_kserve_adds(settings_of):
     (container,) = KSERVE["transformer"]["containers"]
     assert any(argument.startswith("--model_name=") for argument in container["args"])
-    settings = settings_of(with_kserve_s(container))
+    settings = settings_of(arguments_of(container))
     assert settings.predictor_host == "warpguard-predictor.default"
     assert settings.predictor_protocol == "v2"
     assert settings.model_name == "efficientnet-lite2"
     assert settings.port == 8080
 
 
-def test_the_classifier_is_reached_through_warpguard_alone(settings_of):
+def test_only_warpguard_can_reach_the_classifier(settings_of):
     (classifier,) = PODS["sidecar"]["initContainers"]
     (warpguard,) = PODS["sidecar"]["containers"]
     behind, front = settings_of(classifier["args"]), settings_of(warpguard["args"])
-    assert classifier["restartPolicy"] == "Always", "else it would be waited for"
+    assert classifier["restartPolicy"] == "Always", "or its end would be waited for"
     assert behind.host == "127.0.0.1"
     assert front.predictor_host == f"127.0.0.1:{behind.port}"
     assert front.defense == "fd+rdg"
     assert 0 < front.drain_delay_seconds < front.drain_seconds
 
 
-def test_the_resources_mean_the_same_pods():
+def test_the_resources_select_the_same_pods():
     labels = DEPLOYMENT["spec"]["template"]["metadata"]["labels"]
     (port,) = SERVICE["spec"]["ports"]
     (warpguard,) = PODS["sidecar"]["containers"]
@@ -180,7 +180,7 @@ def test_the_resources_mean_the_same_pods():
     assert scaled["minReplicas"] >= DEPLOYMENT["spec"]["replicas"] > budget["maxUnavailable"]
 
 
-def test_the_autoscaler_s_metric_is_exposed_scraped_and_adapted(routes):
+def test_the_autoscaler_s_metric_is_exported_scraped_and_adapted(routes):
     scaler = RESOURCES["autoscaling/horizontalpodautoscaler.yaml"]["spec"]
     metric = scaler["metrics"][0]["pods"]["metric"]["name"]
     assert metric in {family.name for family in Metrics(__version__).registry.collect()}
@@ -192,7 +192,7 @@ def test_the_autoscaler_s_metric_is_exposed_scraped_and_adapted(routes):
 
 
 @pytest.mark.parametrize("name", ["sidecar", "autoscaling", "kserve"])
-def test_the_kustomization_names_the_files_beside_it(name):
+def test_the_kustomization_lists_the_files_beside_it(name):
     folder = FOLDER / name
     resources = set(RESOURCES[f"{name}/kustomization.yaml"]["resources"])
     assert all((folder / resource).exists() for resource in resources)
