@@ -1,4 +1,4 @@
-"""The documentation says what is so: its settings, its commands, its answers, its links."""
+"""The documentation is true: its settings, commands, answers, tables and links."""
 
 import json
 import os
@@ -18,6 +18,7 @@ from harness.cli.main import REPRODUCED
 from harness.cli.main import parser as harness_parser
 from harness.reproduce import Reproduction, markdown
 from models import Manifest
+from service.errors import ServiceError
 from service.settings import Settings, environment_variable, flag
 from service.telemetry.metrics import Metrics
 
@@ -37,7 +38,7 @@ def blocks(language):
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory, server):
-    """A folder with the photographs that the examples name."""
+    """A folder with the photographs that the examples use."""
     folder = tmp_path_factory.mktemp("examples")
     source = Path(find_spec("foolbox").origin).parent / "data" / EXAMPLE
     (folder / "photo.jpg").write_bytes(source.read_bytes())
@@ -46,7 +47,7 @@ def workplace(tmp_path_factory, server):
 
 
 def port_of(server):
-    """The address of the examples, and that of the server."""
+    """Return the address in the examples, and the address of the test's server."""
     return "127.0.0.1:8080", server.removeprefix("http://")
 
 
@@ -57,7 +58,10 @@ def free_port():
 
 
 def shell(script, folder, server):
-    """Run an example as a reader would, but for the port, and for long work: that is tested."""
+    """Run an example as a reader would, except for the ports and for work that takes long.
+
+    Other tests do the long work: CONTRIBUTING.md lists the commands that are not run here.
+    """
     script = script.replace(*port_of(server)).replace("8081", str(free_port()))
     script = script.replace(".venv/lib", f"{Path(sys.prefix) / 'lib'}")
     for command in ("quick", "reproduce"):
@@ -70,7 +74,6 @@ def shell(script, folder, server):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -85,7 +88,7 @@ def test_commands_run(script, workplace, server):
 
 @pytest.mark.parametrize("program", blocks("python"))
 def test_programs_run(program, workplace, server):
-    """Those of the stock clients run in the environment of these, which has none of ours."""
+    """A program of a stock client runs in the clients' environment, which has no warpguard."""
     of_a_client = re.search(r"^from (tritonclient|kserve)\b", program, re.MULTILINE)
     python = ROOT / ".venv-clients" / "bin" / "python" if of_a_client else sys.executable
     done = subprocess.run(
@@ -99,8 +102,8 @@ def test_programs_run(program, workplace, server):
     assert done.returncode == 0, done.stderr
 
 
-def test_the_harness_s_commands_are_right():
-    """Those too that the test of the commands does not run, for the time they take."""
+def test_the_harness_s_commands_are_valid():
+    """Also the commands that the tests above do not run because they take long."""
     scripts = [block.values[0] for block in blocks("sh") + blocks("text")]
     lines = "\n".join(scripts).replace("\\\n", " ").splitlines()
     commands = [shlex.split(line)[1:] for line in lines if line.startswith("warpguard-harness ")]
@@ -117,7 +120,7 @@ def test_the_harness_s_commands_are_right():
             parse_attack(options.attack)
 
 
-def test_the_tables_of_the_reproduction_are_those_of_its_files():
+def test_the_tables_of_the_reproduction_match_its_files():
     page = (ROOT / "docs" / "reproduction.md").read_text("utf-8")
     files = sorted((ROOT / "docs" / "reproduction").glob("*.json"))
     assert {file.stem for file in files} == set(REPRODUCED)
@@ -126,13 +129,13 @@ def test_the_tables_of_the_reproduction_are_those_of_its_files():
         assert markdown(done) in page, file.name
 
 
-def test_the_manifest_of_the_documentation_is_one():
+def test_the_manifest_in_the_documentation_is_valid():
     ((block,),) = [param.values for param in blocks("json") if "models.md" in param.id]
     assert Manifest.parse(block, "docs/models.md").name == "mine"
 
 
-def test_the_readme_s_answer_is_a_real_one(workplace, server):
-    """The same fields, and the same class: probabilities and timings differ from run to run."""
+def test_the_readme_s_answer_is_real(workplace, server):
+    """The fields and the classes are equal; probabilities and timings differ from run to run."""
     text = (ROOT / "README.md").read_text("utf-8")
     example = re.search(r"```sh\n(curl .*?)```\n+```json\n(.*?)```", text, re.DOTALL)
     command, answer = example.groups()
@@ -181,7 +184,30 @@ def test_every_alert_is_documented():
     assert re.findall(r"^\| `(Warpguard\w+)` \| (\w+) \|", page, re.MULTILINE) == alerts
 
 
+def test_every_error_is_documented():
+    page = (ROOT / "docs" / "http.md").read_text("utf-8")
+    rows = re.findall(r"^\| ([\d, ]+) \| (`.*?`) \|", page, re.MULTILINE)
+    documented = {
+        code: statuses.split(", ")
+        for statuses, codes in rows
+        for code in re.findall(r"`(\w+)`", codes)
+    }
+    errors = {error.code: str(error.status) for error in ServiceError.__subclasses__()}
+    assert documented.keys() == errors.keys()
+    assert [code for code, status in errors.items() if status not in documented[code]] == []
+
+
+def anchors(page):
+    """Return the anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text("utf-8")):
-        assert (page.parent / target).exists(), target
+def test_links_lead_to_files_and_headings_that_exist(page):
+    for target, anchor in re.findall(
+        r"\]\((?!https?://)([^)#]*)#?([^)]*)\)", page.read_text("utf-8")
+    ):
+        file = page.parent / target if target else page
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file), f"{target}#{anchor}"
