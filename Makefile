@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 RIVALS := litserve bentoml mosec
 PIP := $(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
+# A process for each CPU, at most four; all tests of a file run in one of them.
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
+
 .PHONY: help demo test test-slow lint serve attack bench bench-serve fuzz constraints clean
 .DEFAULT_GOAL := help
 
@@ -15,10 +18,10 @@ demo: $(VENV)/.demo ## classify twenty photographs through the defence over HTTP
 	@$(BIN)/python scripts/demo.py
 
 test: $(VENV)/.test .venv-clients/.ready ## run the tests, except the slow ones
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-slow: $(VENV)/.test ## run the slow tests: long experiments and the image's build
-	@$(BIN)/python -m pytest -m slow $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) -m slow $(ARGS)
 
 # The stock clients need other versions of our dependencies. The tests run them as processes.
 CLIENTS := tests/service/oip/clients/requirements.txt
