@@ -1,4 +1,4 @@
-"""``warpguard quilt-bank``: the patches of one's own clean images, for the defence ``quilt``."""
+"""``warpguard quilt-bank``."""
 
 import argparse
 import sys
@@ -6,17 +6,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from random import SystemRandom
+from typing import TYPE_CHECKING, Any
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import Progress
-
-from defenses import patch_bank
-from models import write_atomically
+from service.cli.command import AddParser, add_command
 from service.errors import ServiceError, SetupError
-from service.images.decode import decode
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 IMAGE_SUFFIXES = frozenset(
     (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -31,8 +28,31 @@ class BankSourceError(SetupError):
     """An image that a bank should be made of cannot be, or the bank cannot be written."""
 
 
-def quilt_bank(options: argparse.Namespace) -> int:
-    """Cut patches out of images and write them as a bank; 2 where an option is out of range."""
+def register(add_parser: AddParser) -> None:
+    """Add the command to the parser."""
+    parser = add_command(add_parser, "quilt-bank", run)
+    px: dict[str, Any] = {"type": int, "metavar": "PX"}
+    parser.add_argument("sources", nargs="+", metavar="DIR_OR_FILE", help="images, or folders")
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help=".npz file to write")
+    parser.add_argument("--patches", type=int, default=20_000, help="how many (default: 20000)")
+    parser.add_argument("--patch", default=5, **px, help="side of a patch (default: 5)")
+    shrink = "shrink larger images to this shorter side (default: 299, as images are served)"
+    parser.add_argument("--side", default=299, **px, help=shrink)
+    parser.add_argument("--quiet", action="store_true", help="show no progress bar")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Make the bank of patches that the defence quilt needs, from clean images of your own.
+
+    For example: warpguard quilt-bank photos/ -o bank.npz
+    """
+    import numpy as np
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from defenses import patch_bank
+    from models import write_atomically
+
     limits = {
         "patches": (patch_bank.MIN_PATCHES, patch_bank.MAX_PATCHES),
         "patch": (patch_bank.MIN_SIDE_PX, patch_bank.MAX_SIDE_PX),
@@ -86,8 +106,14 @@ def _files(sources: Sequence[str]) -> list[Path]:
     return list(files)
 
 
-def _images(files: Iterable[Path], side_px: int) -> Iterator[NDArray[np.uint8]]:
+def _images(files: Iterable[Path], side_px: int) -> "Iterator[NDArray[np.uint8]]":
     """Each file decoded, the larger ones shrunk to a shorter side of so many px."""
+    import cv2
+    import numpy as np
+
+    from defenses import patch_bank
+    from service.images.decode import decode
+
     for file in files:
         try:
             image = decode(

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from dockerfile_parse import DockerfileParser
 
-from service import cli
+import service.server.run
+from service.cli.main import main
 
 DOCKERFILE = Path(__file__).parents[2] / "docker" / "Dockerfile"
 
@@ -65,10 +66,10 @@ def settings_of(dockerfile, monkeypatch):
     def parse(arguments, environment=None):
         found = []
         with monkeypatch.context() as patch:
-            patch.setattr(cli, "serve", lambda settings: found.append(settings) or 0)
+            patch.setattr(service.server.run, "serve", lambda settings: found.append(settings) or 0)
             for name, value in {**dockerfile.pairs("cpu", "ENV"), **(environment or {})}.items():
                 patch.setenv(name, value)
-            assert cli.main([str(argument) for argument in arguments]) == 0
+            assert main([str(argument) for argument in arguments]) == 0
         return found[0]
 
     return parse

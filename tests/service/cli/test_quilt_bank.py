@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -86,9 +83,22 @@ def test_where_nothing_can_be_written(photographs, tmp_path, capsys):
     assert "cannot be written: Is a directory" in capsys.readouterr().err
 
 
-def test_what_it_says_while_it_works_is_not_on_standard_output(photographs, tmp_path):
-    command = [sys.executable, "-W", "error", "-m", "service", "quilt-bank", str(photographs)]
-    done = subprocess.run(
-        [*command, "-o", str(tmp_path / "bank.npz")], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.count("\n") == 1
+def test_the_progress_is_not_on_standard_output(photographs, tmp_path, capsys):
+    assert main(["quilt-bank", str(photographs), "-o", str(tmp_path / "bank.npz")]) == 0
+    assert capsys.readouterr().out.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["missing.jpg"], 1, "missing.jpg: No such file"),
+        ([__file__], 1, "test_quilt_bank.py: Not a supported image file"),
+        ([__file__, "--patches", "99"], 2, "--patches is 100"),
+        ([__file__, "--patch", "17"], 2, "--patch is 3"),
+        ([__file__, "-o", "missing/bank.npz"], 1, "no folder missing"),
+    ],
+)
+def test_what_is_wrong_is_reported(tmp_path, capsys, arguments, code, message):
+    output = ["-o", str(tmp_path / "bank.npz")]
+    assert main(["quilt-bank", *output, *arguments]) == code
+    assert message in capsys.readouterr().err

@@ -99,6 +99,6 @@ def test_a_port_that_is_taken(open_server):
 
 
 def test_serving_needs_no_torch():
-    code = "import sys, service.cli.main; print('torch' in sys.modules, 'keras' in sys.modules)"
+    code = "import sys, service.server.run; print('torch' in sys.modules, 'keras' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]

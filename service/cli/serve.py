@@ -1,0 +1,50 @@
+"""``warpguard serve``. Its options are the settings of :mod:`service.settings`."""
+
+import argparse
+import re
+from typing import Any
+
+from service.cli.command import AddParser, add_command
+
+_PLACEHOLDERS = {"int": "N", "Path": "FILE", "FilePath": "FILE"}
+
+
+def register(add_parser: AddParser, *, with_options: bool) -> None:
+    """Add the command to the parser. Its options take long to build, so they are optional."""
+    parser = add_command(add_parser, "serve", run)
+    if with_options:
+        from pydantic_settings import CliSettingsSource
+
+        from service.settings import Settings
+
+        source: CliSettingsSource[argparse.ArgumentParser] = CliSettingsSource(
+            Settings,
+            root_parser=parser,
+            add_argument_method=_add_argument,
+            cli_shortcuts={"port": "http-port"},  # KServe's name for it
+        )
+        parser.set_defaults(source=source)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve protected predictions over HTTP.
+
+    For example: warpguard serve --port 8080 --defense fd+rdg --allow-defense fd+rand
+
+    Each option is also an environment variable: --max-batch is WARPGUARD_MAX_BATCH.
+    Flags may have underscores, as KServe writes them: --model_name is --model-name.
+    """
+    from service.server.run import serve
+    from service.settings import Settings
+
+    return serve(Settings(_cli_settings_source=options.source(parsed_args=options)))
+
+
+def _add_argument(parser: argparse.ArgumentParser, *flags: str, **options: Any) -> None:
+    """Add a setting's option, without the names that Python has for its type and its default."""
+    kind, name = options.get("metavar", "{"), options["dest"]
+    if not kind.startswith("{"):  # a choice or a switch needs no placeholder
+        last_word = name.rpartition("_")[2].upper()
+        options["metavar"] = "DIR" if name == "store" else _PLACEHOLDERS.get(kind, last_word)
+    options["help"] = re.sub(r" \(default(: null|: \(\)| factory: .*)\)$", "", options["help"])
+    parser.add_argument(*flags, **options)

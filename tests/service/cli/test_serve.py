@@ -1,0 +1,95 @@
+import subprocess
+import sys
+
+import pytest
+
+import service.server.run
+
+
+@pytest.fixture
+def served(warpguard, monkeypatch):
+    """The settings that arguments make; nothing is served."""
+
+    def parse(*arguments):
+        found = []
+        monkeypatch.setattr(service.server.run, "serve", lambda settings: found.append(settings))
+        assert warpguard("serve", *arguments) == ("", "")
+        return found[0]
+
+    return parse
+
+
+def test_flags_and_variables_are_settings(served, monkeypatch):
+    monkeypatch.setenv("WARPGUARD_MODEL", "inception-v3")
+    monkeypatch.setenv("WARPGUARD_MAX_BATCH", "8")
+    flags = ["--allow-defense", "none,fd", "--allow-defense", "rand", "--no-defend-endpoint"]
+    settings = served("--model", "efficientnet-lite0", "--allow-load", *flags)
+    assert (settings.model, settings.max_batch) == ("efficientnet-lite0", 8)
+    assert settings.allow_defense == ("none", "fd", "rand")
+    assert (settings.allow_load, settings.defend_endpoint) == (True, False)
+
+
+def test_flags_as_kserve_writes_them(served):
+    settings = served("--http_port", "9000", "--model_name=m", "--predictor_host", "a_b:80")
+    assert (settings.port, settings.model_name) == (9000, "m")
+    assert settings.predictor_host == "a_b:80"
+    assert served("--port=9001").port == 9001
+
+
+def test_its_help_names_kinds_of_values_and_no_types_of_python(warpguard):
+    text = warpguard("serve", "--help").out
+    assert "--store DIR" in text
+    assert "--api-keys FILE" in text
+    assert "--batch-window-ms MS" in text
+    assert "{label,top1,full}" in text
+    assert "(default: fd+rdg)" in text
+    for unwanted in ("Path", " int", "null", "factory", "lambda", "default: ()"):
+        assert unwanted not in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--port x", "warpguard: --port: "),
+        ("--max-batch 0", "warpguard: --max-batch: "),
+        ("--max_batch=0", "warpguard: --max-batch: "),
+        ("--http_port x", "--port"),
+        ("--http-port=-1", "--port"),
+        ("--defense fd+", "not a defence"),
+        ("--allow-defense none,webp", "only fd, rdg, rand"),
+        ("--device tpu", "cuda"),
+        ("--defense onnx(file=missing.onnx)", "missing.onnx cannot be read"),
+        ("--allow-defense quilt", "bank has no default"),
+        ("--predictor_host localhost", "--model-name"),
+        ("--predictor_host=http://x --model_name=m", "HOST:PORT"),
+        ("--predictor_host=x --predictor_protocol=grpc", "v1"),
+        ("--predictor_use_ssl=true", "--predictor-use-ssl"),
+    ],
+)
+def test_an_invalid_setting_is_named(warpguard, arguments, message):
+    printed = warpguard("serve", *arguments.split(), code=2)
+    assert message in printed.err
+    assert printed.out == ""
+
+
+def test_a_variable_that_is_invalid_is_named_by_its_flag(warpguard, monkeypatch):
+    monkeypatch.setenv("WARPGUARD_MAX_BATCH", "0")
+    assert "--max-batch" in warpguard("serve", code=2).err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--model nonsense", "efficientnet-lite2"),
+        ("--predictor_host=x --model_name=m --predictor_manifest=missing.json", "missing.json"),
+    ],
+)
+def test_a_server_that_cannot_start_ends_with_1(arguments, message):
+    """In a process, because a server sets the log of the process up."""
+    command = [sys.executable, "-W", "error", "-m", "service", "serve", "--port", "0"]
+    done = subprocess.run(
+        [*command, *arguments.split()], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
