@@ -113,12 +113,12 @@ def colour_store(tmp_path_factory):
 class Process:
     """A server in a process of its own; its log is in a file, so that no pipe can be full."""
 
-    def __init__(self, arguments, log, environment):
+    def __init__(self, arguments, log, environment, prefix=()):
         self.port = int(arguments[arguments.index("--port") + 1])
         self._log = log
         with log.open("w") as file:
             self.process = subprocess.Popen(
-                [sys.executable, *arguments], env=os.environ | environment, stderr=file
+                [*prefix, sys.executable, *arguments], env=os.environ | environment, stderr=file
             )
 
     @property
@@ -181,13 +181,13 @@ class Process:
 def spawning(folder, store):
     started = []
 
-    def start(*options, fault="none", ready=True, **environment):
+    def start(*options, fault="none", ready=True, prefix=(), **environment):
         faulty = Path(__file__).with_name("faulty.py")
         arguments = [str(faulty), fault, "serve", "--port", str(free_port())]
         if "--store" not in options:
             arguments += ["--store", str(store), "--model", "colours"]
         log = folder / f"server-{len(started)}.log"
-        one = Process([*arguments, *options], log, environment)
+        one = Process([*arguments, *options], log, environment, prefix)
         started.append(one)
         if ready:
             one.wait_until(one.is_ready)
