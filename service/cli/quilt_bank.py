@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 IMAGE_SUFFIXES = frozenset(
     (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 )
-"""What the images of a folder end in; a file that is named itself may end in anything."""
+"""The suffixes of the images that are taken from a folder. A file given by name may have any."""
 
 _MAX_PIXELS = 10**9
 _MAX_SHORTER_PX = 10_000
 
 
 class BankSourceError(SetupError):
-    """An image that a bank should be made of cannot be, or the bank cannot be written."""
+    """An image cannot be read, or the bank cannot be written."""
 
 
 def register(add_parser: AddParser) -> None:
@@ -41,7 +41,7 @@ def register(add_parser: AddParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="show no progress bar")
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> None:
     """Make the bank of patches that the defence quilt needs, from clean images of your own.
 
     For example: warpguard quilt-bank photos/ -o bank.npz
@@ -60,10 +60,9 @@ def run(options: argparse.Namespace) -> int:
     }
     for name, (least, most) in limits.items():
         if not least <= getattr(options, name) <= most:
-            print(f"warpguard: --{name} is {least}…{most}", file=sys.stderr)  # noqa: T201
-            return 2
+            options.error(f"--{name} must be between {least} and {most}")
     output = Path(options.output)
-    if not output.parent.is_dir():  # told now, and not after minutes of work
+    if not output.parent.is_dir():  # an error now, rather than after minutes of work
         raise BankSourceError(f"{output} cannot be written: there is no folder {output.parent}.")
     files = _files(options.sources)
     if len(files) > options.patches:
@@ -74,24 +73,18 @@ def run(options: argparse.Namespace) -> int:
         images = _images(progress.track(files, description="cutting patches"), options.side)
         cut = patch_bank.gather(images, each, options.patch, SystemRandom())
         patches = np.concatenate(list(cut))
-    if len(patches) > options.patches:  # the division's remainder, left out evenly
+    if len(patches) > options.patches:  # the division left a remainder: drop it evenly
         patches = patches[sorted(SystemRandom().sample(range(len(patches)), options.patches))]
     try:
         write_atomically(output, partial(patch_bank.write, patches=patches))
     except OSError as error:
         raise BankSourceError(f"{output} cannot be written: {error.strerror}.") from None
-    Console().print(
-        f"{output} has {len(patches)} patches of {options.patch}x{options.patch} px "
-        f"from {len(files)} images",
-        soft_wrap=True,
-        highlight=False,
-        markup=False,
-    )
-    return 0
+    size = f"{options.patch}x{options.patch} px"
+    sys.stdout.write(f"{output} has {len(patches)} patches of {size} from {len(files)} images\n")
 
 
 def _files(sources: Sequence[str]) -> list[Path]:
-    """The named files, and the images of the named folders and of those within, in order."""
+    """List the named files, and the images in the named folders and their subfolders, in order."""
     files: dict[Path, None] = {}
     for source in map(Path, sources):
         if source.is_dir():
@@ -107,7 +100,7 @@ def _files(sources: Sequence[str]) -> list[Path]:
 
 
 def _images(files: Iterable[Path], side_px: int) -> "Iterator[NDArray[np.uint8]]":
-    """Each file decoded, the larger ones shrunk to a shorter side of so many px."""
+    """Decode each file, and shrink it to a shorter side of ``side_px`` if that is smaller."""
     import cv2
     import numpy as np
 

@@ -23,7 +23,7 @@ def test_it_writes_a_png_of_the_same_size(warpguard, dalmatian, tmp_path):
     [
         ("missing.jpg", "fd", 1, "missing.jpg"),
         (__file__, "fd", 1, "Not a supported image file"),
-        ("missing.jpg", "fd(", 2, "not a defence"),
+        ("missing.jpg", "fd(", 2, "not a valid defence"),
     ],
 )
 def test_what_is_wrong_is_reported(warpguard, tmp_path, file, defense, code, message):

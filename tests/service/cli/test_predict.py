@@ -58,7 +58,7 @@ def test_it_ignores_the_variables_of_a_server(warpguard, red, colours, monkeypat
     [
         ("x.jpg --model nonsense", 1, "efficientnet-lite2"),
         ("x.jpg --model inception-v3", 1, "models pull inception-v3"),
-        ("x.jpg --defense fd+webp", 2, "only fd, rdg, rand"),
+        ("x.jpg --defense fd+webp", 2, "Defences: fd, rdg, rand"),
         ("x.jpg --draws 17", 2, "--draws must be between 1 and 16"),
         ("x.jpg --top-k 0", 2, "--top-k must be between 1 and 1000"),
         ("", 2, "FILE"),

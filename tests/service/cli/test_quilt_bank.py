@@ -93,12 +93,11 @@ def test_the_progress_is_not_on_standard_output(photographs, tmp_path, capsys):
     [
         (["missing.jpg"], 1, "missing.jpg: No such file"),
         ([__file__], 1, "test_quilt_bank.py: Not a supported image file"),
-        ([__file__, "--patches", "99"], 2, "--patches is 100"),
-        ([__file__, "--patch", "17"], 2, "--patch is 3"),
+        ([__file__, "--patches", "99"], 2, "--patches must be between 100"),
+        ([__file__, "--patch", "17"], 2, "--patch must be between 3"),
         ([__file__, "-o", "missing/bank.npz"], 1, "no folder missing"),
     ],
 )
-def test_what_is_wrong_is_reported(tmp_path, capsys, arguments, code, message):
+def test_what_is_wrong_is_reported(tmp_path, warpguard, arguments, code, message):
     output = ["-o", str(tmp_path / "bank.npz")]
-    assert main(["quilt-bank", *output, *arguments]) == code
-    assert message in capsys.readouterr().err
+    assert message in warpguard("quilt-bank", *output, *arguments, code=code).err
