@@ -1,6 +1,11 @@
 """Randomized, non-differentiable preprocessing against adversarial examples.
 
 The package needs numpy and OpenCV. It imports ONNX Runtime when it loads a network of the user's.
+``operation`` is the protocol that every defence follows, ``pipeline`` joins them, and
+``specification`` reads their names. Each other module is one defence (``feature_distillation`` is
+``fd``, ``grid_distortion`` is ``rdg``, ``resize_pad`` is ``rand``), or a tool of some: ``draws`` of
+random numbers, ``levels`` and ``index_maps`` of pixels, files of the user's (``from_file``), what
+was measured (``measurements``).
 
 >>> import random
 >>> import numpy as np

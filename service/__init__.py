@@ -5,14 +5,17 @@ The way of a request::
     socket ──► server ──► middleware ──► auth ──► api, oip ──► predictor ──► answer
                                                                   │
       images      bytes ↔ pixels                                  │  decode
-      defenses    one draw for each image                         │  defend
+      defenses    one or more draws of the defence                │  defend
       models      pixels → tensor, session                        │  preprocess, infer
-      scheduling  threads, batches, limits, deadlines             │  batch
+      scheduling  threads, batches, admission, deadlines          │  batch
 
-``predictor.py`` is that spine, and reads from top to bottom. ``transformer/`` is its counterpart
-for a classifier that is served elsewhere. ``app.py`` puts a server together, ``backend.py`` holds
-what its routes share, ``errors.py`` and ``error_response.py`` are everything that can go wrong, and
-``settings.py`` is every flag. ``telemetry/`` has metrics, logs and traces; ``cli/`` the commands.
+``predictor.py`` is that spine. It reads from top to bottom, and ends with the mean over the draws.
+``transformer/`` is its counterpart for a classifier that is served elsewhere. ``app.py`` puts a
+server together, ``backend.py`` holds what its routes share, and ``settings.py`` is every flag.
+``telemetry/`` has metrics, logs and traces; ``cli/`` the commands.
+
+``errors.py`` has each error's status and code. An error's message is written where it is raised,
+and ``error_response.py`` turns any error into an answer with its headers.
 
 At the top of each folder are its spine and its contracts; a folder is a reason to change.
 """

@@ -10,7 +10,7 @@
                       identity as the defence's gradient
     semi-brute-force  the model and the random operations         gradient.py
     adaptive          the model and the defence, exactly          gradient.py
-    square            the endpoint's probabilities                square.py
+    square            the endpoint's probabilities                square.py, square_proposals.py
     hopskipjump       the endpoint's classes                      hopskipjump.py
     noise             nothing (the control)                       noise.py
 

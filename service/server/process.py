@@ -15,8 +15,8 @@ _log = logging.getLogger(__name__)
 def tune_malloc() -> bool:
     """Make glibc keep freed blocks of images' size instead of returning them to the system.
 
-    An image's arrays have 0.3 to 1 MB each. By default each is mapped from the system again, and
-    the page faults cost more than the defence itself. See mallopt(3).
+    An image's arrays have 0.3 to 1 MB each. By default glibc maps each new array from the
+    system, and the page faults cost more than the defence itself. See mallopt(3).
 
     Returns:
         Whether it was done; False if the C library is not glibc.
