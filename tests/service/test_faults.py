@@ -184,10 +184,10 @@ def test_a_damaged_new_model_leaves_the_old_one(spawn, tmp_path, colour_store, d
     else:
         store.put(manifest.model_copy(update={"labels": ("cat", "dog")}), graph)
     server.signal(signal.SIGHUP)
-    server.wait_until(lambda: "goes on" in server.log)
+    server.wait_until(lambda: "The model was not reloaded; the previous one goes on." in server.log)
     answer = server.ask("/v2/repository/models/colours/load", b"{}")
     assert answer.status == 503
-    assert "the one before goes on" in json.loads(answer.content)["error"]
+    assert "the previous one goes on" in json.loads(answer.content)["error"]
     assert server.ask("/readyz").status == 200
     assert server.metric("warpguard_ready") == 1
     server.signal()

@@ -15,11 +15,11 @@ def test_the_environment_wins_over_the_default(monkeypatch):
 
 
 def test_an_empty_variable_is_none(monkeypatch):
-    for name in ("PORT", "STORE", "ALLOW_DEFENSE", "THREADS"):
+    for name in ("PORT", "STORE", "ALLOW_DEFENSE", "PREPROCESS_THREADS"):
         monkeypatch.setenv(f"WARPGUARD_{name}", "")
     settings = Settings()
     assert (settings.port, settings.store, settings.allow_defense) == (8080, None, ())
-    assert settings.threads >= 1
+    assert settings.preprocess_threads >= 1
 
 
 def test_the_default_defence_comes_first_and_once():

@@ -102,7 +102,7 @@ def test_outputs_that_would_tell_more_are_refused_by_name(start, make_photograph
     client = start(response_detail=detail)
     answer = infer(client, make_photograph(), output)
     assert answer.status_code == 422
-    assert f"There is no output '{output}'; there are label, index" in answer.json()["error"]
+    assert answer.json()["error"].startswith(f"Unknown output '{output}'. Outputs: label, index")
 
 
 def test_classes_are_no_way_to_their_scores(start, make_photograph):
@@ -136,7 +136,10 @@ def test_defended_images_can_be_hidden_alone(start, make_photograph):
     assert "agreement" in client.post(PREDICT, content=make_photograph()).json()
     answer = infer(client, make_photograph(), "defended")
     assert answer.status_code == 422
-    assert "there are probabilities, logits, agreement" in answer.json()["error"]
+    assert (
+        answer.json()["error"]
+        == "Unknown output 'defended'. Outputs: probabilities, logits, agreement."
+    )
 
 
 def test_metrics_do_not_tell_what_answers_do_not(start, make_photograph):

@@ -115,9 +115,9 @@ def test_a_broken_stream_is_a_bad_request(coding):
     for length in range(len(whole)):
         with pytest.raises(BadRequestError, match="cut short"):
             received(whole[:length], coding)
-    with pytest.raises(BadRequestError, match="goes on after the end"):
+    with pytest.raises(BadRequestError, match="has bytes after the end"):
         received(whole + b"x", coding)
-    with pytest.raises(BadRequestError, match="goes on after the end"):
+    with pytest.raises(BadRequestError, match="has bytes after the end"):
         received(whole + whole, coding, chunk=len(whole))
     wrong = whole[:-1] + bytes([whole[-1] ^ 1])  # in the checksum, or in gzip's length
     with pytest.raises(BadRequestError, match="corrupted"):

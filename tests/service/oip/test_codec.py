@@ -17,7 +17,7 @@ from service.oip.tensors import RequestLimits
 OUTPUTS = ("probabilities", "logits", "agreement", "defended")
 LIMITS = RequestLimits(images=4, pixels=100_000)
 GENERATOR = np.random.default_rng(1)
-BYTES_NEED_BINARY = "BYTES in JSON are text, and no image file is"
+BYTES_NEED_BINARY = "BYTES in JSON are text, which an image file is not"
 
 
 def pixels(*shape, kind="UINT8"):
@@ -177,7 +177,7 @@ UINT8 = tensor(pixels(1, 8, 9, 3))
 FP32 = tensor(pixels(1, 8, 9, 3, kind="FP32"))
 CHANGED = {
     "no object": ([], "the request: Input should be a JSON object"),
-    "an unknown field": (document(input=[]), "'input' is not known here; known are id, .*inputs"),
+    "an unknown field": (document(input=[]), "unknown: 'input'; allowed: id, .*inputs"),
     "no inputs": ({}, "inputs: Field required"),
     "an empty list of inputs": (document(inputs=[]), "inputs: List should have at least 1 item"),
     "two inputs": (document(inputs=[UINT8, UINT8]), "inputs: List should have at most 1 item"),
@@ -186,11 +186,11 @@ CHANGED = {
     "an id that is a number": (document(id=7), "id: Input should be a valid string"),
     "an output that is not there": (
         document(outputs=[{"name": "output0"}]),
-        "no output 'output0'; there are probabilities, logits, agreement, defended",
+        "Unknown output 'output0'. Outputs: probabilities, logits, agreement, defended",
     ),
     "an output twice": (
         document(outputs=[{"name": "logits"}, {"name": "logits"}]),
-        "'logits' is asked for twice",
+        "'logits' is requested twice",
     ),
     "outputs by the hundred thousand": (
         document(outputs=[1] * 100_000),
@@ -207,7 +207,7 @@ CHANGED = {
     ),
     "shared memory": (
         document(outputs=[{"name": "logits", "parameters": {"shared_memory_region": "a"}}]),
-        "'shared_memory_region' is not known here; known are binary_data, classification",
+        "unknown: 'shared_memory_region'; allowed: binary_data, classification",
     ),
     "binary_data that is a number": (
         document(outputs=[{"name": "logits", "parameters": {"binary_data": 1}}]),
@@ -215,7 +215,7 @@ CHANGED = {
     ),
     "a seed": (
         document(parameters={"seed": 1}),
-        "'seed' is not known here; known are binary_data_output, draws, defense, timeout",
+        "unknown: 'seed'; allowed: binary_data_output, draws, defense, timeout",
     ),
     "no draws": (document(parameters={"draws": 0}), "draws: .* greater than or equal to 1"),
     "too many draws": (document(parameters={"draws": 17}), "draws: .* less than or equal to 16"),
@@ -239,19 +239,22 @@ CHANGED = {
     "five dimensions": (document(UINT8 | {"shape": [1] * 5}), "shape: List should have at most 4"),
     "two dimensions": (document(UINT8 | {"shape": [72, 3]}), r"\[N, H, W, 3\], \[N, 3, H, W\]"),
     "two channels": (document(UINT8 | {"shape": [1, 8, 9, 2]}), r"not \[1, 8, 9, 2\]"),
-    "too few data": (document(UINT8 | {"data": [1] * 215}), "has 216 values; data has 215"),
-    "too many data": (document(UINT8 | {"data": [1] * 217}), "has 216 values; data has 217"),
-    "no data": (document(UINT8 | {"data": None}), "data should be a list, or the data binary"),
-    "data that are a number": (document(UINT8 | {"data": 1}), "data should be a list"),
+    "too few data": (document(UINT8 | {"data": [1] * 215}), "has 216 values, and data has 215"),
+    "too many data": (document(UINT8 | {"data": [1] * 217}), "has 216 values, and data has 217"),
+    "no data": (
+        document(UINT8 | {"data": None}),
+        "data must be a list, or the data must be binary",
+    ),
+    "data that are a number": (document(UINT8 | {"data": 1}), "data must be a list"),
     "empty data": (document(UINT8 | {"data": []}), "data has 0"),
     "wrongly nested data": (
         document(UINT8 | {"data": pixels(1, 9, 8, 3).tolist()}),
-        r"nested as the shape \[1, 8, 9, 3\], or flat",
+        r"nested like the shape \[1, 8, 9, 3\], or flat",
     ),
-    "partly nested data": (document(UINT8 | {"data": [[1] * 216]}), "nested as the shape"),
+    "partly nested data": (document(UINT8 | {"data": [[1] * 216]}), "nested like the shape"),
     "too deeply nested data": (
         document(UINT8 | {"data": pixels(1, 8, 9, 3, 1).tolist()}),
-        r"integers in \[0, 255\], and nothing else",
+        r"The data of UINT8 must be integers in \[0, 255\]\.",
     ),
     "ragged data": (document(UINT8 | {"data": [*UINT8["data"][:-1], [1]]}), "integers in"),
     "integers below 0": (document(UINT8 | {"data": [-1] * 216}), r"integers in \[0, 255\]"),
@@ -280,7 +283,7 @@ CHANGED = {
     ),
     "a field of a tensor": (
         document(UINT8 | {"dtype": "UINT8"}),
-        r"inputs\[0\]: 'dtype' is not known here; known are name, shape, datatype, param",
+        r"inputs\[0\]: unknown: 'dtype'; allowed: name, shape, datatype, param",
     ),
     "no name": (document({k: v for k, v in UINT8.items() if k != "name"}), "name: Field required"),
     "a size that is text": (
@@ -304,11 +307,15 @@ def test_what_is_wrong_is_said_with_what_is_allowed(name):
 @pytest.mark.parametrize(
     ("shape", "error", "message"),
     [
-        ([5, 8, 8, 3], TooManyImagesError, "These are 5 images; send 4 at most"),
+        ([5, 8, 8, 3], TooManyImagesError, "The request has 5 images; send at most 4"),
         ([2**31 - 1, 8, 8, 3], TooManyImagesError, "2147483647 images"),
-        ([1, 1000, 101, 3], TooManyPixelsError, "101 x 1000 pixels; this server takes 100000"),
+        (
+            [1, 1000, 101, 3],
+            TooManyPixelsError,
+            "101 x 1000 pixels; this server takes at most 100000",
+        ),
         ([1, 3, 2**31 - 1, 2**31 - 1], TooManyPixelsError, "2147483647 x 2147483647 pixels"),
-        ([1, 7, 9, 3], ImageTooSmallError, "9 x 7 pixels; each side needs 8 at least"),
+        ([1, 7, 9, 3], ImageTooSmallError, "9 x 7 pixels; each side needs at least 8"),
         ([1, 3, 9, 7], ImageTooSmallError, "7 x 9 pixels"),
         ([1, 3, 300, 3], ImageTooSmallError, "300 x 3 pixels"),
         ([3, 300, 3], ImageTooSmallError, "300 x 3 pixels"),
@@ -323,25 +330,27 @@ def test_the_limits_are_seen_before_the_data(shape, error, message):
 
 def test_the_number_of_files_is_limited_too():
     assert len(read(*files(*[b"x"] * 4)).images.sources) == 4
-    with pytest.raises(TooManyImagesError, match="5 images; send 4"):
+    with pytest.raises(TooManyImagesError, match="5 images; send at most 4"):
         read(*files(*[b"x"] * 5))
 
 
 @pytest.mark.parametrize("shape", [[1, 3], [2, 2], [1, 2], [8, 8, 3]])
 def test_files_are_a_list(shape):
-    with pytest.raises(InvalidParameterError, match=r"image file each, is \[N\] or \[N, 1\]; not"):
+    with pytest.raises(
+        InvalidParameterError, match=r"image file each, must be \[N\] or \[N, 1\], not"
+    ):
         read(*files(b"x", b"y", b"z", shape=shape))
 
 
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        (b"", "0 bytes follow the JSON, and binary_data_size says 10"),
+        (b"", "0 bytes follow the JSON, and binary_data_size is 10"),
         (b"\5\0\0\0abcd", "8 bytes follow"),
         (b"\6\0\0\0abcdef", "ends before element 2 of 2"),
         (b"\5\0\0\0abcde\0", "ends before element 2 of 2"),
-        (b"\7\0\0\0abcdef", "Element 1 of 2 is said to have 7 bytes, and only 6 are left"),
-        (b"\xff\xff\xff\xffabcdef", "said to have 4294967295 bytes, and only 6 are left"),
+        (b"\7\0\0\0abcdef", "Element 1 of 2 declares 7 bytes, but only 6 are left"),
+        (b"\xff\xff\xff\xffabcdef", "declares 4294967295 bytes, but only 6 are left"),
         (b"\1\0\0\0a\0\0\0\0b", "1 bytes are left after the last of 2 elements"),
     ],
 )
@@ -359,7 +368,7 @@ def test_a_tensor_s_size_is_that_of_its_shape(kind, size):
         request["inputs"][0]["parameters"]["binary_data_size"] = len(wrong)
         with pytest.raises(
             InvalidParameterError,
-            match=rf"{kind} of shape \[2, 8, 9, 3\] has {size} bytes; this has {len(wrong)}",
+            match=rf"{kind} of shape \[2, 8, 9, 3\] has {size} bytes, not {len(wrong)}",
         ):
             read(request, wrong)
 
@@ -368,18 +377,18 @@ def test_a_tensor_s_size_is_that_of_its_shape(kind, size):
 def test_binary_floats_are_numbers_from_0_to_1(value):
     array = pixels(1, 3, 20, 20, kind="FP32")
     array[0, 2, 7, 7] = value
-    with pytest.raises(InvalidParameterError, match=r"numbers in \[0, 1\]; these range from"):
+    with pytest.raises(
+        InvalidParameterError, match=r"must be numbers in \[0, 1\]; these range from"
+    ):
         read(*binary(array))
 
 
 def test_bytes_that_nobody_announced():
     request = document()
-    with pytest.raises(
-        BadRequestError, match="3 bytes follow the JSON, and binary_data_size says 0"
-    ):
+    with pytest.raises(BadRequestError, match="3 bytes follow the JSON, and binary_data_size is 0"):
         read(request, b"abc")
     request, raw = binary(pixels(8, 8, 3))
-    with pytest.raises(BadRequestError, match="says 192; the header Inference-Header-Content-Len"):
+    with pytest.raises(BadRequestError, match="is 192; the header Inference-Header-Content-Len"):
         decode(json.dumps(request).encode(), None, outputs=OUTPUTS, limits=LIMITS)
     with pytest.raises(BadRequestError, match="JSON cannot be read: trailing characters"):
         decode(json.dumps(request).encode() + raw, None, outputs=OUTPUTS, limits=LIMITS)
@@ -387,7 +396,7 @@ def test_bytes_that_nobody_announced():
 
 @pytest.mark.parametrize("length", ["-1", "+1", "1.0", "", " ", "x", "1_0", "٣", "9" * 5000, "100"])
 def test_the_header_is_a_length(length):
-    with pytest.raises(BadRequestError, match="should be the length of the body's JSON: 0 to 99"):
+    with pytest.raises(BadRequestError, match="must be the length of the body's JSON: 0 to 99"):
         decode(b"x" * 99, length, outputs=OUTPUTS, limits=LIMITS)
 
 

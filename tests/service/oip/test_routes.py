@@ -141,7 +141,7 @@ def test_a_model_of_probabilities_has_no_logits(start, load_colours):
     names = [output["name"] for output in client.get("/v2/models/colours").json()["outputs"]]
     assert names == ["probabilities", "agreement", "defended"]
     error = refused(client, *request(plain(RED), **wanted("logits")))
-    assert error == "There is no output 'logits'; there are probabilities, agreement, defended."
+    assert error == "Unknown output 'logits'. Outputs: probabilities, agreement, defended."
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.float32])
@@ -322,7 +322,7 @@ def test_compressed_bodies_have_their_limit(start):
     for path in (INFER, "/v1/predict"):
         answer = client.post(path, content=body, headers={"content-encoding": "gzip"})
         assert answer.status_code == 413
-        assert "inflated body is larger than 10000 bytes" in answer.text
+        assert "The decompressed body is larger than 10000 bytes" in answer.text
     headers = {"content-encoding": "br"}
     assert "gzip and deflate" in refused(client, b"x", headers, status=415)
     headers = {"content-encoding": "gzip"}
@@ -333,7 +333,7 @@ def test_every_error_is_in_the_protocol_s_shape(client, make_photograph):
     assert refused(client, b"", status=400).startswith("The body is empty")
     assert refused(client, b"{}") == "inputs: Field required"
     assert refused(client, bytes(33 * 2**20), status=413).startswith("The body is larger")
-    assert "no model 'x' of version '1' here; 'colours' is served, version '1'" in refused(
+    assert "Unknown model 'x' of version '1'; 'colours' is served, version '1'" in refused(
         client, *request(plain(RED)), status=404, path="/v2/models/x/infer"
     )
     assert "version '2'" in refused(
@@ -341,20 +341,20 @@ def test_every_error_is_in_the_protocol_s_shape(client, make_photograph):
     )
     unknown = {"parameters": {"defense": "webp"}}
     error = refused(client, *request(plain(RED), **unknown))
-    assert error == "There is no such defence here. There are: fd+rdg, none, fd, rand."
+    assert error == "Unknown defence. Allowed on this server: fd+rdg, none, fd, rand."
     error = refused(client, *files(b"no image"), status=415)
-    assert error.startswith("This is no image file of these kinds")
+    assert error.startswith("Not a supported image file. Supported formats: JPEG")
     error = refused(client, *files(make_photograph(), make_photograph()[:99]), status=400)
     assert error == "Image 2 of 2: This PNG file is cut short or corrupted."
     error = refused(client, *request(plain(*[RED] * 33)), status=413)
-    assert error == "These are 33 images; send 32 at most."
+    assert error == "The request has 33 images; send at most 32."
     error = refused(client, *request(plain(*[RED] * 17), parameters={"draws": 16}), status=413)
-    assert "272 images, each draw counting as one; send 256 at most" in error
+    assert "272 images, each draw counting as one; send at most 256" in error
     for path, status, message in (
         ("/v2/nothing", 404, "Not Found"),
         ("/v2/models/a/b/c", 404, "Not Found"),
-        ("/v2/models/x", 404, "There is no model 'x'"),
-        ("/v2/models/x/ready", 404, "There is no model 'x'"),
+        ("/v2/models/x", 404, "Unknown model 'x'"),
+        ("/v2/models/x/ready", 404, "Unknown model 'x'"),
         ("/v2/models/colours/versions/3/ready", 404, "of version '3'"),
         (INFER, 405, "Method Not Allowed"),
     ):
@@ -466,8 +466,8 @@ def test_one_bad_image_ends_the_others(start, held, make_photograph):
     client = start(load, max_in_flight=2)
     try:
         error = refused(client, *files(make_photograph(), b"no image"), status=415)
-        assert error.startswith("Image 2 of 2: This is no image file")
-        assert client.app.state.backend.admission.in_flight == 0
+        assert error.startswith("Image 2 of 2: Not a supported image file")
+        assert "warpguard_in_flight_images 0.0" in client.get("/metrics").text
     finally:
         release.set()
 

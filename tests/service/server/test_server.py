@@ -13,9 +13,9 @@ def server(spawn_for_all):
     """A server with a second port; gives the server and the port."""
     options = ("--admin-port", "0", "--allow-load", "--max-connections", "3", "--admin-host")
     server = spawn_for_all(*options, "127.0.0.1", "--log-format", "json", ready=False)
-    told = "loading are on http://127.0.0.1:"
-    server.wait_until(lambda: told in server.log)
-    port = int(server.log.partition(told)[2].partition('"')[0])
+    announced = "Health, metrics and reloading are on http://127.0.0.1:"
+    server.wait_until(lambda: announced in server.log)
+    port = int(server.log.partition(announced)[2].partition('"')[0])
     server.wait_until(lambda: server.ask("/readyz", port=port).status == 200)
     return server, port
 
@@ -91,7 +91,7 @@ def test_a_taken_admin_port_is_told(spawn, server):
 
 def test_the_admin_port_stops_with_the_server(spawn):
     other = spawn("--admin-port", "0", ready=False)
-    other.wait_until(lambda: "loading are on" in other.log)
+    other.wait_until(lambda: "Health, metrics and reloading are on" in other.log)
     other.signal()
     assert other.exit_code(10) == 0
     assert "Traceback" not in other.log
@@ -101,8 +101,8 @@ def test_keys_are_for_the_other_port(spawn, tmp_path):
     (tmp_path / "keys.txt").write_text(f"shop {'a' * 64}")
     options = ("--api-keys", str(tmp_path / "keys.txt"), "--admin-port", "0", "--allow-load")
     server = spawn(*options, "--log-format", "json", ready=False)
-    server.wait_until(lambda: "loading are on" in server.log)
-    admin = int(server.log.partition("loading are on http://127.0.0.1:")[2].partition('"')[0])
+    server.wait_until(lambda: "Health, metrics and reloading are on" in server.log)
+    admin = int(server.log.partition("reloading are on http://127.0.0.1:")[2].partition('"')[0])
     server.wait_until(lambda: server.ask("/readyz", port=admin).status == 200)
     assert server.ask(LOAD, b"{}", port=admin).status == 200
     assert server.ask("/v1/models").status == 401

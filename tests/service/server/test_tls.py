@@ -70,7 +70,9 @@ def test_https_is_spoken_and_the_certificate_is_renewed(
     for number, content in enumerate((other, b"broken"), 1):
         chain.write_bytes(content)
         server.signal(signal.SIGHUP)
-        server.wait_until(lambda n=number: server.log.count("The old certificate goes on") == n)
+        server.wait_until(
+            lambda n=number: server.log.count("The old certificate stays in use") == n
+        )
         assert ask(server, authority)[2] == serial
     write(tmp_path, authority)
     server.signal(signal.SIGHUP)

@@ -33,12 +33,12 @@ def test_metadata(shape, layout, size):
 @pytest.mark.parametrize(
     ("metadata", "said"),
     [
-        ({}, "no single input"),
-        ({"inputs": []}, "no single input"),
-        ({"inputs": None}, "no single input"),
-        ({"inputs": [{}, {}]}, "no single input"),
-        ({"inputs": [{"name": "x", "datatype": "FP32"}]}, "no single input"),
-        ({"inputs": [{"name": "x", "datatype": "FP32", "shape": ["a"]}]}, "no single input"),
+        ({}, "has not one input"),
+        ({"inputs": []}, "has not one input"),
+        ({"inputs": None}, "has not one input"),
+        ({"inputs": [{}, {}]}, "has not one input"),
+        ({"inputs": [{"name": "x", "datatype": "FP32"}]}, "has not one input"),
+        ({"inputs": [{"name": "x", "datatype": "FP32", "shape": ["a"]}]}, "has not one input"),
     ],
 )
 def test_metadata_of_no_single_input(metadata, said):
@@ -70,5 +70,5 @@ def test_a_side_that_is_enough(resize, enough):
     scaling = Scaling(mean=(0, 0, 0), std=(1, 1, 1))
     size = GraphInput(height_px=32, width_px=40)
     frame = InputSpec.of_manifest(Manifest(name="x", scaling=scaling, input=size, resize=resize))
-    assert frame.enough_px == enough
-    assert InputSpec().enough_px is None
+    assert frame.decode_to_px == enough
+    assert InputSpec().decode_to_px is None

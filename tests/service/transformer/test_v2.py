@@ -292,7 +292,7 @@ def test_metadata_are_the_upstream_s_own(front, stub):
     [
         ({"parameters": {"draws": 2}}, "draws can only be 1"),
         ({"parameters": {"draws": 99}}, "draws"),
-        ({"parameters": {"defense": "rdg"}}, "There are: none, fd, rand"),
+        ({"parameters": {"defense": "rdg"}}, "Allowed on this server: none, fd, rand"),
         ({"parameters": {"timeout": "soon"}}, "timeout"),
         ({"parameters": 5}, "parameters"),
         ({"unknown": 1}, "unknown"),

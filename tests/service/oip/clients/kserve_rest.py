@@ -73,7 +73,7 @@ async def check_a_request_that_is_a_dict(address):
 async def check_errors(address):
     async with connect() as client:
         for asked, model, message in (
-            (request(plain(RED), True), "other", "There is no model 'other'"),
+            (request(plain(RED), True), "other", "Unknown model 'other'"),
             (request(unit(RED) * 2, True), MODEL, "numbers in [0, 1]"),
             (
                 request(plain(RED), False, parameters={"draws": 99}),

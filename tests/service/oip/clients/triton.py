@@ -146,18 +146,18 @@ def check_errors(address):
             assert error.status() == str(status), error
             assert message in error.message(), error
 
-        refused(404, "There is no model 'other'", model="other")
+        refused(404, "Unknown model 'other'", model="other")
         refused(404, "version '2'", model_version="2")
         refused(422, "[N, H, W, 3]", array=plain(RED)[..., :2])
         refused(422, "numbers in [0, 1]", array=unit(RED) * 2)
-        refused(413, "33 images; send 32 at most", array=plain(*[RED] * 33))
-        refused(415, "no image file of these kinds", array=np.array([b"cat"], np.object_))
-        refused(422, "There is no output 'output0'", outputs=[output("output0")])
-        refused(422, "no such defence here", parameters={"defense": "webp"})
-        refused(422, "'seed' is not known here", parameters={"seed": 1})
+        refused(413, "33 images; send at most 32", array=plain(*[RED] * 33))
+        refused(415, "Not a supported image file", array=np.array([b"cat"], np.object_))
+        refused(422, "Unknown output 'output0'", outputs=[output("output0")])
+        refused(422, "Unknown defence", parameters={"defense": "webp"})
+        refused(422, "unknown: 'seed'", parameters={"seed": 1})
         refused(
             422,
-            "There is no output",
+            "Unknown output",
             outputs=[output("x" * 5000)],
             response_compression_algorithm="gzip",
         )
@@ -166,7 +166,7 @@ def check_errors(address):
         error = expect(InferenceServerException, lambda: client.infer(MODEL, [text]))
         assert "BYTES in JSON are text" in error.message()
         error = expect(InferenceServerException, lambda: client.get_model_metadata("other"))
-        assert "There is no model 'other'" in error.message()
+        assert "Unknown model 'other'" in error.message()
         error = expect(InferenceServerException, lambda: client.get_model_config(MODEL))
         assert (error.status(), error.message()) == ("404", "Not Found")
 

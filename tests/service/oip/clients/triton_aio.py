@@ -67,10 +67,15 @@ async def check_many_at_once(address):
 async def check_errors(address):
     async with aio.InferenceServerClient(address) as client:
         for model, status, message, options in (
-            ("other", "404", "There is no model 'other'", {}),
+            ("other", "404", "Unknown model 'other'", {}),
             (MODEL, "504", "No answer within 0.001 ms", {"timeout": 1}),
-            (MODEL, "422", "'x' is not known here", {"parameters": {"x": 1}}),
-            (MODEL, "422", "no output 'x", {"outputs": [aio.InferRequestedOutput("x" * 5000)]}),
+            (MODEL, "422", "unknown: 'x'", {"parameters": {"x": 1}}),
+            (
+                MODEL,
+                "422",
+                "Unknown output 'x",
+                {"outputs": [aio.InferRequestedOutput("x" * 5000)]},
+            ),
         ):
             error = await expect_of(
                 InferenceServerException, client.infer(model, [tensor(plain(RED))], **options)
