@@ -1,7 +1,8 @@
-"""A classifier whose answers are known: the mean colour of a 32x32 image is its logits."""
+"""A classifier whose logits are ten times the mean colour of a 32 x 32 image, and servers of it."""
 
 import http.client
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,6 +23,8 @@ from models import Classifier, GraphInput, Manifest, Resize, Scaling, Store
 from service.app import create_app
 from service.settings import Settings
 
+LIMIT_S = 120
+"""How long a test waits for a server; a wait ends as soon as its condition holds."""
 COLOURS = {"red": (220, 20, 20), "green": (20, 220, 20), "blue": (20, 20, 220)}
 
 
@@ -68,13 +71,13 @@ def make_photograph():
 
 @pytest.fixture
 def load_colours():
-    """Gives the classifier, whose ``run`` a test may wrap."""
+    """Return the classifier when called; a test may wrap its ``run``."""
     return lambda: Classifier(colour_manifest(), colour_graph(), device="cpu", threads=1)
 
 
 @pytest.fixture
 def start(load_colours):
-    """Start an application with some settings; returns a client once it is ready."""
+    """Start an application with some settings, and return a client once it is ready."""
     clients = []
 
     def started(load=load_colours, wait=True, **options) -> TestClient:
@@ -104,22 +107,23 @@ def client(start):
 
 @pytest.fixture(scope="session")
 def colour_store(tmp_path_factory):
-    """A store with nothing but that model, so that a server with it starts at once."""
+    """A store of that model alone, with which a server starts quickly."""
     root = tmp_path_factory.mktemp("colours")
     Store(root).put(colour_manifest(), colour_graph())
     return root
 
 
 class Process:
-    """A server in a process of its own; its log is in a file, so that no pipe can be full."""
+    """A server in a process of its own, whose log is in a file: a full pipe would stop it.
 
-    def __init__(self, arguments, log, environment, prefix=()):
-        self.port = int(arguments[arguments.index("--port") + 1])
+    The time limits are far above what a busy machine needs; each wait ends with its condition.
+    """
+
+    def __init__(self, command, log, environment):
+        self.port = int(command[command.index("--port") + 1])
         self._log = log
         with log.open("w") as file:
-            self.process = subprocess.Popen(
-                [*prefix, sys.executable, *arguments], env=os.environ | environment, stderr=file
-            )
+            self.process = subprocess.Popen(command, env=os.environ | environment, stderr=file)
 
     @property
     def log(self):
@@ -130,13 +134,13 @@ class Process:
         return Path("/proc") / str(self.process.pid)
 
     def connect(self, port=None):
-        connection = socket.create_connection(("127.0.0.1", port or self.port), timeout=20)
+        connection = socket.create_connection(("127.0.0.1", port or self.port), timeout=LIMIT_S)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
     def ask(self, path, body=None, headers=None, port=None):
-        """One request on a connection of its own; gives the answer with its content read."""
-        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=20)
+        """Send one request on a connection of its own; return the answer with its ``content``."""
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=LIMIT_S)
         try:
             method = "GET" if body is None else "POST"
             connection.request(method, path, body, headers or {})
@@ -147,17 +151,24 @@ class Process:
             connection.close()
 
     def metric(self, name):
-        """The value of a series, its labels included in the name; 0 where there is none."""
+        """The value of a series, whose name includes its labels; 0 if it does not exist."""
         for line in self.ask("/metrics").content.decode().splitlines():
             if line.startswith(f"{name} "):
                 return float(line.rpartition(" ")[2])
         return 0.0
 
-    def wait_until(self, condition, seconds=20):
-        give_up = time.monotonic() + seconds
+    def wait_until(self, condition):
+        give_up = time.monotonic() + LIMIT_S
         while not condition():
             assert time.monotonic() < give_up, self.log[-3000:]
             time.sleep(0.01)
+
+    def is_listening(self):
+        try:
+            self.connect().close()
+        except ConnectionRefusedError:
+            return False
+        return True
 
     def is_ready(self):
         assert self.process.poll() is None, self.log
@@ -169,12 +180,12 @@ class Process:
     def signal(self, number=signal.SIGTERM):
         self.process.send_signal(number)
 
-    def exit_code(self, seconds=30):
+    def exit_code(self):
         try:
-            return self.process.wait(seconds)
+            return self.process.wait(LIMIT_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            pytest.fail(f"It has not ended within {seconds} s.\n{self.log}")
+            pytest.fail(f"The server has not ended within {LIMIT_S} s.\n{self.log}")
 
 
 @contextmanager
@@ -183,11 +194,11 @@ def spawning(folder, store):
 
     def start(*options, fault="none", ready=True, prefix=(), **environment):
         faulty = Path(__file__).with_name("faulty.py")
-        arguments = [str(faulty), fault, "serve", "--port", str(free_port())]
+        command = [*prefix, sys.executable, str(faulty), fault, "serve", "--port", str(free_port())]
         if "--store" not in options:
-            arguments += ["--store", str(store), "--model", "colours"]
+            command += ["--store", str(store), "--model", "colours"]
         log = folder / f"server-{len(started)}.log"
-        one = Process([*arguments, *options], log, environment, prefix)
+        one = Process([*command, *options], log, environment)
         started.append(one)
         if ready:
             one.wait_until(one.is_ready)
@@ -204,16 +215,26 @@ def spawning(folder, store):
 
 @pytest.fixture
 def spawn(tmp_path, colour_store):
-    """Start ``warpguard serve``, with a fault of faulty.py or none; it ends with the test."""
+    """Start ``warpguard serve``, which ends with the test; ``fault`` is one of faulty.py."""
     with spawning(tmp_path, colour_store) as start:
         yield start
 
 
 @pytest.fixture(scope="module")
 def spawn_for_all(tmp_path_factory, colour_store):
-    """The same for the tests of a module."""
+    """Start ``warpguard serve``, which ends with the module's tests."""
     with spawning(tmp_path_factory.mktemp("logs"), colour_store) as start:
         yield start
+
+
+@pytest.fixture(scope="session")
+def without_rights():
+    """The beginning of a command that runs without root's rights, also if root runs the tests."""
+    if os.geteuid() != 0:
+        return []
+    if shutil.which("setpriv") is None:
+        pytest.skip("setpriv is not installed, and the tests run as root")
+    return ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]
 
 
 def free_port():
