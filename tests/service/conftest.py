@@ -166,7 +166,7 @@ class Process:
     def is_listening(self):
         try:
             self.connect().close()
-        except ConnectionRefusedError:
+        except OSError:
             return False
         return True
 

@@ -1,7 +1,11 @@
-"""``warpguard`` with a fault that nature rarely makes: ``python faulty.py FAULT serve …``."""
+"""``warpguard`` with a fault that rarely happens by itself: ``python faulty.py FAULT serve …``.
+
+The faults ``held`` and ``thread-dies`` wait for SIGUSR1.
+"""
 
 import itertools
 import os
+import signal
 import sys
 import threading
 import time
@@ -11,32 +15,47 @@ import service.predictor
 import service.server.run
 from service.cli.main import main
 
+_signalled = threading.Event()
 _number = itertools.count()
 _run = models.session.Classifier.run
 _load = service.server.run.load_classifier
 
 
 def slow(classifier, batch):
-    """Each image, but those of the warm-up, takes as long as the environment says."""
+    """Each image takes as many seconds as the environment says; the warm-up takes none."""
     if batch.any():
         time.sleep(len(batch) * float(os.environ["SLOW_S"]))
     return _run(classifier, batch)
 
 
-def hang(classifier, batch):
+def held(classifier, batch):
+    """Every batch waits, except for the warm-up's."""
     if batch.any():
-        threading.Event().wait()
+        _signalled.wait()
+    return _run(classifier, batch)
+
+
+def die(classifier, batch):
+    """The first batch, except for the warm-up's, waits and then ends its thread."""
+    if batch.any() and next(_number) == 0:
+        _signalled.wait()
+        raise SystemExit("the fault")
     return _run(classifier, batch)
 
 
 def hang_from_the_first(classifier, batch):
-    threading.Event().wait()
+    hang()
 
 
 def hang_from_the_second_load(settings):
     if next(_number):
-        threading.Event().wait()
+        hang()
     return _load(settings)
+
+
+def hang():
+    sys.stderr.write("faulty.py hangs\n")
+    threading.Event().wait()
 
 
 def every_other(work):
@@ -53,7 +72,8 @@ def every_other(work):
 FAULTS = {
     "none": (),
     "slow": ((models.session.Classifier, "run", slow),),
-    "hang": ((models.session.Classifier, "run", hang),),
+    "held": ((models.session.Classifier, "run", held),),
+    "thread-dies": ((models.session.Classifier, "run", die),),
     "hang-warming": ((models.session.Classifier, "run", hang_from_the_first),),
     "hang-reloading": ((service.server.run, "load_classifier", hang_from_the_second_load),),
     "decode-raises": ((service.predictor, "decode", every_other(service.predictor.decode)),),
@@ -63,6 +83,7 @@ FAULTS = {
 }
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGUSR1, lambda *_: _signalled.set())
     for owner, name, replacement in FAULTS[sys.argv[1]]:
         setattr(owner, name, replacement)
     sys.exit(main(sys.argv[2:]))
