@@ -41,8 +41,7 @@ class UpstreamBackend(Backend[Transformer]):
         path = settings.predictor_manifest
         self._manifest = None if path is None else Manifest.read(path)
         self.upstream = Upstream(str(settings.predictor_host))
-        threads = settings.preprocess_threads
-        self._scheduler = Scheduler(threads=threads, preprocess_threads=threads)
+        self._scheduler = self._new_scheduler()
         self._transformer: Transformer | None = None
         self._upstream_ready = False
         self.metrics.queued.set_function(lambda: self._scheduler.queued_images)
@@ -84,6 +83,8 @@ class UpstreamBackend(Backend[Transformer]):
         if spec.fixed:
             size = spec.manifest.input
             check_defenses(self.settings.pipelines.values(), size.height_px, size.width_px)
+        if not self._scheduler.is_open:  # one of its threads died
+            self._scheduler, self._transformer = self._new_scheduler(), None
         if self._transformer is None:
             self._scheduler.start()
         self._transformer = Transformer(
@@ -114,6 +115,10 @@ class UpstreamBackend(Backend[Transformer]):
         await super().close()
         self._scheduler.stop()
         await self.upstream.close()
+
+    def _new_scheduler(self) -> Scheduler:
+        threads = self.settings.preprocess_threads
+        return Scheduler(threads=threads, preprocess_threads=threads)
 
     async def _ask(self) -> None:
         v2 = self.settings.predictor_protocol == "v2"

@@ -185,3 +185,25 @@ def test_loaded_anew_it_learns_what_the_upstream_takes_now(front, stub, binary):
     stub.stop()
     assert client.post(load).status_code == 503
     assert client.post("/v2/repository/models/other/load").status_code == 404
+
+
+def test_a_thread_that_dies_makes_it_not_ready_until_a_reload(front, stub, binary, monkeypatch):
+    client = front(allow_load=True)
+
+    def die(*_):
+        raise SystemExit("the fault")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("service.transformer.input_spec.InputSpec.fit", die)
+        answer = client.post(INFER, **binary(IMAGE))
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.json() == {"error": "The server has failed; its log says why."}
+    assert client.post(INFER, **binary(IMAGE)).status_code == 503
+    assert client.get("/readyz").status_code == 503
+    assert client.get("/healthz").status_code == 200
+    assert "warpguard_ready 0.0" in client.get("/metrics").text
+    assert stub.received == []
+    assert client.post("/v2/repository/models/m/load").status_code == 200
+    assert client.get("/readyz").status_code == 200
+    assert client.post(INFER, **binary(IMAGE)).status_code == 200
+    assert "warpguard_ready 1.0" in client.get("/metrics").text
