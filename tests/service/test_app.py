@@ -1,0 +1,22 @@
+"""What surrounds every request, in the order in which a request meets it."""
+
+import pytest
+
+from service.app import create_admin_app, create_app
+from service.middleware.body_limits import BodyBudget, BodyLimit
+from service.middleware.compression import Compression
+from service.middleware.disconnect import CancelOnDisconnect
+from service.middleware.request_log import RequestLog
+from service.settings import Settings
+
+UPSTREAM = {"predictor_host": "localhost", "model_name": "m"}
+
+
+@pytest.mark.parametrize("options", [{}, UPSTREAM], ids=["local", "upstream"])
+@pytest.mark.parametrize("port", ["port", "admin port"])
+def test_the_middlewares_are_in_the_order_in_which_a_request_meets_them(options, port):
+    app = create_app(Settings(**options), load=lambda: None)
+    if port == "admin port":
+        app = create_admin_app(app.state.backend)
+    layers = [each.cls for each in app.user_middleware]
+    assert layers == [RequestLog, CancelOnDisconnect, BodyLimit, Compression, BodyBudget]
