@@ -14,10 +14,12 @@ import pytest
 from PIL import Image
 
 from harness.attacks import parse_attack
+from harness.cli import main as warpguard_harness
 from harness.cli.main import REPRODUCED
 from harness.cli.main import parser as harness_parser
 from harness.reproduce import Reproduction, markdown
 from models import Manifest
+from service.cli import main as warpguard
 from service.errors import ServiceError
 from service.settings import Settings, environment_variable, flag
 from service.telemetry.metrics import Metrics
@@ -27,6 +29,11 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 EXAMPLE = "imagenet_16_251.jpg"
 
 
+PROGRAMS = {"warpguard": warpguard, "warpguard-harness": warpguard_harness}
+LONG = ("quick", "reproduce")
+"""The harness's commands that are only parsed here; tests/harness runs them."""
+
+
 def blocks(language):
     found = []
     for page in PAGES:
@@ -34,6 +41,23 @@ def blocks(language):
         for number, block in enumerate(re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)):
             found.append(pytest.param(block, id=f"{page.name}-{number}"))
     return found
+
+
+def lines(block):
+    return block.values[0].replace("\\\n", " ").splitlines()
+
+
+def runs_in_process(block):
+    """Whether a block outside the README has only commands of warpguard, none in the background.
+
+    They run in this process, because a process of their own would mostly import modules.
+    """
+    own = all(line.startswith(tuple(PROGRAMS)) and not line.endswith("&") for line in lines(block))
+    return own and not block.id.startswith("README")
+
+
+SCRIPTS = blocks("sh")
+IN_PROCESS = list(filter(runs_in_process, SCRIPTS))
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +88,6 @@ def shell(script, folder, server):
     """
     script = script.replace(*port_of(server)).replace("8081", str(free_port()))
     script = script.replace(".venv/lib", f"{Path(sys.prefix) / 'lib'}")
-    for command in ("quick", "reproduce"):
-        script = script.replace(f"warpguard-harness {command}", f"echo {command}")
     script = re.sub(r"^make ", f"make -n -C {ROOT} ", script, flags=re.MULTILINE)
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(
@@ -80,10 +102,26 @@ def shell(script, folder, server):
     return done.stdout
 
 
-@pytest.mark.parametrize("script", blocks("sh"))
+@pytest.mark.parametrize("script", [each for each in SCRIPTS if each not in IN_PROCESS])
 def test_commands_run(script, workplace, server):
     output = shell(script, workplace, server)
     assert '"error"' not in output.replace('"error":null', "")
+
+
+@pytest.mark.parametrize(
+    "commands", [pytest.param(lines(block), id=block.id) for block in IN_PROCESS]
+)
+def test_warpguard_s_own_commands_run(commands, workplace, server, monkeypatch):
+    monkeypatch.chdir(workplace)
+    for command in commands:
+        name, *arguments = shlex.split(command.replace(*port_of(server)))
+        if arguments[0] in LONG:
+            continue
+        try:
+            code = PROGRAMS[name](arguments)
+        except SystemExit as ended:
+            code = ended.code
+        assert code == 0, arguments
 
 
 @pytest.mark.parametrize("program", blocks("python"))
@@ -104,9 +142,8 @@ def test_programs_run(program, workplace, server):
 
 def test_the_harness_s_commands_are_valid():
     """Also the commands that the tests above do not run because they take long."""
-    scripts = [block.values[0] for block in blocks("sh") + blocks("text")]
-    lines = "\n".join(scripts).replace("\\\n", " ").splitlines()
-    commands = [shlex.split(line)[1:] for line in lines if line.startswith("warpguard-harness ")]
+    every = [line for block in SCRIPTS + blocks("text") for line in lines(block)]
+    commands = [shlex.split(line)[1:] for line in every if line.startswith("warpguard-harness ")]
     assert {command[0] for command in commands} == {
         "attacks",
         "quick",
