@@ -1,4 +1,4 @@
-"""The worked example of CONTRIBUTING.md, done to a copy of the repository."""
+"""The worked example of CONTRIBUTING.md, carried out on a copy of the repository."""
 
 import json
 import os
@@ -14,6 +14,11 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 GUIDE = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 NAME = "mirror"
+DEFEND = f"""
+from service.cli import main
+for number in range(40):
+    assert main(["defend", "in.png", "-o", f"{{number}}.png", "--defense", "{NAME}"]) == 0
+"""
 
 
 def block(language, containing):
@@ -25,7 +30,7 @@ def block(language, containing):
 
 
 def apply(diff, text):
-    """Put a diff's new lines after the lines that it shows before them; those above at the top."""
+    """Insert a diff's new lines after the lines before them; the first ones among the imports."""
     lines = text.splitlines()
     after = None
     for line in diff.splitlines():
@@ -64,39 +69,42 @@ def copy(tmp_path_factory):
     return folder
 
 
-def run(copy, *arguments):
+def run(copy, *arguments, cwd=None):
     done = subprocess.run(
-        [sys.executable, "-m", *arguments],
-        cwd=copy,
+        [sys.executable, *arguments],
+        cwd=cwd or copy,
         env=os.environ | {"PYTHONPATH": str(copy)},
         capture_output=True,
         text=True,
-        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-def test_its_own_test_and_those_of_every_operation_pass(copy):
-    told = run(copy, "pytest", "-q", "-p", "no:cacheprovider", "-k", NAME, "tests/defenses")
-    assert int(re.search(r"(\d+) passed", told)[1]) > 20
+def test_its_own_test_and_the_tests_of_every_operation_pass(copy):
+    report = run(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", NAME, "tests/defenses")
+    assert int(re.search(r"(\d+) passed", report)[1]) > 20
 
 
 def test_the_command_lists_it(copy):
-    listed = {each["name"]: each for each in json.loads(run(copy, "service", "defenses", "--json"))}
-    assert listed[NAME]["summary"] == "Exchanges left and right, or does not"
-    assert listed[NAME]["random"] is True
+    output = run(copy, "-m", "service", "defenses", "--json")
+    (listed,) = (each for each in json.loads(output) if each["name"] == NAME)
+    assert listed["summary"] == "Swaps left and right, or does not"
+    assert listed["random"] is True
 
 
-def test_it_is_served(copy, tmp_path):
+def test_the_command_defends_with_it(copy, tmp_path):
     image = Image.linear_gradient("L").rotate(90).convert("RGB")
     image.save(tmp_path / "in.png")
-    answers = set()
-    for _ in range(40):  # half of them are mirrored
-        files = [str(tmp_path / "in.png"), "-o", str(tmp_path / "out.png")]
-        run(copy, "service", "defend", *files, "--defense", NAME)
-        answers.add(Image.open(tmp_path / "out.png").tobytes())
-        if len(answers) == 2:
-            break
-    assert answers == {image.tobytes(), image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).tobytes()}
+    run(copy, "-c", DEFEND, cwd=tmp_path)
+    defended = {Image.open(file).tobytes() for file in tmp_path.glob("[0-9]*.png")}
+    assert defended == {image.tobytes(), image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).tobytes()}
+
+
+def test_the_paths_in_the_guide_exist():
+    """A path to the example is an exception, because it is made above."""
+    prose = re.sub(r"```.*?```", "", GUIDE, flags=re.DOTALL)
+    paths = set(re.findall(r"`(\.?\w+/[\w./]*)`", prose)) - {f"defenses/{NAME}.py"}
+    assert "service/predictor.py" in paths
+    assert [path for path in paths if not (ROOT / path).exists()] == []
