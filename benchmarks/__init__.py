@@ -1,1 +1,1 @@
-"""Speed, measured: every figure is a ratio of times taken side by side in one run."""
+"""Measurements of speed and accuracy; what is compared is measured side by side in one run."""

@@ -1,4 +1,4 @@
-"""``python -m benchmarks [NAME …]``: measure speed and accuracy, and print the figures."""
+"""Measure speed and accuracy, and print the figures: ``python -m benchmarks [NAME …]``."""
 
 import argparse
 import json
@@ -27,18 +27,23 @@ ON_PHOTOGRAPHS: dict[str, Callable[[Path, int | None], list[Result]]] = {
 
 
 def main() -> int:
-    """Run benchmarks; 1 when a target is missed."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    """Run benchmarks, and return 1 if a target is missed."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measure speed and accuracy, and print the figures.",
+    )
     parser.add_argument(
         "names",
         nargs="*",
         metavar="NAME",
-        help=f"{', '.join(SPEED)}; or serving, accuracy, properties (default: the first three)",
+        help=f"{', '.join(SPEED)}, serving, accuracy or properties (default: the first three)",
     )
     parser.add_argument(
-        "--data", type=Path, help="accuracy, properties: a folder with labels.csv and images"
+        "--data", type=Path, help="folder with labels.csv and images, for accuracy and properties"
     )
-    parser.add_argument("--limit", type=int, help="accuracy, properties: only the first images")
+    parser.add_argument(
+        "--limit", type=int, help="use only the first images, for accuracy and properties"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     console = Console(width=110 if not sys.stdout.isatty() else None)
@@ -51,11 +56,12 @@ def main() -> int:
         elif name == "serving":
             results = serving.measure()
         elif name in SPEED:
-            # A process of its own, so that one benchmark's core and threads do not bind the next.
+            # Each runs in its own process, so that its core and threads do not affect the next one.
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 results = pool.apply(SPEED[name]) if name != "health" else SPEED[name]()
         else:
-            parser.error(f"there is no benchmark {name!r}")
+            names = ", ".join((*SPEED, "serving", *ON_PHOTOGRAPHS))
+            parser.error(f"unknown benchmark {name!r}; the benchmarks are {names}")
         missed += sum(not result.met for result in results)
         if options.json:
             print(json.dumps({name: [asdict(result) for result in results]}))
@@ -66,7 +72,7 @@ def main() -> int:
 
 def _print(console: Console, name: str, results: list[Result]) -> None:
     table = Table(title=name)
-    for column in ("what", "figure", "", "wanted", ""):
+    for column in ("measured", "figure", "", "target", ""):
         table.add_column(column, justify="right" if column == "figure" else "left")
     for result in results:
         verdict = "" if not result.target else "[green]met[/]" if result.met else "[red]missed[/]"

@@ -1,6 +1,6 @@
-"""Clean accuracy over HTTP, on a folder of labelled photographs.
+"""Measure clean accuracy over HTTP, on a folder of labelled photographs.
 
-The folder has a ``labels.csv`` with the columns ``file`` and ``label``, the class's index from 0.
+The folder has a ``labels.csv`` with the columns ``file`` and ``label``, a class index from 0.
 """
 
 import csv
@@ -16,7 +16,7 @@ from benchmarks.server import ask, serving
 from benchmarks.timing import Result
 
 RUNS = (
-    # query, what is wanted of the embedded model in percent
+    # query, target for the embedded model in percent
     ("defense=none", 93.0),
     ("defense=fd%2Brdg", 89.0),
     ("defense=fd%2Brand", 85.0),
@@ -25,7 +25,7 @@ RUNS = (
 
 
 def measure(folder: Path, limit: int | None) -> list[Result]:
-    """Post every photograph once with each defence; the top-1 accuracies in percent."""
+    """Post every photograph once with each defence, and return the top-1 accuracies in percent."""
     with (folder / "labels.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))[:limit]
     photographs = [((folder / row["file"]).read_bytes(), int(row["label"])) for row in rows]
@@ -48,10 +48,10 @@ def measure(folder: Path, limit: int | None) -> list[Result]:
             with ThreadPoolExecutor(4) as pool:
                 percent[query] = 100 * sum(pool.map(right, photographs)) / len(photographs)
     results = []
-    for query, wanted in RUNS:
+    for query, target_percent in RUNS:
         name = f"{query.replace('%2B', '+')}, {len(photographs)} photographs"
-        target = f">= {wanted:g} %" if wanted else ""
-        met = wanted is None or percent[query] >= wanted
+        target = f">= {target_percent:g} %" if target_percent else ""
+        met = target_percent is None or percent[query] >= target_percent
         results.append(Result(name, percent[query], "%", target, met))
     gain = percent["defense=fd%2Brdg&draws=8"] - percent["defense=fd%2Brdg"]
     results.append(Result("fd+rdg: 8 draws against 1", gain, "points", ">= 0", gain >= 0))

@@ -1,4 +1,4 @@
-"""How soon /healthz answers while the queue is full."""
+"""Measure how soon /healthz answers while the queue is full."""
 
 import http.client
 import multiprocessing
@@ -18,15 +18,15 @@ MAX_IN_FLIGHT = 16
 
 
 def photograph() -> bytes:
-    """A JPEG photograph of the package foolbox."""
+    """Return a JPEG photograph from the package foolbox."""
     spec = find_spec("foolbox")
     if spec is None or spec.origin is None:
-        raise RuntimeError("the photographs come with the package foolbox: run 'make bench'")
+        raise RuntimeError("the photographs are in the package foolbox: use 'make bench'")
     return min((Path(spec.origin).parent / "data").glob("imagenet_*.jpg")).read_bytes()
 
 
 def flood(port: int, until: float, statuses: "multiprocessing.Queue[dict[int, int]]") -> None:
-    """Post photographs from many clients without a pause, and report the statuses."""
+    """Post photographs from many clients without a pause, and report how many got each status."""
     body = photograph()
     counts: dict[int, int] = {}
     lock = threading.Lock()
@@ -51,7 +51,7 @@ def flood(port: int, until: float, statuses: "multiprocessing.Queue[dict[int, in
 
 
 def measure() -> list[Result]:
-    """Flood a server with more clients than it admits, and ask for its health meanwhile."""
+    """Flood a server with more clients than it admits, and time /healthz meanwhile."""
     times_ms: list[float] = []
     with serving("--max-in-flight", str(MAX_IN_FLIGHT)) as server:
         statuses: multiprocessing.Queue[dict[int, int]] = multiprocessing.Queue()

@@ -1,7 +1,7 @@
-"""A load of closed-loop HTTP clients: each sends its next request when the last one is answered.
+"""Closed-loop HTTP clients: each sends its next request when its last one is answered.
 
-Run as a program in a process of its own, so that it costs the server no more than its CPU time:
-``python -m benchmarks.load PORT PATH BODY TYPE CLIENTS REQUESTS [RATE]`` prints JSON.
+``python -m benchmarks.load PORT PATH BODY TYPE CLIENTS REQUESTS [RATE]`` prints JSON. It is a
+program of its own, so that it does not share Python's lock with a server.
 """
 
 import asyncio
@@ -21,20 +21,20 @@ async def run(
     requests: int,
     rate: float | None = None,
 ) -> dict[str, object]:
-    """Send requests over connections that stay open.
+    """Send POST requests over connections that stay open.
 
     Args:
-        port: of a server on this machine.
-        path: what to POST to.
-        body: what to POST.
-        content_type: of the body.
-        clients: how many connections.
-        requests: how many requests in all.
-        rate: requests a second, all clients together; None sends as fast as answers come. A
-            request's time counts from when it was due, so that waiting for a connection counts too.
+        port: the port of a server on this machine.
+        path: the path of the requests.
+        body: the body of the requests.
+        content_type: the body's content type.
+        clients: how many connections to use.
+        requests: how many requests to send in all.
+        rate: requests a second of all clients together; None sends as fast as answers come. With a
+            rate, a request's time starts when the request is due, even if no connection is free.
 
     Returns:
-        ``seconds``, ``statuses`` and the ``times_ms`` of the answers with status 200.
+        ``seconds``, ``statuses``, and the ``times_ms`` of the answers with status 200.
     """
     head = (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {len(body)}\r\n"
@@ -72,7 +72,7 @@ async def run(
 
 
 async def read_answer(reader: asyncio.StreamReader) -> int:
-    """Read an answer to its end, and give its status."""
+    """Read an answer to its end, and return its status."""
     status, length = 0, 0
     while (line := await reader.readline()) not in (b"\r\n", b""):
         if not status:

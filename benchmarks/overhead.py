@@ -1,6 +1,6 @@
-"""The defence's share of Inception V3's time, on the same core.
+"""Compare the defences' time with Inception V3's on the same core.
 
-Random weights serve: the time does not depend on them.
+The weights are random, because the time does not depend on them.
 """
 
 from random import SystemRandom
@@ -20,7 +20,7 @@ CLASSES = 1000
 
 
 def random_inception_v3() -> Classifier:
-    """Inception V3 with random weights, on one thread."""
+    """Return Inception V3 with random weights, which runs on one thread."""
     generator = np.random.default_rng(0)
 
     def weights(name: str, shape: Shape) -> NDArray[np.float64]:
@@ -36,7 +36,7 @@ def random_inception_v3() -> Classifier:
 
 
 def measure() -> list[Result]:
-    """Time the defences and the model in turns."""
+    """Time the defences and the model, taking turns."""
     on_one_core()
     rng = SystemRandom()
     image = photograph()

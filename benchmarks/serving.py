@@ -1,7 +1,7 @@
-"""``make bench-serve``: the service under load, beside other serving frameworks, in one run.
+"""Measure the service and other serving frameworks under load: ``make bench-serve``.
 
 16 closed-loop clients post a JPEG of 500x375 to the embedded model behind ``fd+rdg``. The bound is
-what the cores could do if nothing but decoding, defending and inferring cost time:
+the throughput if only decoding, defending and inferring took time:
 ``cores / (CPU seconds of one image on one thread)``.
 """
 
@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def measure() -> list[Result]:
-    """Measure the bound, warpguard, and the rivals whose environments are there."""
+    """Measure the bound, warpguard, and the rival frameworks whose environments exist."""
     with tempfile.TemporaryDirectory() as folder:
         body, form = Path(folder, "photograph.jpg"), Path(folder, "form")
         _write_bodies(body, form)
@@ -61,18 +61,14 @@ def measure() -> list[Result]:
             best, best_p99 = max(best, throughput), min(best_p99, p99)
         if best:
             ratio = own_throughput / best
-            results.append(
-                Result("warpguard / the best of them", ratio, "x", ">= 1.2", ratio >= 1.2)
-            )
+            results.append(Result("warpguard / the best rival", ratio, "x", ">= 1.2", ratio >= 1.2))
             p99_ratio = own_p99 / best_p99
-            results.append(
-                Result("p99 / the best of theirs", p99_ratio, "x", "<= 1", p99_ratio <= 1)
-            )
+            results.append(Result("p99 / the best rival's", p99_ratio, "x", "<= 1", p99_ratio <= 1))
     return results
 
 
 def _measure_warpguard(body: Path, bound: float) -> tuple[list[Result], float, float]:
-    with serving():  # builds the graph, once
+    with serving():  # the first start builds the graph
         pass
     started = time.perf_counter()
     with serving() as server:
@@ -103,8 +99,8 @@ def _measure_warpguard(body: Path, bound: float) -> tuple[list[Result], float, f
             Result(f"throughput, {CLIENTS} clients", throughput, "images/s"),
             Result("throughput / bound", share, "", ">= 0.85", share >= 0.85),
             Result(f"p99, {CLIENTS} clients", p99, "ms"),
-            Result("p99 at half that load", half_p99, "ms"),
-            Result("p99 at half load / median", tail, "x", "<= 3", tail <= 3),
+            Result("p99 at half the throughput", half_p99, "ms"),
+            Result("p99 at half the throughput / median", tail, "x", "<= 3", tail <= 3),
             Result(f"resident after about {before} requests", early_mib, "MiB"),
             Result(f"resident after {after}", late_mib, "MiB", "< 450 MB", late_mib < 429),
             Result("growth between them", growth, "x", "<= 1.05", growth <= 1.05),
@@ -147,20 +143,20 @@ def _load(
     requests: int,
     rate: float | None = None,
 ) -> tuple[float, list[float]]:
-    """Run the load; the throughput in images/s and the times in ms."""
+    """Run the load, and return the throughput in images/s and the times in ms."""
     arguments = [port, path, body, content_type, clients, requests]
     command = [sys.executable, "-m", "benchmarks.load", *map(str, arguments)]
     command += [] if rate is None else [str(rate)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     result = json.loads(done.stdout)
     if set(result["statuses"]) != {"200"}:
-        raise RuntimeError(f"not every answer was 200: {result['statuses']}")
+        raise RuntimeError(f"not every answer had status 200: {result['statuses']}")
     return requests / result["seconds"], result["times_ms"]
 
 
 @contextmanager
 def _rival(name: str, python: Path) -> Iterator[tuple[int, str, str]]:
-    """A rival's server; gives its port, path and the content type that it takes."""
+    """Run a rival's server; yield its port, its path and the content type that it takes."""
     port = free_port()
     form = "multipart/form-data; boundary=boundary"
     application = f"benchmarks.rivals.{name}_app"
@@ -184,7 +180,7 @@ def _rival(name: str, python: Path) -> Iterator[tuple[int, str, str]]:
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,  # its workers are ended with it
+        start_new_session=True,  # so that its workers end with it
     )
     try:
         give_up = time.monotonic() + 90
@@ -192,7 +188,7 @@ def _rival(name: str, python: Path) -> Iterator[tuple[int, str, str]]:
             if process.poll() is not None or time.monotonic() > give_up:
                 raise RuntimeError(f"{name} did not start")
             time.sleep(0.2)
-        time.sleep(5.0)  # its workers load the model after the port is open
+        time.sleep(5.0)  # the workers load the model after the port is open
         yield port, path, content_type
     finally:
         os.killpg(process.pid, signal.SIGTERM)
@@ -206,7 +202,7 @@ def _answers(port: int) -> bool:
     try:
         urlopen(f"http://127.0.0.1:{port}/", timeout=2).close()
     except URLError as error:
-        return hasattr(error, "code")  # any answer will do, also 404
+        return hasattr(error, "code")  # any answer counts, also 404
     except OSError:
         return False
     return True
@@ -216,4 +212,4 @@ def _resident_mib(pid: int) -> float:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
-    raise RuntimeError("the system does not tell the resident memory")
+    raise RuntimeError("the system does not report the resident memory")

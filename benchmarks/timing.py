@@ -1,4 +1,4 @@
-"""Timing that takes turns, so that what disturbs one candidate disturbs all of them."""
+"""Timing in turns, so that a disturbance affects all candidates and not only one."""
 
 import os
 import time
@@ -13,14 +13,14 @@ from service.server.process import tune_malloc
 
 @dataclass(frozen=True)
 class Result:
-    """One figure and what was wanted of it.
+    """One measured figure and its target.
 
     Attributes:
         name: what was measured.
         value: the figure.
         unit: its unit, such as ms, or "x" for a ratio.
-        target: what is wanted, in words; empty for a figure that only informs.
-        met: whether it is so.
+        target: the target in words; empty if the figure has none.
+        met: whether the target is met; true if there is none.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Result:
 
 
 def on_one_core() -> None:
-    """Keep this process on one of its cores, and set it up as the service sets itself up."""
+    """Keep this process on one core, and set up OpenCV and malloc as the service does."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     cv2.setNumThreads(1)
     tune_malloc()
@@ -40,7 +40,7 @@ def on_one_core() -> None:
 def medians_ms(
     candidates: Mapping[str, Callable[[], object]], *, rounds: int, warm_up: int = 3
 ) -> dict[str, float]:
-    """The median time of each candidate in ms, over rounds in which each has one turn."""
+    """Return each candidate's median time in ms, over rounds in which each has one turn."""
     times_ms: dict[str, list[float]] = {name: [] for name in candidates}
     for turn in range(warm_up + rounds):
         for name, run in candidates.items():

@@ -1,9 +1,9 @@
-"""Fuzzing: malformed bodies by the hundred thousand, and not one crash or 5xx.
+"""Fuzzing: hundreds of thousands of malformed bodies must cause no crash and no 5xx status.
 
     image    service.images.decode.decode, coverage-guided (atheris, libFuzzer)
-    oip      service.oip.codec.decode, likewise
-    http     mutated bodies, posted to every route of a running server
-    schema   requests made from the OpenAPI document, and made wrong (schemathesis)
+    oip      service.oip.codec.decode, coverage-guided
+    http     mutated bodies, posted to the routes of a running server
+    schema   requests generated from the OpenAPI document, valid and invalid (schemathesis)
 
-``make fuzz`` runs all of them for a fixed time, prints the tally and writes it down.
+``make fuzz`` runs all four parts for a fixed time and prints the tally.
 """

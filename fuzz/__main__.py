@@ -1,4 +1,4 @@
-"""``python -m fuzz``: run everything for a fixed time, print the tally, write it down."""
+"""Run all parts of the fuzzing for a fixed time, and print the tally: ``python -m fuzz``."""
 
 import argparse
 import asyncio
@@ -20,7 +20,7 @@ COVERAGE_GUIDED = ("image", "oip")
 
 
 def guided(name: str, seconds: int, seed: int) -> tuple[int, str]:
-    """Run one coverage-guided target; the bodies that it tried, and what went wrong if it did."""
+    """Run a coverage-guided target, and return how many bodies it tried and its error output."""
     with tempfile.TemporaryDirectory() as folder:
         corpus = Path(folder, "corpus")
         shutil.copytree(CORPUS / name, corpus)
@@ -34,14 +34,22 @@ def guided(name: str, seconds: int, seed: int) -> tuple[int, str]:
 
 
 def main() -> int:
-    """Run; 1 if anything crashed or answered 5xx."""
-    parser = argparse.ArgumentParser(prog="python -m fuzz", description=__doc__)
-    parser.add_argument("--seconds", type=int, default=120, help="for each part (default: 120)")
-    parser.add_argument(
-        "--examples", type=int, default=200, help="schemathesis, for each operation"
+    """Run all parts, and return 1 if anything crashed or got a 5xx status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m fuzz",
+        description="Send malformed bodies for a fixed time, and print the tally.",
     )
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--output", type=Path, help="JSON file for the tally")
+    parser.add_argument(
+        "--seconds", type=int, default=120, help="time for each of image, oip, http (default: 120)"
+    )
+    parser.add_argument(
+        "--examples",
+        type=int,
+        default=200,
+        help="requests that schemathesis generates for each route (default: 200)",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="seed of all parts (default: 1)")
+    parser.add_argument("--output", type=Path, help="write the tally to this file as JSON")
     options = parser.parse_args()
     console = Console(stderr=False)
     tally: dict[str, dict[str, object]] = {}

@@ -1,4 +1,4 @@
-"""Malformed bodies from well-formed ones."""
+"""Make malformed bodies from well-formed ones."""
 
 from random import Random
 
@@ -16,7 +16,7 @@ _INTERESTING = (
 
 
 def mutate(seed: bytes, others: list[bytes], rng: Random) -> bytes:
-    """Change a body in one to four places: cut, flip, repeat, insert, splice with another."""
+    """Change a body in 1 to 4 places: cut, flip a bit, repeat, insert, or splice another body."""
     body = bytearray(seed)
     for _ in range(rng.randint(1, 4)):
         at = rng.randrange(len(body) + 1)

@@ -1,4 +1,4 @@
-"""Mutated bodies against a running server, and requests made from its OpenAPI document."""
+"""Post mutated bodies to a running server, and requests generated from its OpenAPI document."""
 
 import asyncio
 import subprocess
@@ -18,7 +18,7 @@ _FORM = "multipart/form-data; boundary=b"
 
 
 def requests(rng: Random) -> tuple[str, dict[str, str], bytes]:
-    """One request: the path, the headers and a malformed body."""
+    """Make one request: its path, its headers and a malformed body."""
     images = [file.read_bytes() for file in sorted((CORPUS / "image").iterdir())]
     documents = [file.read_bytes() for file in sorted((CORPUS / "oip").iterdir())]
     match rng.randrange(4):
@@ -47,7 +47,10 @@ def requests(rng: Random) -> tuple[str, dict[str, str], bytes]:
 
 
 async def post_mutated(port: int, seconds: float, seed: int) -> Counter[int]:
-    """Post malformed bodies for some time; the answers by status. A closed connection is 0."""
+    """Post malformed bodies for some time, and count the answers by status.
+
+    A connection that the server closed without an answer counts as status 0.
+    """
     statuses: Counter[int] = Counter()
     ends = time.monotonic() + seconds
 
@@ -81,7 +84,7 @@ async def _post(
 
 
 def from_schema(port: int, examples: int, seed: int) -> tuple[int, str]:
-    """Run schemathesis; its exit code and what it printed."""
+    """Run schemathesis, and return its exit code and its output."""
     command = [
         str(Path(sys.executable).with_name("schemathesis")),
         f"--config-file={Path(__file__).parent / 'schemathesis.toml'}",

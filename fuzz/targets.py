@@ -1,6 +1,6 @@
 """The coverage-guided targets: ``python -m fuzz.targets image|oip CORPUS [libFuzzer options]``.
 
-Only a :class:`ServiceError` of status 4xx may come out, whatever the bytes.
+For any bytes, a target may raise only a :class:`ServiceError` of status 4xx.
 """
 
 import sys
@@ -20,14 +20,14 @@ OUTPUTS = ("probabilities", "logits")
 
 def image(data: bytes) -> None:
     """Decode an image file."""
-    pixels = decode_image(data, max_pixels=MAX_PIXELS, enough_px=64)
+    pixels = decode_image(data, max_pixels=MAX_PIXELS, reduce_to_px=64)
     height, width, channels = pixels.shape
     if channels != 3 or height * width > MAX_PIXELS:
-        raise AssertionError(f"an image of {pixels.shape} came out")
+        raise AssertionError(f"the decoded image has the shape {pixels.shape}")
 
 
 def oip(data: bytes) -> None:
-    """Read an inference request; a first line ``H…`` is the header's value."""
+    """Read an inference request; a first line ``H…`` has the value of the length header."""
     line, newline, body = data.partition(b"\n")
     if newline and line.startswith(b"H"):
         header_length: str | None = line[1:].decode("latin-1")
@@ -36,7 +36,7 @@ def oip(data: bytes) -> None:
     limits = RequestLimits(images=8, pixels=MAX_PIXELS)
     inference = codec.decode(body, header_length, outputs=OUTPUTS, limits=limits)
     if not 1 <= len(inference.images.sources) <= limits.images:
-        raise AssertionError("a request without images, or with too many, came out")
+        raise AssertionError(f"the request has {len(inference.images.sources)} images")
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {"image": image, "oip": oip}

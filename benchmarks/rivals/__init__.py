@@ -1,5 +1,5 @@
-"""The same model behind the same defence in other serving frameworks, each as it documents itself.
+"""The same model and defence in other serving frameworks, each set up as its own guide says.
 
-All of them use the cores with one process each, which runs one inference thread: on a CPU a batch
-takes as long as its images one by one, so none of them batches, and neither does warpguard.
+Each framework runs one process on each core, with one inference thread. No framework batches, and
+neither does warpguard, because on a CPU a batch takes as long as its images one by one.
 """

@@ -1,4 +1,4 @@
-"""What every rival does with an image: decode, defend, infer, answer; the functions are ours."""
+"""The work of every rival on an image, with our functions: decode, defend, infer, answer."""
 
 from random import SystemRandom
 from typing import Any
@@ -12,7 +12,6 @@ from service.images.decode import decode
 from service.server.process import tune_malloc
 
 MAX_PIXELS = 25_000_000
-ENOUGH_PX = 342
 TOP_K = 5
 
 
@@ -32,7 +31,8 @@ class Classifying:
     def __call__(self, body: bytes) -> dict[str, Any]:
         """Classify one image file."""
         manifest = self._classifier.manifest
-        image = fit(decode(body, max_pixels=MAX_PIXELS, enough_px=ENOUGH_PX), manifest)
+        decoded = decode(body, max_pixels=MAX_PIXELS, reduce_to_px=manifest.decode_to_px)
+        image = fit(decoded, manifest)
         tensor = to_tensor(self._pipeline(image, self._random), manifest)[None]
         (values,) = probabilities(self._classifier.run(tensor), manifest)
         best = np.argsort(-values)[:TOP_K]

@@ -1,4 +1,4 @@
-"""LitServe: a form with one file; the ZeroMQ queue, which its documentation has for throughput."""
+"""LitServe: takes a form with one file, and uses ZeroMQ as its guide advises for throughput."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ from benchmarks.rivals.classifying import Classifying
 
 
 class Api(ls.LitAPI):  # type: ignore[misc]
-    """One copy of the model in each worker."""
+    """Each worker has its own copy of the model."""
 
     def setup(self, device: str) -> None:
         """Load the model."""
@@ -19,16 +19,16 @@ class Api(ls.LitAPI):  # type: ignore[misc]
         self.classify = Classifying()
 
     def decode_request(self, request: Request) -> bytes:
-        """Read the file."""
+        """Read the file of the form."""
         content: bytes = request["image"].file.read()
         return content
 
     def predict(self, x: bytes) -> dict[str, Any]:
-        """Classify."""
+        """Classify the file."""
         return self.classify(x)
 
     def encode_response(self, output: dict[str, Any]) -> dict[str, Any]:
-        """Answer as it is."""
+        """Return the answer unchanged."""
         return output
 
 

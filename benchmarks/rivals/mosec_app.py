@@ -1,4 +1,4 @@
-"""mosec: the body is the file; one worker process for each CPU behind its server in Rust."""
+"""mosec: takes a file as the body, and runs one worker for each CPU behind a server in Rust."""
 
 import json
 import os
@@ -10,21 +10,21 @@ from benchmarks.rivals.classifying import Classifying
 
 
 class Worker(mosec.Worker):
-    """One copy of the model in each worker."""
+    """Each worker has its own copy of the model."""
 
     def __init__(self) -> None:
         self.classify = Classifying()
 
     def deserialize(self, data: bytes) -> bytes:
-        """The body as it is."""
+        """Return the body unchanged."""
         return data
 
     def serialize(self, data: Any) -> bytes:
-        """As JSON."""
+        """Return the answer as JSON."""
         return json.dumps(data).encode()
 
     def forward(self, data: bytes) -> dict[str, Any]:
-        """Classify."""
+        """Classify the file."""
         return self.classify(data)
 
 
