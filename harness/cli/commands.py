@@ -1,4 +1,4 @@
-"""What the commands do. Each returns an exit code."""
+"""The commands. Each function takes the parsed options and returns an exit code."""
 
 import argparse
 import shlex
@@ -7,11 +7,11 @@ from contextlib import closing
 from rich.console import Console
 from rich.table import Table
 
-from harness import report as reporting
-from harness import reproduce as reproducing
+import harness.report
+import harness.reproduce
 from harness.attacks import ATTACKS, described, parse_attack
-from harness.cli import quick as quickly
 from harness.cli.progress import progress
+from harness.cli.quick import quick_attacks
 from harness.endpoint import HttpTarget
 from harness.results import Run, run_folders
 from harness.runs.experiment import Experiment
@@ -24,23 +24,23 @@ _err = Console(stderr=True)
 
 
 def quick(options: argparse.Namespace) -> int:
-    """The verdict in a few minutes."""
+    """Run a few attacks, and print a verdict."""
     runs = []
-    listed = quickly.attacks()
+    attacks = quick_attacks()
     with _target(options) as target, progress(_err) as bar:
         experiment = _experiment(options, target)
-        for number, (attack, how) in enumerate(listed, 1):
+        for number, (attack, how) in enumerate(attacks, 1):
             setup = experiment.setup(attack, options.out / attack.name, how)
-            runs.append(execute(setup, bar(f"{number}/{len(listed)} {attack.name}")))
-    _out.print(reporting.verdict(runs))
-    page = options.out / "report.html"
-    write_atomically(page, reporting.html([(run, options.out / run.name) for run in runs]).encode())
-    _say(f"The report: {page}")
+            runs.append(execute(setup, bar(f"{number}/{len(attacks)} {attack.name}")))
+    _out.print(harness.report.verdict(runs))
+    page = harness.report.html([(run, options.out / run.name) for run in runs])
+    write_atomically(options.out / "report.html", page.encode())
+    _print_line(f"The report: {options.out / 'report.html'}")
     return 0
 
 
 def run(options: argparse.Namespace) -> int:
-    """One attack."""
+    """Run one attack."""
     attack = parse_attack(options.attack)
     how = Options(
         seed=options.seed,
@@ -54,40 +54,41 @@ def run(options: argparse.Namespace) -> int:
     with _target(options) as target, progress(_err) as bar:
         experiment = _experiment(options, target)
         done = execute(experiment.setup(attack, options.out, how), bar(attack.name))
-    _out.print(reporting.verdict([done]))
+    _out.print(harness.report.verdict([done]))
     command = shlex.join(["warpguard-harness", "report", str(options.out)])
-    _say(f"The run: {options.out}. A page of it: {command}")
+    _print_line(f"The run: {options.out}. To make a page of it: {command}")
     return 0
 
 
 def report(options: argparse.Namespace) -> int:
-    """A page, tables and plots of runs that were done."""
-    # A run counts once, though its folder and the folder that it is in are both named.
+    """Write a page, tables and plots of finished runs."""
+    # A run counts once, even if both its folder and the folder around it are named.
     paths = dict.fromkeys(found for path in options.runs for found in run_folders(path))
     runs = [(Run.read(path), path if path.is_dir() else path.parent) for path in paths]
     only_runs = [each for each, _ in runs]
-    write_atomically(options.out, reporting.html(runs).encode())
+    write_atomically(options.out, harness.report.html(runs).encode())
     if options.markdown:
-        write_atomically(options.markdown, reporting.markdown(only_runs).encode())
+        write_atomically(options.markdown, harness.report.markdown(only_runs).encode())
     if options.plots:
-        for name, png in reporting.plots(only_runs).items():
+        for name, png in harness.report.plots(only_runs).items():
             write_atomically(options.plots / name, png)
-    _out.print(reporting.verdict(only_runs))
-    _say(f"The report: {options.out}")
+    _out.print(harness.report.verdict(only_runs))
+    _print_line(f"The report: {options.out}")
     return 0
 
 
 def reproduce(options: argparse.Namespace) -> int:
-    """Tables of the paper, each shown when it is done."""
-    names = list(reproducing.ITEMS if "all" in options.items else dict.fromkeys(options.items))
+    """Reproduce tables of the paper, and print each one when it is finished."""
+    items = harness.reproduce.ITEMS
+    names = list(items if "all" in options.items else dict.fromkeys(options.items))
     folder = options.out / options.scale
-    wanted = reproducing.SCALES[options.scale].photographs
+    wanted = harness.reproduce.SCALES[options.scale].photographs
     if options.data is None and options.scale != "smoke":
-        _err.print(f"The default photographs are twenty, for {wanted} name a folder with --data.")
+        _err.print(f"The default photographs are fewer than {wanted}: name a folder with --data.")
     with (
         progress(_err) as bar,
         closing(
-            reproducing.reproduce(
+            harness.reproduce.reproduce(
                 names,
                 options.scale,
                 folder,
@@ -99,25 +100,25 @@ def reproduce(options: argparse.Namespace) -> int:
         ) as results,
     ):
         for done in results:
-            if not reproducing.ITEMS[done.item].by_round and done.dataset.selected < wanted:
+            if not items[done.item].by_round and done.dataset.selected < wanted:
                 _err.print(
-                    f"{done.item} has {done.dataset.selected} photographs, not {wanted}: there are "
-                    "no more that the model gets right. --data names a folder of others."
+                    f"{done.item} has {done.dataset.selected} photographs instead of {wanted}: the "
+                    "model gets no more of them right. Name a larger folder with --data."
                 )
-            write_atomically(folder / f"{done.item}.md", reproducing.markdown(done).encode())
-            for name, png in reproducing.plots(done).items():
+            write_atomically(folder / f"{done.item}.md", harness.reproduce.markdown(done).encode())
+            for name, png in harness.reproduce.plots(done).items():
                 write_atomically(folder / name, png)
-            _out.print(reproducing.terminal(done))
-    _say(f"The results: {folder}")
+            _out.print(harness.reproduce.terminal(done))
+    _print_line(f"The results: {folder}")
     return 0
 
 
 def attacks(options: argparse.Namespace) -> int:
-    """What there is."""
+    """List the attacks and their parameters."""
     del options
     table = Table("attack", show_lines=True)
-    # Whole lines, also at 80 columns: a value that is cut in two cannot be copied.
-    table.add_column("parameters, their defaults first", no_wrap=True)
+    # No value is wrapped, also at 80 columns, so that it can be copied.
+    table.add_column("parameters, the default first", no_wrap=True)
     for name, kind in ATTACKS.items():
         what = f"[bold]{name}[/]\n{kind.summary}\n[dim]{kind.reference}[/]"
         table.add_row(what, "\n".join(described(kind)))
@@ -125,8 +126,8 @@ def attacks(options: argparse.Namespace) -> int:
     return 0
 
 
-def _say(line: str) -> None:
-    """A line as it is: a path in it is not wrapped, so that it can be copied."""
+def _print_line(line: str) -> None:
+    """Print a line without wrapping it, so that a path in it can be copied."""
     _out.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -1,14 +1,13 @@
 """The command line: ``warpguard-harness quick | run | report | reproduce | attacks``.
 
-Exit codes: 0, done; 1, something failed, said on standard error; 2, the command is wrong. What an
-attack achieves changes no exit code.
+The exit code is 0 if the command did its work, 1 if something failed (a line on standard error
+says what), and 2 if the command is wrong. The success of an attack does not change it.
 """
 
 import argparse
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 from harness.errors import HarnessError
@@ -21,30 +20,29 @@ REPRODUCED = (*(f"table{number}" for number in range(1, 10)), "fig3")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     options = parser().parse_args(arguments)
-    # PyTorch takes seconds to import; --help and wrong commands do not wait for it.
+    # PyTorch takes seconds to import, so --help and wrong commands do not import it.
     from harness.cli import commands
 
     try:
         code: int = getattr(commands, options.command)(options)
         return code
-    except (HarnessError, OSError) as error:  # the latter: a folder that cannot be written
+    # An OSError means that a folder or a file cannot be written.
+    except (HarnessError, OSError) as error:
         print(f"warpguard-harness: {error}", file=sys.stderr)  # noqa: T201
         return FAILED
     except KeyboardInterrupt:
-        print("\nwarpguard-harness: stopped; the same command goes on from here.", file=sys.stderr)  # noqa: T201
+        print("\nwarpguard-harness: stopped; repeat the command to resume.", file=sys.stderr)  # noqa: T201
         return 130
 
 
 def parser() -> argparse.ArgumentParser:
-    """The commands and their options."""
+    """Return the parser of the commands and their options."""
     whole = argparse.ArgumentParser(
         prog="warpguard-harness",
-        description="Attack a running endpoint, and report how robust it really is.",
+        description="Attack a running endpoint, and report how robust it is.",
         epilog="'warpguard-harness COMMAND --help' shows a command's options and an example.",
     )
-    whole.add_argument(
-        "--version", action="version", version=f"warpguard-harness {version('warpguard')}"
-    )
+    whole.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, summary: str, example: str) -> argparse.ArgumentParser:
@@ -58,89 +56,81 @@ def parser() -> argparse.ArgumentParser:
 
     quick = command(
         "quick",
-        "Seven rows in a few minutes: from the clean photographs to the exact attacker.",
+        "Run six attacks in a few minutes, from random noise to the exact attacker.",
         "warpguard-harness quick --endpoint http://127.0.0.1:8080",
     )
     _add_endpoint(quick)
-    quick.add_argument("--out", type=Path, default=Path("runs/quick"), help="default: %(default)s")
-    quick.add_argument("--limit", type=_positive, default=10, help="photographs, default 10")
+    add = quick.add_argument
+    add("--out", type=Path, default=Path("runs/quick"), help="folder (default: %(default)s)")
+    add("--limit", type=_positive, default=10, help="number of photographs (default: 10)")
 
     run = command(
         "run",
-        "Run one attack; the same command takes up where it was interrupted.",
+        "Run one attack. The same command resumes a run that was interrupted.",
         "warpguard-harness run 'adaptive(rounds=50,draws=10)' --data nips2017 --limit 50 \\\n"
         "    --endpoint http://127.0.0.1:8080 --out runs/adaptive",
     )
-    run.add_argument(
-        "attack", help="a name, maybe with parameters; see 'warpguard-harness attacks'"
-    )
+    add = run.add_argument
+    add("attack", help="name and parameters, such as 'square(queries=2000)'; see 'attacks'")
     _add_endpoint(run)
-    run.add_argument("--out", type=Path, required=True, help="the run's folder")
-    run.add_argument("--limit", type=_positive, help="photographs; default: all")
-    run.add_argument("--seed", type=int, default=0, help="of the attacker, default 0")
-    run.add_argument(
-        "--scoring-draws", type=_positive, default=10, help="posts of each scored image, default 10"
+    add("--out", type=Path, required=True, help="folder of the run")
+    add("--limit", type=_positive, help="number of photographs (default: all)")
+    add("--seed", type=int, default=0, help="seed of the attacker (default: 0)")
+    add(
+        "--scoring-draws",
+        type=_positive,
+        default=10,
+        help="how often each scored image is posted (default: 10)",
     )
-    run.add_argument(
+    add(
         "--score-rounds",
         type=_rounds,
-        help="such as 1,5,20, none beyond the attack's last, which is always scored; "
-        "default: some of each magnitude",
+        help="rounds to score, such as 1,5,20; the last round of the attack is always scored "
+        "(default: some of each magnitude)",
     )
-    run.add_argument(
-        "--images-at-once", type=_positive, default=8, help="attacked together, default 8"
-    )
-    run.add_argument(
+    add("--images-at-once", type=_positive, default=8, help="images in a batch (default: 8)")
+    add(
         "--sanity-images",
         type=int,
         default=5,
-        help="photographs that the checks attack anew, default 5; 0 leaves these checks out",
+        help="photographs that the checks attack again; 0 skips these checks (default: 5)",
     )
-    run.add_argument(
-        "--unquantized", action="store_true", help="post FP32 tensors, not rounded to 8 bits"
-    )
-    run.add_argument(
+    add("--unquantized", action="store_true", help="post FP32 tensors, not 8-bit images")
+    add(
         "--source-model",
         metavar="MODEL",
-        help="take gradients of another model: transfer; not of attacks that take none",
+        help="take gradients from this model instead, such as efficientnet-lite0 (transfer "
+        "attack); not for gradient-free attacks",
     )
 
     report = command(
         "report",
-        "Make a page of runs, and tables and plots.",
+        "Write a page of finished runs, and optionally tables and plots.",
         "warpguard-harness report runs/* -o report.html --markdown report.md --plots plots",
     )
-    report.add_argument(
-        "runs",
-        nargs="+",
-        type=Path,
-        metavar="RUN",
-        help="folders, folders of such, or run.json files",
-    )
-    report.add_argument(
-        "-o", "--out", type=Path, default=Path("report.html"), help="default: %(default)s"
-    )
-    report.add_argument("--markdown", type=Path, metavar="FILE", help="write tables, too")
-    report.add_argument("--plots", type=Path, metavar="DIR", help="write plots as PNG, too")
+    add = report.add_argument
+    add("runs", nargs="+", type=Path, metavar="RUN", help="run folder, folder of them, or run.json")
+    add("-o", "--out", type=Path, default=Path("report.html"), help="page (default: %(default)s)")
+    add("--markdown", type=Path, metavar="FILE", help="also write Markdown tables")
+    add("--plots", type=Path, metavar="DIR", help="also write plots as PNG files")
 
     reproduce = command(
         "reproduce",
-        "Do the paper's tables and its Fig. 3 again, on a server of its own.",
+        "Reproduce the paper's tables and its Fig. 3, on a server that the command starts.",
         "warpguard-harness reproduce table7 fig3 --scale cpu --data nips2017",
     )
-    reproduce.add_argument(
-        "items", nargs="+", choices=(*REPRODUCED, "all"), metavar="ITEM", help=", ".join(REPRODUCED)
-    )
-    reproduce.add_argument(
+    add = reproduce.add_argument
+    items = ", ".join(REPRODUCED)
+    add("items", nargs="+", choices=(*REPRODUCED, "all"), metavar="ITEM", help=f"{items}, or all")
+    add(
         "--scale",
         choices=("smoke", "cpu", "paper"),
         default="cpu",
-        help="minutes, hours, or what the paper did (on a GPU); default: cpu",
+        help="minutes, hours, or the paper's own numbers, on a GPU (default: cpu)",
     )
-    reproduce.add_argument(
-        "--out", type=Path, default=Path("runs/reproduce"), help="default: %(default)s/SCALE"
-    )
-    reproduce.add_argument("--model", default="auto", help="one of the store, default auto")
+    folder = Path("runs/reproduce")
+    add("--out", type=Path, default=folder, help="folder (default: %(default)s/SCALE)")
+    add("--model", default="auto", help="model in the store (default: auto)")
     _add_photographs(reproduce)
 
     command("attacks", "List the attacks and their parameters.", "warpguard-harness attacks")
@@ -148,15 +138,19 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_endpoint(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--endpoint", required=True, metavar="URL", help="a running service")
-    parser.add_argument("--defense", help="one that it allows; default: its own")
-    parser.add_argument(
-        "--protocol", choices=("v1", "v2"), default="v2", help="PNG files, or tensors (default)"
+    add = parser.add_argument
+    add("--endpoint", required=True, metavar="URL", help="address of a running warpguard service")
+    add("--defense", help="a defence that the endpoint allows, such as rdg (default: its default)")
+    add(
+        "--protocol",
+        choices=("v1", "v2"),
+        default="v2",
+        help="v1 posts PNG files, v2 posts tensors (default: v2)",
     )
-    parser.add_argument(
+    add(
         "--api-key",
         default=os.environ.get(API_KEY),
-        help=f"where it wants one; default: the environment's {API_KEY}",
+        help=f"API key, if the endpoint requires one (default: ${API_KEY})",
     )
     _add_photographs(parser)
 
@@ -166,11 +160,25 @@ def _add_photographs(parser: argparse.ArgumentParser) -> None:
         "--data",
         type=Path,
         metavar="DIR",
-        help="a folder with labels.csv (file,label,target); default: twenty photographs",
+        help="folder with labels.csv (columns file, label, and optionally target) "
+        "(default: twenty photographs)",
     )
     parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="of the gradients"
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="device for the gradients (default: auto)",
     )
+
+
+class _Version(argparse.Action):
+    """Prints the version. Reading it takes time that no other option needs."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"warpguard-harness {version('warpguard')}")  # noqa: T201
+        parser.exit()
 
 
 def _positive(text: str) -> int:

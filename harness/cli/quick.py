@@ -1,4 +1,4 @@
-"""The verdict in a few minutes: a handful of attacks on a handful of photographs."""
+"""The attacks of ``quick``: a verdict in a few minutes on a few photographs."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from harness.runs.options import Options
 LIMIT = 10
 OPTIONS = Options(scoring_draws=8, score_rounds=(), images_at_once=LIMIT, sanity_images=0)
 CHECKED_IMAGES = 2
-"""On how many photographs the checks attack anew, for the strongest attack alone."""
+"""How many photographs the sanity checks attack again, for the strongest attack only."""
 
 _SPECIFICATIONS = (
     "noise",
@@ -21,15 +21,8 @@ _SPECIFICATIONS = (
 )
 
 
-def attacks() -> list[tuple[Attack, Options]]:
-    """What is run, the weakest first."""
-    listed = [parse_attack(text) for text in _SPECIFICATIONS]
-    return [
-        (
-            attack,
-            replace(OPTIONS, sanity_images=CHECKED_IMAGES)
-            if attack.name == "adaptive"
-            else OPTIONS,
-        )
-        for attack in listed
-    ]
+def quick_attacks() -> list[tuple[Attack, Options]]:
+    """Return the attacks and their options, the weakest attack first."""
+    checked = replace(OPTIONS, sanity_images=CHECKED_IMAGES)
+    attacks = [parse_attack(text) for text in _SPECIFICATIONS]
+    return [(each, checked if each.name == "adaptive" else OPTIONS) for each in attacks]

@@ -96,7 +96,7 @@ def test_a_run_of_its_own_writes_its_folder_and_says_where(server, tmp_path):
     assert Run.read(folder).attack.epsilon == 0.02
     last = done.stdout.splitlines()[-1]
     assert last.startswith(f"The run: {folder}. ")
-    command = shlex.split(last.partition("A page of it: ")[2])
+    command = shlex.split(last.partition("To make a page of it: ")[2])
     assert command[0] == "warpguard-harness"
     assert main([*command[1:], "-o", str(tmp_path / "report.html")]) == 0
 
