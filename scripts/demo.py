@@ -1,16 +1,11 @@
 """The demonstration: start the service, classify labelled photographs behind the defence, stop it.
 
-Exits with 1 when fewer than 15 of the 20 are right, or when the service does not behave.
+It exits with 1 if fewer than 15 of the 20 are right, or if the service does not stop in order.
 """
 
 import json
-import os
-import signal
-import socket
-import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,15 +14,16 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from harness.errors import EndpointError
+from harness.server import Server
 from models import imagenet_labels
 
 DRAWS = 8
 NEEDED_RIGHT = 15
-START_LIMIT_S = 180.0
 
 
 def photographs() -> list[tuple[Path, int]]:
-    """The labelled ImageNet photographs that the package foolbox ships: (file, class index)."""
+    """Return the labelled ImageNet photographs of the package foolbox: (file, class index)."""
     spec = find_spec("foolbox")
     if spec is None or spec.origin is None:
         sys.exit("The photographs come with the package foolbox: run 'make demo'.")
@@ -35,32 +31,11 @@ def photographs() -> list[tuple[Path, int]]:
     return [(file, int(file.stem.rpartition("_")[2])) for file in files]
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def ask(url: str, body: bytes | None = None) -> bytes:
-    """GET, or POST a body."""
+    """Send a GET request, or a POST request if there is a body, and return the answer's body."""
     request = urllib.request.Request(url, body, {"Content-Type": "application/octet-stream"})
     with urllib.request.urlopen(request, timeout=60) as answer:
         return bytes(answer.read())
-
-
-def wait_until_ready(url: str, service: "subprocess.Popen[bytes]") -> None:
-    """Return once the service is ready; give up when it stops or takes too long."""
-    give_up = time.monotonic() + START_LIMIT_S
-    while time.monotonic() < give_up:
-        if service.poll() is not None:
-            sys.exit(f"The service stopped with exit code {service.returncode}; see above.")
-        try:
-            ask(f"{url}/readyz")
-            return
-        except (urllib.error.URLError, ConnectionError):
-            time.sleep(0.1)
-    sys.exit(f"The service was not ready after {START_LIMIT_S:g} s.")
 
 
 def classify(url: str, console: Console) -> tuple[int, int]:
@@ -97,7 +72,7 @@ def classify(url: str, console: Console) -> tuple[int, int]:
 
 
 def summarise_metrics(url: str, console: Console) -> None:
-    """Scrape the metrics and print each stage's mean."""
+    """Scrape the metrics, and print the mean time of each stage."""
     sums: dict[str, float] = {}
     counts: dict[str, float] = {}
     for line in ask(f"{url}/metrics").decode().splitlines():
@@ -114,32 +89,15 @@ def summarise_metrics(url: str, console: Console) -> None:
 def main() -> int:
     """Run the demonstration."""
     console = Console()
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    console.print(f"Starting the service on {url}; the first start builds the model's graph.")
-    command = [
-        sys.executable,
-        "-m",
-        "service",
-        "serve",
-        "--port",
-        str(port),
-        "--log-level",
-        "warning",
-    ]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("WARPGUARD_")}
-    service = subprocess.Popen(command, env=environment)
+    service = Server("--log-level", "warning")
+    console.print(f"Starting the service on {service.url}; the first start builds the model.")
     try:
-        wait_until_ready(url, service)
-        right, total = classify(url, console)
-        summarise_metrics(url, console)
-    finally:
-        service.send_signal(signal.SIGTERM)
-        try:
-            code = service.wait(60)
-        except subprocess.TimeoutExpired:
-            service.kill()
-            code = service.wait()
+        with service:
+            right, total = classify(service.url, console)
+            summarise_metrics(service.url, console)
+    except EndpointError as error:
+        sys.exit(str(error))
+    code = service.returncode
     console.print(f"{right} of {total} right; the service stopped with exit code {code}.")
     return 0 if right >= NEEDED_RIGHT and code == 0 else 1
 

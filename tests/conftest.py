@@ -1,17 +1,13 @@
-"""One store and one real server for all tests that need them; nothing of the user's is touched."""
+"""One store and one real server for all tests that need them; the user's own stay untouched."""
 
-import http.client
 import os
-import signal
-import socket
-import subprocess
-import sys
-import time
 
 import pytest
 from hypothesis import settings
 
-# The same examples in every run, and no limit on the time of one: what fails is what was changed.
+from harness.server import Server
+
+# Every run takes the same examples, and no example has a time limit: a failure means a change.
 settings.load_profile("ci")
 
 
@@ -25,30 +21,8 @@ def store(tmp_path_factory):
     return folder
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def status(port, path):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().status
-    except OSError:
-        return 0
-    finally:
-        connection.close()
-
-
-class Service(subprocess.Popen):
-    """A process whose standard error goes to a file: a full pipe would stop it in mid-request."""
-
-    def __init__(self, arguments, log, **options):
-        self.log = log
-        with log.open("w") as stream:
-            super().__init__(arguments, stderr=stream, text=True, **options)
+class Service(Server):
+    """A server whose log stands in for its standard error."""
 
     def communicate(self, timeout=None):
         self.wait(timeout)
@@ -57,35 +31,26 @@ class Service(subprocess.Popen):
 
 @pytest.fixture(scope="session")
 def serve(tmp_path_factory):
-    """Start ``warpguard serve`` in a process of its own; gives (process, port)."""
-    processes = []
+    """Start ``warpguard serve`` in a process of its own; returns (process, port)."""
+    services = []
     logs = tmp_path_factory.mktemp("logs")
 
     def start(*options, environment=None, ready=True):
-        port = free_port()
-        process = Service(
-            [sys.executable, "-m", "service", "serve", "--port", str(port), *options],
-            logs / f"{len(processes)}.log",
-            env=os.environ | (environment or {}),
-        )
-        processes.append(process)
-        give_up = time.monotonic() + 120
-        while ready and status(port, "/readyz") != 200:
-            assert process.poll() is None, process.log.read_text()
-            assert time.monotonic() < give_up
-            time.sleep(0.05)
-        return process, port
+        service = Service(*options, log=logs / f"{len(services)}.log", variables=environment)
+        services.append(service)
+        if ready:
+            service.wait_until_ready()
+        return service, service.port
 
     yield start
-    for process in processes:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-    for process in processes:
-        process.communicate(timeout=60)
+    for service in services:
+        service.terminate()
+    for service in services:
+        service.stop()
 
 
 @pytest.fixture(scope="session")
 def server(serve):
     """The address of a server with the embedded model and the settings of the documentation."""
-    _, port = serve()
-    return f"http://127.0.0.1:{port}"
+    service, _ = serve()
+    return service.url

@@ -1,4 +1,4 @@
-"""From the names of tables to their figures: a server, the photographs, and the work."""
+"""From the names of items to their figures: a server, the photographs, and the attacks."""
 
 import hashlib
 import re
@@ -17,10 +17,10 @@ from harness.reproduce.items import BANK, ITEMS
 from harness.reproduce.outcome import Reproduction
 from harness.reproduce.reproducer import BARE, Reproducer
 from harness.reproduce.scale import SCALES
-from harness.reproduce.server import WARPGUARD, environment, own_server
 from harness.results import DatasetRecord
 from harness.runs.experiment import Experiment
 from harness.runs.run import versions
+from harness.server import WARPGUARD, Server, environment
 from harness.types import OnProgress
 
 
@@ -34,28 +34,30 @@ def reproduce(
     model: str = "auto",
     device: str = "auto",
 ) -> Generator[Reproduction]:
-    """Do some of the paper's tables again, one after the other; each is written when it is done.
+    """Reproduce items of the paper one after the other. Each is written when it is finished.
 
     Args:
-        names: of :data:`ITEMS`.
-        scale: of :data:`SCALES`.
-        folder: for the runs and the results; the same call takes up what was interrupted.
-        on_progress: gives a bar for a run, by its name.
+        names: keys of :data:`ITEMS`.
+        scale: a key of :data:`SCALES`.
+        folder: for the runs and the results; the same call resumes what was interrupted.
+        on_progress: returns the progress bar of a run, given the run's name.
         data: a folder with a ``labels.csv``; by default the photographs of the demonstration.
         model: its name in the store.
         device: of the gradients.
 
     Raises:
-        HarnessError: see :mod:`harness.errors`. What was done until then is kept.
+        HarnessError: see :mod:`harness.errors`. Finished work is kept.
     """
     size = SCALES[scale]
     specifications = list(dict.fromkeys(d for name in names for d in ITEMS[name].defenses.values()))
     bank = folder
     if any(BANK in each for each in specifications):
-        bank = _bank(folder, data)
-    allowed = list(dict.fromkeys([BARE, *(_with(bank, each) for each in specifications)]))
-    with own_server(allowed, model, folder / "server.log") as url:
-        with HttpTarget(url, defense=BARE) as target:
+        bank = make_bank(folder, data)
+    allowed = dict.fromkeys([BARE, *(_with(bank, each) for each in specifications)])
+    options = ["--model", model, "--log-level", "error", "--log-format", "text"]
+    options += [word for each in allowed for word in ("--allow-defense", each)]
+    with Server(*options, log=folder / "server.log") as server:
+        with HttpTarget(server.url, defense=BARE) as target:
             whole = Experiment.open(target, data=data, limit=size.photographs, device=device)
             whole = whole.with_dataset(_parts(whole.dataset)[0], size.photographs)
         for name in names:
@@ -64,7 +66,7 @@ def reproduce(
             experiment = (
                 whole.with_dataset(whole.dataset, size.attacked) if item.by_round else whole
             )
-            reproducer = Reproducer(url, experiment, size, folder / "runs", on_progress)
+            reproducer = Reproducer(server.url, experiment, size, folder / "runs", on_progress)
             figures = item.measure(
                 reproducer, {k: _with(bank, v) for k, v in item.defenses.items()}
             )
@@ -95,10 +97,12 @@ def _with(bank: Path, specification: str) -> str:
 
 
 def _parts(dataset: Dataset) -> tuple[Dataset, Dataset]:
-    """What may be attacked, and the last quarter, for a bank that knows none of the former."""
+    """Split off the last quarter: the bank is made of it, and the rest may be attacked."""
     count = len(dataset.photographs)
     if count < 2:
-        raise DatasetError(f"{dataset.name} has {count} photograph; two are the least here.")
+        raise DatasetError(
+            f"{dataset.name} has {count} photograph, but reproduce needs at least two."
+        )
     bound = count - max(1, count // 4)
     return (
         replace(dataset, photographs=dataset.photographs[:bound]),
@@ -106,12 +110,14 @@ def _parts(dataset: Dataset) -> tuple[Dataset, Dataset]:
     )
 
 
-def _bank(folder: Path, data: Path | None) -> Path:
-    """Quilt's bank, made by the command that users have; its name tells of which photographs.
+def make_bank(folder: Path, data: Path | None) -> Path:
+    """Make quilt's bank with ``warpguard quilt-bank``, unless it exists, and return its path.
+
+    The name of the file depends on the photographs.
 
     Raises:
         DatasetError: the photographs cannot be read.
-        RunError: the folder's name cannot stand in a defence's.
+        RunError: the folder's name cannot be part of a defence's specification.
     """
     _, others = _parts(Dataset.demo() if data is None else Dataset.read(data, sys.maxsize))
     digest = hashlib.sha256()
@@ -120,13 +126,13 @@ def _bank(folder: Path, data: Path | None) -> Path:
     bank = folder / f"quilt-bank-{digest.hexdigest()[:12]}.npz"
     if re.search(r"[^!-~]|[,()]", str(bank)):
         raise RunError(
-            f"{folder} cannot be a part of a defence's name, as quilt's bank is there: take an "
-            "--out of letters and digits without spaces, commas and brackets."
+            f"{folder} cannot be used: the specification of quilt contains the bank's path, which "
+            "cannot have spaces, commas, brackets or letters outside ASCII. Choose another --out."
         )
     if not bank.exists():
         bank.parent.mkdir(parents=True, exist_ok=True)
         files = [str(each.path) for each in others.photographs]
-        made = subprocess.run(  # noqa: S603  # its own
+        made = subprocess.run(  # noqa: S603  # our own command
             [*WARPGUARD, "quilt-bank", *files, "-o", str(bank)],
             capture_output=True,
             text=True,

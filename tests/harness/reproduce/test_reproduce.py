@@ -4,16 +4,12 @@ import json
 import os
 import subprocess
 import sys
-import time
 
-import httpx2
 import pytest
 
-from harness.errors import EndpointError
 from harness.reproduce.items import ITEMS
 from harness.reproduce.outcome import Reproduction
 from harness.reproduce.scale import SCALES
-from harness.reproduce.server import own_server
 
 LONGEST_S = 60
 
@@ -122,55 +118,6 @@ def test_a_folder_that_cannot_be_written_is_told():
     assert done.returncode == 1
     assert "/proc/none" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_no_setting_of_another_server_is_the_own_one_s(monkeypatch, tmp_path):
-    monkeypatch.setenv("WARPGUARD_DEFENSE", "rdg")
-    monkeypatch.setenv("WARPGUARD_API_KEYS", str(tmp_path / "none"))
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "service").mkdir()
-    (tmp_path / "service" / "__main__.py").write_text("raise SystemExit('another service')")
-    with own_server(["fd"], "auto", tmp_path / "log") as url:
-        told = httpx2.get(f"{url}/v1/defenses").json()
-    assert told["default"] == "fd+rdg"
-
-
-def test_a_server_that_does_not_start_is_told_with_its_last_words(tmp_path):
-    with (
-        pytest.raises(EndpointError, match="no-such-model"),
-        own_server(["fd"], "no-such-model", tmp_path / "log"),
-    ):
-        pass
-
-
-def answers(url):
-    try:
-        httpx2.get(f"{url}/livez", timeout=60)
-    except httpx2.TransportError:
-        return False
-    return True
-
-
-def test_a_killed_command_takes_its_server_along(tmp_path):
-    code = (
-        "import sys; from pathlib import Path; from harness.reproduce.server import own_server\n"
-        "with own_server(['fd'], 'auto', Path(sys.argv[1])) as url:\n"
-        "    print(url, flush=True); sys.stdin.read()"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / "log")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    url = process.stdout.readline().strip()
-    assert answers(url)
-    process.kill()
-    process.communicate()
-    give_up = time.monotonic() + 60
-    while answers(url):
-        assert time.monotonic() < give_up
-        time.sleep(0.1)
 
 
 def test_an_unknown_item_is_refused_with_those_that_there_are():
