@@ -16,7 +16,7 @@ from harness.errors import EndpointError
 
 WARPGUARD = (sys.executable, "-P", "-m", "service")
 """The command. A folder ``service`` in the working directory does not shadow the package."""
-_READY_WITHIN_S = 600.0
+_READY_WITHIN_S = 600
 """The first start builds the model, and a disk may be slow."""
 _STOPPED_WITHIN_S = 30.0
 
@@ -45,21 +45,15 @@ class Server(subprocess.Popen[bytes]):
         with Server("--allow-defense", "none", log=Path("server.log")) as server:
             httpx2.get(f"{server.url}/v1/models")
 
-    Attributes:
-        port, url: where it listens.
-        log: the file with its output, or None if it writes where this process writes.
+    Args:
+        options: of ``warpguard serve``.
+        log: the file for its output; None lets it write where this process writes.
+        variables: what to add to :func:`environment`.
     """
 
     def __init__(
         self, *options: str, log: Path | None = None, variables: Mapping[str, str] | None = None
     ) -> None:
-        """Start the process.
-
-        Args:
-            options: of ``warpguard serve``.
-            log: the file for its output.
-            variables: what to add to :func:`environment`.
-        """
         self.port, self.log = free_port(), log
         self.url = f"http://127.0.0.1:{self.port}"
         command = [*WARPGUARD, "serve", "--port", str(self.port), *options]
@@ -75,7 +69,6 @@ class Server(subprocess.Popen[bytes]):
         self._guard = subprocess.Popen(guard, stdin=subprocess.PIPE)  # noqa: S603  # a constant
 
     def __enter__(self) -> Self:
-        """Wait until the server is ready; see :meth:`wait_until_ready`."""
         try:
             self.wait_until_ready()
         except BaseException:
@@ -84,7 +77,6 @@ class Server(subprocess.Popen[bytes]):
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop the server."""
         self.stop()
 
     def wait_until_ready(self) -> None:
@@ -96,17 +88,17 @@ class Server(subprocess.Popen[bytes]):
         give_up = time.monotonic() + _READY_WITHIN_S
         while time.monotonic() < give_up:
             if self.poll() is not None:
-                raise EndpointError(f"warpguard serve stopped: {self._last_words()}")
+                written = self.log.read_text("utf-8", "replace").split("\n") if self.log else []
+                words = next(filter(str.strip, reversed(written)), f"exit {self.returncode}")
+                raise EndpointError(f"warpguard serve stopped: {words}")
             try:
                 if httpx2.get(f"{self.url}/readyz", trust_env=False).status_code == 200:
                     return
             except httpx2.TransportError:
                 pass
             time.sleep(0.05)
-        where = "its output" if self.log is None else self.log
-        raise EndpointError(
-            f"warpguard serve is not ready after {_READY_WITHIN_S:.0f} s; see {where}."
-        )
+        where = self.log or "its output"
+        raise EndpointError(f"warpguard serve is not ready after {_READY_WITHIN_S} s; see {where}.")
 
     def stop(self) -> int:
         """Stop the server and return its exit code."""
@@ -119,7 +111,3 @@ class Server(subprocess.Popen[bytes]):
         except subprocess.TimeoutExpired:
             self.kill()
             return self.wait()
-
-    def _last_words(self) -> str:
-        lines = [] if self.log is None else self.log.read_text("utf-8", "replace").splitlines()
-        return next((line for line in reversed(lines) if line.strip()), f"exit {self.returncode}")

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from harness.errors import HarnessError
 
-OK, FAILED, USAGE = 0, 1, 2
 API_KEY = "WARPGUARD_API_KEY"
 REPRODUCED = (*(f"table{number}" for number in range(1, 10)), "fig3")
 
@@ -29,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # An OSError means that a folder or a file cannot be written.
     except (HarnessError, OSError) as error:
         print(f"warpguard-harness: {error}", file=sys.stderr)  # noqa: T201
-        return FAILED
+        return 1
     except KeyboardInterrupt:
         print("\nwarpguard-harness: stopped; repeat the command to resume.", file=sys.stderr)  # noqa: T201
         return 130
@@ -71,17 +70,12 @@ def parser() -> argparse.ArgumentParser:
         "    --endpoint http://127.0.0.1:8080 --out runs/adaptive",
     )
     add = run.add_argument
-    add("attack", help="name and parameters, such as 'square(queries=2000)'; see 'attacks'")
+    add("attack", help="such as 'square(queries=2000)'; 'warpguard-harness attacks' lists all")
     _add_endpoint(run)
     add("--out", type=Path, required=True, help="folder of the run")
     add("--limit", type=_positive, help="number of photographs (default: all)")
     add("--seed", type=int, default=0, help="seed of the attacker (default: 0)")
-    add(
-        "--scoring-draws",
-        type=_positive,
-        default=10,
-        help="how often each scored image is posted (default: 10)",
-    )
+    add("--scoring-draws", type=_positive, default=10, help="posts per scored image (default: 10)")
     add(
         "--score-rounds",
         type=_rounds,
@@ -128,8 +122,7 @@ def parser() -> argparse.ArgumentParser:
         default="cpu",
         help="minutes, hours, or the paper's own numbers, on a GPU (default: cpu)",
     )
-    folder = Path("runs/reproduce")
-    add("--out", type=Path, default=folder, help="folder (default: %(default)s/SCALE)")
+    add("--out", type=Path, default=Path("runs/reproduce"), help="default: %(default)s/SCALE")
     add("--model", default="auto", help="model in the store (default: auto)")
     _add_photographs(reproduce)
 

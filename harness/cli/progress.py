@@ -1,4 +1,4 @@
-"""How far a run is: bars on a terminal, and a line now and then where there is none."""
+"""Progress of a run: bars on a terminal, and otherwise a line every half minute."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ LINE_EVERY_S = 30.0
 
 @contextmanager
 def progress(console: Console) -> Iterator[Callable[[str], OnProgress]]:
-    """What shows on a console how far the run of a name is."""
+    """Show progress on a console; yields a function from a run's name to its callback."""
     if not console.is_terminal:
         yield _Lines(console)
         return
@@ -29,7 +29,7 @@ def progress(console: Console) -> Iterator[Callable[[str], OnProgress]]:
 
 
 class _Bars:
-    """A bar for each attack and for its checks."""
+    """One bar for each attack and for its checks."""
 
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
@@ -41,14 +41,14 @@ class _Bars:
             if what not in tasks:
                 tasks[what] = self._bars.add_task(f"{name}: {what}")
             self._bars.update(tasks[what], completed=done, total=total)
-            if done == total:  # there are hundreds of them in all tables
+            if done == total:  # all tables together have hundreds of bars
                 self._bars.remove_task(tasks.pop(what))
 
         return on_progress
 
 
 class _Lines:
-    """A line every half a minute: a log is to show that something goes on, and stay short."""
+    """A line every half minute, so that a log shows progress and stays short."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

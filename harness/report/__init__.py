@@ -1,4 +1,4 @@
-"""What runs came to: a page, Markdown, plots, and a table for the terminal.
+"""Reports of runs: a page, Markdown, plots, and a table for the terminal.
 
 ::
 
@@ -6,9 +6,9 @@
                       │            ├── markdown
                       │            └── terminal
                       ├── figures ─┴── PNG
-                      └── strip        original / adversarial / difference / defended
+                      └── image_grid   original / adversarial / difference / defended
 
-Runs stand in one table only where they attacked the same photographs and the same model.
+Only runs on the same photographs and the same model share a table.
 """
 
 from harness.report.figures import plots

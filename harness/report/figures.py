@@ -1,10 +1,10 @@
-"""ACC and ASR by round, in the form of the paper's Fig. 3."""
+"""Plots of ACC and ASR by round, in the form of the paper's Fig. 3."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -18,8 +18,8 @@ from harness.results import Run
 Measure: TypeAlias = Literal["acc", "asr"]
 MEASURES: tuple[Measure, ...] = ("acc", "asr")
 
-# Okabe and Ito 2008, for all kinds of colour vision, without the black and the yellow that would
-# vanish on one of the grounds.
+# Okabe and Ito 2008, for all kinds of colour vision. Black and yellow are left out, because each
+# would vanish on one of the two backgrounds.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 _DASHES: tuple[str | tuple[int, tuple[int, ...]], ...] = (
     "solid",
@@ -31,14 +31,14 @@ _DASHES: tuple[str | tuple[int, tuple[int, ...]], ...] = (
 )
 _MARKERS = ("o", "s", "^", "D", "v", "P", "p", "h")
 _FAILED_MARKER = "X"
-_WIDE = 20  # from this ratio of rounds on, the axis is logarithmic
+_WIDE = 20  # the axis is logarithmic if the numbers of rounds differ by more than this factor
 _DPI = 144
 _BESIDE_INCHES = 0.1
 
 
 @dataclass(frozen=True)
 class Theme:
-    """The colours of a plot that are not data."""
+    """The colours of a plot's background, text and grid."""
 
     ground: str
     ink: str
@@ -50,13 +50,13 @@ DARK = Theme(ground="#171b21", ink="#d7dde4", faint="#39414b")
 
 
 def plots(runs: Sequence[Run]) -> dict[str, bytes]:
-    """PNG files by name: ``acc-by-round.png`` and ``asr-by-round.png``.
+    """Return PNG files by name: ``acc-by-round.png`` and ``asr-by-round.png``.
 
-    Where the runs are not all on one model and the same photographs, there is a pair for each
-    group of those that are: ``acc-by-round-1.png`` and so on, each saying in its title what it is.
+    If the runs form several groups (see :func:`grouped`), each group has its own pair of files,
+    such as ``acc-by-round-1.png``, with the group's name in the title.
 
     Raises:
-        RunError: there is no run, or one has not what a report needs.
+        RunError: there are no runs, or a run lacks something that a report needs.
     """
     groups = grouped(runs)
     return {
@@ -69,17 +69,17 @@ def plots(runs: Sequence[Run]) -> dict[str, bytes]:
 
 
 def png(drawn: Figure) -> bytes:
-    """A figure as a PNG that is the same each time."""
+    """Return a figure as a PNG file, with the same bytes every time."""
     buffer = BytesIO()
     drawn.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
     return buffer.getvalue()
 
 
 def figure(group: Group, measure: Measure, theme: Theme = LIGHT) -> Figure:
-    """One measure by round, with its intervals: a line for a run, a point for one of few rounds.
+    """Plot one measure by round, with its intervals.
 
-    A run has a line where at least two rounds after the clean image were scored, and a point at
-    its last round where not.
+    A run is a line if at least two rounds after the clean image were scored, and otherwise a point
+    at its last round.
     """
     rows = -(-len(group.entries) // 2)
     drawn = Figure(figsize=(7.2, 4.3 + 0.2 * rows), dpi=_DPI, layout="constrained")
@@ -105,12 +105,12 @@ def figure(group: Group, measure: Measure, theme: Theme = LIGHT) -> Figure:
 
 
 def has_line(entry: Entry) -> bool:
-    """Whether more than one round was scored after the clean image."""
+    """Return whether more than one round was scored after the clean image."""
     return len(entry.by_round) > 2
 
 
 def describe(group: Group, measure: Measure) -> str:
-    """What a plot shows, for those who do not see it."""
+    """Describe a plot in words, for readers who cannot see it."""
     parts = []
     for entry in group.entries:
         clean, final = getattr(entry.clean, measure), getattr(entry.final, measure)
@@ -120,62 +120,42 @@ def describe(group: Group, measure: Measure) -> str:
     return f"{measure.upper()} by round on {group.title}: {'; '.join(parts)}."
 
 
+def _style(entry: Entry, colour: str, attack: int) -> dict[str, Any]:
+    marker = _FAILED_MARKER if entry.state == "failed" else _MARKERS[attack % len(_MARKERS)]
+    return {"label": _name(entry), "color": colour, "marker": marker, "markeredgewidth": 0}
+
+
 def _line(
     axes: Axes, entry: Entry, measure: Measure, colour: str, attack: int, alpha: float
 ) -> None:
     rounds = list(entry.by_round)
     shown: list[Rate] = [getattr(each, measure) for each in entry.by_round.values()]
-    failed = entry.state == "failed"
-    axes.fill_between(
-        rounds,
-        [100 * each.low for each in shown],
-        [100 * each.high for each in shown],
-        color=colour,
-        alpha=alpha,
-        linewidth=0,
-    )
+    low, high = [100 * each.low for each in shown], [100 * each.high for each in shown]
+    axes.fill_between(rounds, low, high, color=colour, alpha=alpha, linewidth=0)
     axes.plot(
         rounds,
         [100 * each.share for each in shown],
-        label=_name(entry),
-        color=colour,
         linestyle=_DASHES[attack % len(_DASHES)],
         linewidth=1.8,
-        marker=_FAILED_MARKER if failed else _MARKERS[attack % len(_MARKERS)],
-        markersize=6 if failed else 3.5,
-        markeredgewidth=0,
+        markersize=6 if entry.state == "failed" else 3.5,
         markevery=max(1, len(rounds) // 12),
+        **_style(entry, colour, attack),
     )
 
 
 def _point(
     axes: Axes, entry: Entry, measure: Measure, colour: str, attack: int, beside: int
 ) -> None:
-    """A point with its interval, moved a little so that several at one round are all seen."""
+    """Draw a point with its interval, shifted so that no point at the same round hides it."""
     shown: Rate = getattr(entry.final, measure)
+    round_, low, share, high = entry.last_round, shown.low, shown.share, shown.high
     figure_ = axes.get_figure(root=True)
-    assert figure_ is not None  # noqa: S101 - the axes were made by a figure
+    assert figure_ is not None  # noqa: S101 - a figure made the axes
     moved = axes.transData + ScaledTranslation(beside * _BESIDE_INCHES, 0, figure_.dpi_scale_trans)
-    axes.vlines(
-        entry.last_round,
-        100 * shown.low,
-        100 * shown.high,
-        color=colour,
-        alpha=0.5,
-        linewidth=2,
-        transform=moved,
-    )
-    axes.plot(
-        [entry.last_round],
-        [100 * shown.share],
-        label=_name(entry),
-        color=colour,
-        linestyle="none",
-        marker=_FAILED_MARKER if entry.state == "failed" else _MARKERS[attack % len(_MARKERS)],
-        markersize=6.5,
-        markeredgewidth=0,
-        transform=moved,
-    )
+    bar: dict[str, Any] = {"color": colour, "alpha": 0.5, "linewidth": 2, "transform": moved}
+    axes.vlines(round_, 100 * low, 100 * high, **bar)
+    point = _style(entry, colour, attack) | {"linestyle": "none", "markersize": 6.5}
+    axes.plot([round_], [100 * share], transform=moved, **point)
 
 
 def _name(entry: Entry) -> str:
@@ -229,5 +209,5 @@ def _legend(drawn: Figure, axes: Axes, theme: Theme) -> None:
 
 
 def _literal(text: str) -> str:
-    """Text without what matplotlib takes for mathematics."""
+    """Escape what matplotlib would take for mathematics."""
     return text.replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""Which runs may be compared: those on the same model and the same photographs."""
+"""Groups of runs that may be compared: those on the same model and the same photographs."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from harness.results import Check, Run
 CheckState: TypeAlias = Literal["passed", "failed", "unchecked"]
 MARKS: dict[CheckState, str] = {"passed": "✓", "failed": "✗", "unchecked": "?"}
 
-_SHOWN = 40  # characters of a parameter's value
+_SHOWN = 40  # the most characters of a parameter's value that a report shows
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Entry:
 
     Attributes:
         run: the run.
-        number: its place among the runs that were given, from 1.
-        attack: its name, with the parameters that tell it from other runs of the same attack.
+        number: its position in the report's list of runs, from 1.
+        attack: its name, with the parameters that distinguish it from runs of the same attack.
     """
 
     run: Run
@@ -34,42 +34,42 @@ class Entry:
 
     @property
     def defense(self) -> str:
-        """The endpoint's defence."""
+        """The defence of the endpoint."""
         return plain(self.run.endpoint.defense)
 
     @property
     def label(self) -> str:
-        """What a legend calls it."""
+        """The run's name in a legend."""
         return f"{self.defense} · {self.attack}"
 
     @cached_property
     def by_round(self) -> dict[int, Rates]:
-        """The rates of every scored round, the clean image's first, the final ones last."""
+        """The rates of every scored round, from the clean images to the final iterates."""
         return {round_: rates(self.run, round_) for round_ in scored_rounds(self.run)}
 
     @property
     def clean(self) -> Rates:
-        """The clean images' own rates."""
+        """The rates of the clean images."""
         return self.by_round[0]
 
     @property
     def final(self) -> Rates:
-        """The final iterates' rates."""
+        """The rates of the final iterates."""
         return self.by_round[self.last_round]
 
     @property
     def last_round(self) -> int:
-        """The last round that was scored."""
+        """The number of the last scored round."""
         return max(self.by_round)
 
     @property
     def failed(self) -> tuple[Check, ...]:
-        """The checks that failed."""
+        """The failed checks."""
         return tuple(check for check in self.run.checks if check.passed is False)
 
     @property
     def state(self) -> CheckState:
-        """Whether it can be believed; a run that no check was done on is ``unchecked``."""
+        """Whether the run can be believed; a run without any applied check is ``unchecked``."""
         if not self.run.believable:
             return "failed"
         return "passed" if any(check.passed for check in self.run.checks) else "unchecked"
@@ -81,7 +81,7 @@ class Group:
 
     Attributes:
         title: the model, the dataset and the number of images.
-        entries: the runs, those on one defence beside each other.
+        entries: the runs, sorted so that those on the same defence are next to each other.
     """
 
     title: str
@@ -89,16 +89,16 @@ class Group:
 
     @property
     def draws(self) -> int | None:
-        """How often each iterate was posted, where that is the same in all runs."""
+        """How often each scored iterate was posted, or None if the runs differ."""
         draws = {entry.run.scoring_draws for entry in self.entries}
         return draws.pop() if len(draws) == 1 else None
 
 
 def grouped(runs: Sequence[Run]) -> list[Group]:
-    """Sort runs into groups, in the order in which they were given.
+    """Sort runs into groups, and keep their order.
 
     Raises:
-        RunError: there is none, one is given twice, or one has not what a report needs.
+        RunError: there are no runs, a run appears twice or lacks something that a report needs.
     """
     if not runs:
         raise RunError("A report needs at least one run.")
@@ -106,7 +106,7 @@ def grouped(runs: Sequence[Run]) -> list[Group]:
     for number, run in enumerate(runs, 1):
         _check(run)
         if (first := runs.index(run) + 1) != number:
-            raise RunError(f"Run {number}, {run.name!r}, is run {first} once more.")
+            raise RunError(f"Run {number}, {run.name!r}, is the same as run {first}.")
         members.setdefault(_identity(run), []).append((number, run))
     titles = {key: _title(some[0][1]) for key, some in members.items()}
     repeated = Counter(titles.values())
@@ -120,12 +120,12 @@ def grouped(runs: Sequence[Run]) -> list[Group]:
 
 
 def plain(text: str) -> str:
-    """Text of an endpoint or a file without what is not to be printed, in one line."""
+    """Make text from an endpoint or a file one line without unprintable characters."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def value(raw: Any) -> str:
-    """A parameter's value in short."""
+    """Format a parameter's value, shortened if it is long."""
     text = f"{raw:.4g}" if isinstance(raw, float) else plain(str(raw))
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
@@ -136,7 +136,7 @@ def _title(run: Run) -> str:
 
 
 def _identity(run: Run) -> str:
-    """A digest of the model, the dataset, and its photographs with their true classes."""
+    """Return a digest of the model, the dataset, and its photographs with their true classes."""
     images = sorted((image.file, image.sha256, image.label) for image in run.images)
     what = [run.endpoint.model, run.endpoint.model_sha256, run.dataset.name, images]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()
@@ -149,7 +149,7 @@ def _check(run: Run) -> None:
     if not run.images:
         raise wrong("it has no images")
     if len({image.file for image in run.images}) < len(run.images):
-        raise wrong("an image is in it twice")
+        raise wrong("it has an image twice")
     for image in run.images:
         if 0 not in {score.round for score in image.scores}:
             raise wrong(f"the clean image of {image.file} was not scored")
@@ -158,7 +158,7 @@ def _check(run: Run) -> None:
         if run.attack.targeted == (image.target is None):
             raise wrong(f"{image.file} has {'no' if run.attack.targeted else 'a'} target")
     if run.scoring_draws < 1:
-        raise wrong("it was scored without any draw")
+        raise wrong("it was scored without a draw")
 
 
 def _entries(members: Sequence[tuple[int, Run]]) -> tuple[Entry, ...]:
@@ -190,5 +190,5 @@ def _attack_label(run: Run, beside: Sequence[Run]) -> str:
 
 def _parameters(run: Run) -> dict[str, Any]:
     attack = run.attack
-    told = {"norm": attack.norm, "epsilon": attack.epsilon} | attack.parameters
-    return {key: each for key, each in told.items() if key != "targeted"}
+    shown = {"norm": attack.norm, "epsilon": attack.epsilon} | attack.parameters
+    return {key: each for key, each in shown.items() if key != "targeted"}

@@ -1,4 +1,4 @@
-"""The strip: original, adversarial, difference and defended, as a run's folder has them."""
+"""Grids of a run's images: original, adversarial, difference and defended."""
 
 import base64
 from collections import Counter
@@ -22,7 +22,7 @@ from harness.results import ADVERSARIAL, CLEAN, ImageResult, Run, Score, image_n
 from models import imagenet_labels
 
 AMPLIFIED = 8
-"""How much larger than it is a difference is shown."""
+"""The factor by which a shown difference is enlarged."""
 _GREY = 128
 _LARGEST_SIDE_PX = 299
 
@@ -31,7 +31,7 @@ _Pixels: TypeAlias = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture of a strip: its heading, what is to be said of it, its address in the page."""
+    """One picture of a grid, with its heading, its caption, and a ``data:`` address."""
 
     heading: str
     caption: str
@@ -48,10 +48,10 @@ class ImageGrid:
 
 
 def image_grids(run: Run, folder: Path | None, at_most: int) -> list[ImageGrid]:
-    """The first few photographs whose images are in the run's folder.
+    """Return the grids of the first photographs whose images are in the run's folder.
 
     Raises:
-        RunError: a file is not an image, or not of its photograph's size.
+        RunError: a file is not an image, or an adversarial example has another size.
     """
     if folder is None:
         return []
@@ -64,12 +64,12 @@ def image_grids(run: Run, folder: Path | None, at_most: int) -> list[ImageGrid]:
 
 
 def data_uri(png: bytes) -> str:
-    """A PNG as an address that holds it."""
+    """Return a ``data:`` address that contains a PNG file."""
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def amplified(clean: _Pixels, adversarial: _Pixels) -> _Pixels:
-    """The difference of two images around middle grey, cut off at black and white."""
+    """Return the amplified difference of two images around middle grey, clipped to [0, 255]."""
     difference = adversarial.astype(np.int16) - clean
     shown: _Pixels = np.clip(_GREY + AMPLIFIED * difference, 0, 255).astype(np.uint8)
     return shown
@@ -77,18 +77,18 @@ def amplified(clean: _Pixels, adversarial: _Pixels) -> _Pixels:
 
 def _image_grid(run: Run, image: ImageResult, clean: _Pixels, adversarial: _Pixels) -> ImageGrid:
     if clean.shape != adversarial.shape:
-        raise RunError(f"{image.file}: its adversarial example is not of its size.")
+        raise RunError(f"{image.file}: the adversarial example has another size.")
     names, first, final = _Names(run), score_at(image, 0), score_at(image, max(scored_rounds(run)))
     goal = "any other class" if image.target is None else names.of(image.target)
-    said = (
+    captions = (
         f"Label: {names.of(image.label)}. Answered: {names.answers(first)}",
         f"Wanted: {goal}. Answered: {names.answers(final)}",
         f"Around grey. l2 {final.l2_rms:.3g}, l∞ {linf(final.linf)}",
     )
     pictures = [
-        _picture(image, "Original", said[0], clean),
-        _picture(image, "Adversarial", said[1], adversarial),
-        _picture(image, f"Difference ×{AMPLIFIED}", said[2], amplified(clean, adversarial)),
+        _picture(image, "Original", captions[0], clean),
+        _picture(image, "Adversarial", captions[1], adversarial),
+        _picture(image, f"Difference ×{AMPLIFIED}", captions[2], amplified(clean, adversarial)),
     ]
     try:
         pipeline = Pipeline.parse(run.endpoint.defense)
@@ -103,7 +103,7 @@ def _image_grid(run: Run, image: ImageResult, clean: _Pixels, adversarial: _Pixe
 
 
 class _Names:
-    """Class names, where the run's model has those of ImageNet-1k."""
+    """Names of classes, if the run's model has the classes of ImageNet-1k."""
 
     def __init__(self, run: Run) -> None:
         known = run.endpoint.labels == "imagenet-1k"

@@ -1,4 +1,4 @@
-"""Runs as one self-contained page: ``page.html``, filled."""
+"""Runs as one self-contained page, made from the template ``page.html``."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _GRIDS_OF_A_RUN = 4
 
 @dataclass(frozen=True)
 class Plot:
-    """One plot on a light ground and on a dark one."""
+    """One plot for a light background and for a dark one."""
 
     alt: str
     light: str
@@ -27,7 +27,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Section:
-    """What the page says of one group."""
+    """The page's section about one group."""
 
     group: Group
     plots: tuple[Plot, ...]
@@ -36,13 +36,13 @@ class Section:
 
 
 def html(runs: Sequence[tuple[Run, Path | None]]) -> str:
-    """One page with everything: it loads nothing, runs no script, and can be printed.
+    """Return a page that contains everything: it loads no file, runs no script, and prints well.
 
     Args:
-        runs: each with its folder, where that is at hand; its images make the strip.
+        runs: each with its folder, which has the images of the grids, or None.
 
     Raises:
-        RunError: there is no run, one has not what a report needs, or an image cannot be read.
+        RunError: there are no runs, a run lacks something, or an image cannot be read.
     """
     groups = grouped([run for run, _ in runs])
     folders = [folder for _, folder in runs]
@@ -91,17 +91,14 @@ def _check_of(entry: Entry, name: str) -> Check | None:
 
 
 def _word(check: Check | None) -> str:
-    if check is None:
-        return "not done"
-    return {None: "not done", True: "passed", False: "failed"}[check.passed]
+    passed = None if check is None else check.passed
+    return {None: "not done", True: "passed", False: "failed"}[passed]
 
 
 def _facts(entry: Entry) -> list[tuple[str, str]]:
-    """Everything else that a run's file says of how it was done."""
+    """Return the facts of a run's file that the tables do not show."""
     run = entry.run
-    hits = [
-        image.first_success_round for image in run.images if image.first_success_round is not None
-    ]
+    successes = [each for each in run.images if each.first_success_round is not None]
     facts = {
         "attack": f"{run.attack.name}: {run.attack.summary} ({run.attack.reference})",
         "goal": "the target class of each image" if run.attack.targeted else "any wrong class",
@@ -110,15 +107,15 @@ def _facts(entry: Entry) -> list[tuple[str, str]]:
         "model": f"{run.endpoint.model}, SHA-256 {run.endpoint.model_sha256 or 'unknown'}",
         "surrogate": ", ".join(f"{k} {v}" for k, v in (run.surrogate or {}).items()) or "none",
         "photographs": f"{run.dataset.name}: the first {run.dataset.selected} of "
-        f"{run.dataset.candidates} that the bare model gets right",
+        f"{run.dataset.candidates} that the bare model classifies correctly",
         "scoring": f"{run.scoring_draws} fresh draws of each scored iterate",
-        "first hits": f"{len(hits)} of {len(run.images)} images were hit in the attack's own loop"
-        if hits
+        "first successes": f"{len(successes)} of {len(run.images)} images, in the attack's own loop"
+        if successes
         else "",
         "gradients": f"{sum(image.zero_gradients for image in run.images)} rounds with a zero "
-        f"gradient, {sum(image.nonfinite_gradients for image in run.images)} with one not finite",
+        f"gradient, {sum(i.nonfinite_gradients for i in run.images)} with a non-finite gradient",
         "seed": str(run.seed),
         "finished": f"{run.created}, after {tables.number(run.seconds)} s",
         "versions": ", ".join(f"{k} {v}" for k, v in run.versions.items()),
     }
-    return [(name, plain(said)) for name, said in facts.items() if said]
+    return [(name, plain(text)) for name, text in facts.items() if text]

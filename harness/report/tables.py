@@ -1,4 +1,4 @@
-"""Runs as rows of text: what the page, Markdown and the terminal have in common."""
+"""Runs as rows of text, for the page, Markdown and the terminal."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ from harness.rates import Rate, Rates, worst_case
 from harness.report.groups import MARKS, CheckState, Entry, Group, plain
 from harness.results import Run
 
-_FEW = 0.0005  # what one decimal of a percentage would round away
+_FEW = 0.0005  # a percentage with one decimal would round a smaller share to 0
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in a table.
+    """One cell of a table.
 
     Attributes:
         text: the figure or the words.
-        note: what belongs to it and is less important.
+        note: a less important addition.
     """
 
     text: str
@@ -26,7 +26,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A row, and whether the runs in it can be believed."""
+    """One row of a table, and whether its runs can be believed."""
 
     cells: tuple[Cell, ...]
     state: CheckState
@@ -35,7 +35,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table, its first ``words`` columns being words and the others figures."""
+    """A table. Its first ``words`` columns hold words, and the others hold figures."""
 
     caption: str
     headings: tuple[str, ...]
@@ -44,7 +44,7 @@ class Table:
 
 
 def percent(share: float) -> str:
-    """A share as a percentage with one decimal; it says 0 or 100 only of none and all."""
+    """Format a share as a percentage with one decimal; only none is 0 %, and only all 100 %."""
     if 0 < share < _FEW:
         return "<0.1 %"
     if 1 - _FEW < share < 1:
@@ -53,34 +53,34 @@ def percent(share: float) -> str:
 
 
 def rate(measured: Rate) -> str:
-    """A share with its interval: ``94.5 % [85…98]``."""
+    """Format a share with its interval: ``94.5 % [85…98]``."""
     return f"{percent(measured.share)} [{100 * measured.low:.0f}…{100 * measured.high:.0f}]"
 
 
 def number(measured: float) -> str:
-    """A mean with three digits, or all of those before the point."""
+    """Format a mean with three digits, or with all digits before the decimal point."""
     return f"{measured:,.0f}" if abs(measured) >= 100 else f"{measured:.3g}"
 
 
 def linf(change: float) -> str:
-    """A largest change, in steps of 8-bit pixels."""
+    """Format an l∞ change in steps of 8-bit pixels."""
     return f"{255 * change:.3g}/255"
 
 
 def budget(run: Run) -> str:
-    """How far a run might go from the photographs."""
+    """Format the budget of a run: how far it may move from the photographs."""
     if run.attack.norm == "linf":
         return f"l∞ ≤ {linf(run.attack.epsilon)}"
     return f"l2 ≤ {run.attack.epsilon:.3g}"
 
 
 def posted(run: Run) -> str:
-    """As what a run's images were posted."""
+    """Return the form in which a run posted its images."""
     return "8-bit" if run.endpoint.quantized else "float32"
 
 
 def asr_heading(entries: Iterable[Entry]) -> str:
-    """What an attack's success is: it depends on whether the attacks had targets."""
+    """Return the heading of the ASR, which depends on whether the attacks had targets."""
     targeted = {entry.run.attack.targeted for entry in entries}
     if targeted == {True}:
         return "ASR"
@@ -88,7 +88,7 @@ def asr_heading(entries: Iterable[Entry]) -> str:
 
 
 def checks(entry: Entry) -> str:
-    """The checks in a few words."""
+    """Summarise the checks in a few words."""
     if entry.state == "failed":
         names = ", ".join(plain(check.name) for check in entry.failed)
         return f"{MARKS['failed']} failed: {names}"
@@ -100,10 +100,10 @@ def checks(entry: Entry) -> str:
 
 
 def results(group: Group) -> Table:
-    """One row for each run: how often it succeeded, how far it went, and what it cost."""
+    """Tabulate each run: how often it succeeded, how far it moved, and what it cost."""
     draws = group.draws or "N"
     return Table(
-        "Results: the final iterates, beside the clean images",
+        "Results of the final iterates, next to those of the clean images",
         (
             "Defence",
             "Attack",
@@ -155,10 +155,10 @@ def _mean(values: Iterable[float]) -> str:
 
 
 def worst(group: Group) -> Table:
-    """One row for each defence and budget: image by image, the attack that hurt most.
+    """Tabulate each defence and budget: each image counts with the attack that hurt it most.
 
-    ACC is over all of the attacks, ASR over the targeted ones where there are any: being taken for
-    the target and being taken for anything are not the same success.
+    ACC is over all attacks. ASR is over the targeted ones, if any: to reach the target and to
+    reach any wrong class are different successes.
     """
     members: dict[tuple[str, str, str], list[Entry]] = {}
     for entry in group.entries:

@@ -13,25 +13,25 @@ from harness.report import tables
 from harness.report.groups import MARKS, CheckState, Entry, Group, grouped, plain
 from harness.results import Check, Run
 
-_SPECIAL = re.compile(r"[\\`*_<>|~#&$]|\[(?!\d+…\d+\])")  # an interval is no link
+_SPECIAL = re.compile(r"[\\`*_<>|~#&$]|\[(?!\d+…\d+\])")  # an interval is not a link
 _STYLES: dict[CheckState, str] = {"passed": "green", "failed": "bold red", "unchecked": "yellow"}
 
 
 def markdown(runs: Sequence[Run]) -> str:
-    """Tables in GitHub Markdown: results, worst cases, and the checks with their details.
+    """Return the results, the worst cases, and the checks with their details as Markdown.
 
     Raises:
-        RunError: there is no run, or one has not what a report needs.
+        RunError: there are no runs, or a run lacks something that a report needs.
     """
     sections = [_section(group) for group in grouped(runs)]
     return "\n\n".join(part for section in sections for part in section) + "\n"
 
 
 def verdict(runs: Sequence[Run]) -> RenderableType:
-    """A row for the photographs as they are, and one for each run, as short as it can be.
+    """Return a short table: a row for the clean photographs of each defence, and for each run.
 
     Raises:
-        RunError: there is no run, or one has not what a report needs.
+        RunError: there are no runs, or a run lacks something that a report needs.
     """
     return Together(*(_verdict(group) for group in grouped(runs)))
 
@@ -110,5 +110,5 @@ def _outcome(check: Check) -> str:
 
 
 def escape(text: str) -> str:
-    """Text that Markdown shows as it is."""
+    """Escape text so that Markdown shows it unchanged."""
     return _SPECIAL.sub(r"\\\g<0>", text)

@@ -1,12 +1,12 @@
-"""The paper's tables and Fig. 3, done again: ours beside the paper's.
+"""A reproduction of the paper's tables and Fig. 3, with our figures next to the paper's.
 
 ::
 
-    published ──────────────────────────┐
-    items ── defences ── own server     ├── figures ── ITEM.json, ITEM.md, plots
-              └── measure(reproducer) ── runs┘
+    published ───────────────────────────────────┐
+    items ── defences ── server                  ├── figures ── ITEM.json, ITEM.md, plots
+                └── measure(reproducer) ── runs ─┘
 
-A run is an ordinary one of the harness; tables share those that they have in common.
+The runs are ordinary runs of the harness. Tables share the runs that they have in common.
 """
 
 from harness.reproduce.items import ITEMS

@@ -11,14 +11,14 @@ from harness.reproduce.reproducer import Reproducer
 from harness.results import Run
 
 TARGETS = (0.1, 0.3, 0.5, 0.7, 0.9)
-"""The ASR that Table II gives the rounds to."""
+"""The values of ASR in Table II, which lists the rounds that it takes to reach each."""
 _PAPERS_LOOP = "rule=raw,step=0.1,early_stop=true"
 _DIFFERENTIABLE = ("rand", "crop")
-"""What the paper averages exact gradients of in its second pair of plots."""
+"""The defences whose exact gradients the paper averages in its second pair of plots."""
 
 
 def attack_of(name: str, defense: str, reproducer: Reproducer, rounds: int) -> str:
-    """The paper's loop with one of its three attacks."""
+    """Return the specification of one of the paper's three attacks, in the paper's loop."""
     if name == "bpda":
         return f"bpda(rounds={rounds},{_PAPERS_LOOP})"
     kind = "adaptive" if name == "bpda-eot" and defense in _DIFFERENTIABLE else name
@@ -26,13 +26,13 @@ def attack_of(name: str, defense: str, reproducer: Reproducer, rounds: int) -> s
 
 
 def first_success_rate(run: Run, round_: int) -> Rate:
-    """The share of the images that the attack has left at a hit by then: what the paper counts."""
+    """Return the share of images with a first success by a round, which the paper counts."""
     rounds = [image.first_success_round for image in run.images]
     return Rate.of(float(each is not None and each <= round_) for each in rounds)
 
 
 def rounds_to(run: Run, share: float) -> str:
-    """How many rounds it took until so many images were hit; ``100+`` where that never was."""
+    """Return the rounds until a share of images had a success, or ``100+`` if that never was."""
     rounds = sorted(
         image.first_success_round for image in run.images if image.first_success_round is not None
     )
@@ -43,27 +43,27 @@ def rounds_to(run: Run, share: float) -> str:
 
 
 def figure_3(reproducer: Reproducer, defenses: Mapping[str, str]) -> list[Figure]:
-    """ACC and ASR after the last round; the runs have all of the others."""
-    del defenses  # each attack has its own
+    """Return ACC and ASR after the last round; the runs have the other rounds."""
+    del defenses  # each attack has its own defences
     figures: list[Figure] = []
     for name, published_here in published.FIGURE_3.items():
         for defense, (acc, asr) in published_here.items():
             rounds = reproducer.scale.rounds
-            if name == "semi-brute-force" and defense in published.TABLE_2:  # the first of its
+            if name == "semi-brute-force" and defense in published.TABLE_2:  # it shares the run
                 rounds = max(rounds, reproducer.scale.brute_rounds)
             run = reproducer.run(attack_of(name, defense, reproducer, rounds), defense)
             shown = min(rounds, reproducer.scale.rounds)
-            then = rates(run, shown)
+            then, first = rates(run, shown), first_success_rate(run, shown)
             figures += [
                 Figure.share(defense, name, "ACC, fresh draws", then.acc, acc),
-                Figure.share(defense, name, "ASR, first hits", first_success_rate(run, shown), asr),
+                Figure.share(defense, name, "ASR, first successes", first, asr),
                 Figure.share(defense, name, "ASR, fresh draws", then.asr, None),
             ]
     return figures
 
 
 def table_2(reproducer: Reproducer, defenses: Mapping[str, str]) -> list[Figure]:
-    """How many rounds the semi-brute-force attack takes."""
+    """Return how many rounds the semi-brute-force attack takes."""
     figures: list[Figure] = []
     rounds = max(reproducer.scale.rounds, reproducer.scale.brute_rounds)
     for name, defense in defenses.items():
@@ -82,14 +82,14 @@ def table_2(reproducer: Reproducer, defenses: Mapping[str, str]) -> list[Figure]
 
 
 def table_4(reproducer: Reproducer, defenses: Mapping[str, str]) -> list[Figure]:
-    """What is left of each defence's accuracy inside the budget of l2 ≤ 0.05."""
+    """Return the accuracy of each defence under attacks with the budget l2 ≤ 0.05."""
     rounds, draws = reproducer.scale.adaptive_rounds, reproducer.scale.draws
     figures: list[Figure] = []
     for name, defense in defenses.items():
         attack, accuracy = published.TABLE_4.get(name, ("", None))
         exact = reproducer.run(f"adaptive(rounds={rounds},draws={draws})", defense)
         bpda = reproducer.run(f"bpda(rounds={rounds})", defense)
-        # Of one operation both differentiate what can be; of two the paper's takes the identity.
+        # For one operation the two are the same; for two the paper's BPDA+EOT takes the identity.
         eot = exact
         if len(Pipeline.parse(defense).operations) > 1:
             eot = reproducer.run(f"bpda-eot(rounds={rounds},draws={draws})", defense)

@@ -1,4 +1,4 @@
-"""Table I: how much a defence changes an image, and what that costs in accuracy."""
+"""Table I: how much each defence changes an image, and how much accuracy that costs."""
 
 from collections.abc import Mapping
 from random import Random
@@ -17,25 +17,25 @@ from harness.reproduce.reproducer import Reproducer
 from harness.types import Pixels
 
 _SHIFT_PX = 2
-"""What the published code's crop at (0, 0) leaves of its padding."""
+"""The shift by the published code, which pads an image and crops it at (0, 0)."""
 _LEVELS = 8
-"""Of three bits."""
+"""The number of levels with three bits."""
 
 
 def moved(image: Pixels) -> Pixels:
-    """An image moved by two pixels to the right and down, its edge reflected."""
+    """Move an image two pixels to the right and down, and reflect its edge."""
     padded = np.pad(image, ((_SHIFT_PX, 0), (_SHIFT_PX, 0), (0, 0)), "reflect")
     return padded[: image.shape[0], : image.shape[1]]
 
 
 def cut_off(image: Pixels) -> Pixels:
-    """Three bits a channel, the lower ones cut off, so that the image becomes darker."""
+    """Cut off all but the upper three bits of each channel, so that the image becomes darker."""
     levels = np.minimum(np.floor(image * _LEVELS), _LEVELS - 1)
     return (levels / _LEVELS).astype(np.float32)
 
 
 def table_1(reproducer: Reproducer, defenses: Mapping[str, str]) -> list[Figure]:
-    """l2, SSIM and accuracy of each defence; l2 and SSIM of what explains the paper's others."""
+    """Return l2, SSIM and accuracy of each defence, and of variants that explain the paper's."""
     figures: list[Figure] = []
     for name, defense in defenses.items():
         pipeline = Pipeline.parse(defense)

@@ -1,4 +1,4 @@
-"""The paper's tables and its Fig. 3, each with the defences that it needs."""
+"""The paper's tables and its Fig. 3, each with its defences."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from harness.reproduce.reproducer import Reproducer
 from harness.reproduce.standard import baseline, canvas, distortion, padding, table
 
 BANK = "{bank}"
-"""In a defence: where the bank of ``quilt`` will be."""
+"""The placeholder in a specification for the path of quilt's bank."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,11 +21,11 @@ class Item:
     """One table or figure.
 
     Attributes:
-        title: what it shows.
-        defenses: what each is called in it, and its specification.
-        measure: does the work.
-        by_round: whether attacks go round by round, on fewer photographs.
-        notes: what differs from the paper's way of doing it.
+        title: its heading.
+        defenses: the specification of each defence, by its name in the table.
+        measure: runs the attacks, and returns the figures.
+        by_round: whether the attacks go round by round, with fewer photographs.
+        notes: the differences from the paper's method.
     """
 
     title: str
@@ -46,7 +46,7 @@ def _swept(
     title: str,
     *notes: str,
 ) -> Item:
-    """A table whose columns are the values of one parameter."""
+    """Return a table whose columns are the values of one parameter."""
     names = {f"{parameter} = {value:g}": value for value in columns}
     paper = {name: columns[value] for name, value in names.items()}
     return Item(
@@ -58,18 +58,18 @@ def _swept(
 
 
 _STANDARD = (
-    "Attacks are made on the undefended model, and posted as FP32; the paper posts each image "
-    "once. C&W is ART's and L-BFGS SciPy's, with five search steps as in the paper, which has up "
-    "to 1000 iterations of Cleverhans' in each. The clean row is of the posts of one run, so that "
-    "it moves a little from table to table."
+    "The attacks run on the undefended model, and their images are posted as FP32. The paper posts "
+    "each image once. C&W is ART's and L-BFGS is SciPy's, with five search steps as in the paper, "
+    "which uses Cleverhans with up to 1000 iterations a step. The clean row comes from the posts "
+    "of one run, so it varies a little between tables."
 )
 _LOOP = (
-    "The paper's loop: raw gradients of the cross-entropy times 0.1, posted once a round, an image "
-    "being left at its first hit; here the image is kept within l2 ≤ 0.05 besides. The paper "
-    "counts first hits. On fresh draws an image that was left need not succeed again, so that ACC "
-    "on fresh draws and ASR on first hits may add up to more than all."
+    "The paper's loop adds 0.1 times the raw gradient of the cross-entropy, posts the image once a "
+    "round, and stops at the first success; here the image also stays within l2 ≤ 0.05. The paper "
+    "counts first successes. Such an image may fail on fresh draws, so ACC on fresh draws and ASR "
+    "by first successes may add up to more than 100 %."
 )
-_SEMI = "The semi-brute-force attack has the exact gradient of the random operation."
+_SEMI = "The semi-brute-force attack takes the exact gradient of the random operation."
 _ALL = {
     **_themselves("fd+rdg", "fd+rand", "rdg", "rand", "fd", "shield", "tvm", "bitdepth"),
     **_themselves("deflect", "jpeg", "crop", "menet"),
@@ -84,12 +84,12 @@ ITEMS: Mapping[str, Item] = MappingProxyType(
             defenses=_ALL | {"tvm, nothing dropped": "tvm(keep=1)"},
             measure=table_1,
             notes=(
-                "SSIM is scikit-image's, on RGB in [0, 1] with its 7 px window; the paper does not "
-                "say how its own was computed.",
-                "The published code moves the output of FD by 2 px; 'fd, moved by 2 px' does so.",
-                "'bitdepth, bits cut off' does not round, so that images become darker.",
-                "'tvm, nothing dropped' smooths the whole image; tvm is Guo et al.'s, which drops "
-                "half of the values first.",
+                "SSIM is scikit-image's, on RGB in [0, 1] with a window of 7 px. The paper does "
+                "not say how it computes SSIM.",
+                "'fd, moved by 2 px' moves its output by 2 px, as the published code of FD does.",
+                "'bitdepth, bits cut off' does not round, so images become darker.",
+                "'tvm, nothing dropped' smooths the whole image; 'tvm' is Guo et al.'s, which "
+                "drops half of the values first.",
             ),
         ),
         "table2": Item(
@@ -116,14 +116,15 @@ ITEMS: Mapping[str, Item] = MappingProxyType(
             measure=table_4,
             by_round=True,
             notes=(
-                "l2 ≤ 0.05 for all; the paper has l∞ ≤ 0.031 for rand, deflect and menet. Its "
-                "figures are of various authors, models and data, with (adversarial) training for "
-                "crop, jpeg, tvm, quilt, shield and menet; nothing is retrained here. PixelDefend "
-                "and the guided denoiser need networks that nobody ships.",
-                "BPDA takes the whole defence for the identity, on one draw. BPDA+EOT averages: of "
-                "an operation that has a derivative that one, of fd+rdg and fd+rand the identity "
-                "again, as the paper does. The adaptive attack differentiates all that can be; of "
-                "a single operation the two are one. Steps have a fixed l2 of 0.004.",
+                "The budget is l2 ≤ 0.05; the paper has l∞ ≤ 0.031 for rand, deflect and menet. "
+                "The paper collects its figures from various authors, models and data, with "
+                "(adversarial) training for crop, jpeg, tvm, quilt, shield and menet. Nothing is "
+                "retrained here. PixelDefend and the guided denoiser need unpublished networks.",
+                "BPDA takes the whole defence for the identity, on one draw. BPDA+EOT averages "
+                "gradients over draws: exact ones of a single operation that has a derivative, "
+                "and those of the identity for fd+rdg and fd+rand, as in the paper. The adaptive "
+                "attack differentiates every operation that has a derivative; for a single "
+                "operation it equals BPDA+EOT. Steps have a fixed l2 of 0.004.",
             ),
         ),
         "table5": _swept(
@@ -131,7 +132,7 @@ ITEMS: Mapping[str, Item] = MappingProxyType(
             published.TABLE_5,
             canvas,
             "Table V: FD+Rand by the side of the canvas",
-            "On a canvas of 300 px images are resized to 299…300 px: larger ones have no room.",
+            "On a canvas of 300 px images are resized to 299…300 px, the most that fits.",
         ),
         "table6": _swept(
             "δ",
@@ -166,12 +167,12 @@ ITEMS: Mapping[str, Item] = MappingProxyType(
             notes=(
                 _LOOP,
                 _SEMI,
-                "For rand and crop, which have a derivative, the second attack takes it. crop "
-                "keeps 0.8 of each side; the paper's costs a third of the accuracy.",
-                "The plots have ASR on fresh draws, the table has both. It is of the last of the "
-                "rounds that Fig. 3 shows; runs that Table II has too go on after it.",
+                "For rand and crop, the second attack takes their derivative. crop keeps 0.8 of "
+                "each side; the paper's crop costs a third of the accuracy.",
+                "The plots show ASR on fresh draws, and the table shows both. The table is of the "
+                "last round in Fig. 3; runs that are also in Table II continue after it.",
             ),
         ),
     }
 )
-"""Every item by the name that the command line calls it."""
+"""Every item by its name on the command line."""

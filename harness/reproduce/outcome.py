@@ -1,4 +1,4 @@
-"""What a reproduction writes: our figures beside the paper's, with the runs that they come from."""
+"""The result of a reproduction: our figures next to the paper's, and the runs behind them."""
 
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -19,12 +19,12 @@ class Figure(_Record):
     """One number of a table.
 
     Attributes:
-        row, column: where it stands.
-        measure: what it is: ``ACC``, ``ASR``, ``l2``, …
-        ours: what was measured here; a share in [0, 1], a number, or words such as ``100+``.
+        row, column: its place in the table.
+        measure: ``ACC``, ``ASR``, ``l2``, …
+        ours: our figure: a share in [0, 1], a number, or words such as ``100+``.
         low, high: the 95 % interval of a share.
-        paper: what the paper has, in the same way; of a share also words: ``< 20``, ``≈ 40``
-            percent. None where it has nothing.
+        paper: the paper's figure in the same form; for a share also words such as ``< 20`` or
+            ``≈ 40`` percent. None if the paper has no figure.
     """
 
     row: str
@@ -39,7 +39,7 @@ class Figure(_Record):
     def share(
         cls, row: str, column: str, measure: str, rate: Rate, paper: float | str | None
     ) -> Self:
-        """A share with its interval."""
+        """Make the figure of a share, with its interval."""
         return cls(
             row=row,
             column=column,
@@ -52,15 +52,15 @@ class Figure(_Record):
 
     @property
     def is_share(self) -> bool:
-        """Whether it is one, so that it is shown in percent."""
+        """Whether the figure is a share, which tables show in percent."""
         return self.low is not None
 
     @property
     def differs(self) -> bool:
-        """Whether the two shares differ beyond what their photographs leave open.
+        """Whether the two shares differ by more than the number of photographs can explain.
 
-        They do where our interval and the paper's, which has a hundred photographs, have nothing
-        in common. What the paper has in words, such as ``< 20`` percent, is a bound.
+        They differ if our interval and that of the paper's 100 photographs do not overlap. The
+        paper's words, such as ``< 20`` percent, are a bound.
         """
         if self.low is None or self.high is None or self.paper is None:
             return False
@@ -69,7 +69,7 @@ class Figure(_Record):
 
 
 def _interval(paper: float | str) -> tuple[float, float]:
-    """Where the paper's share may lie."""
+    """Return the interval of the paper's share."""
     if isinstance(paper, float):
         return wilson(paper * PHOTOGRAPHS, PHOTOGRAPHS)
     sign, _, percent = paper.partition(" ")
@@ -79,20 +79,20 @@ def _interval(paper: float | str) -> tuple[float, float]:
 
 
 class Reproduction(_Record):
-    """One table or figure of the paper, done again.
+    """The reproduction of one table or figure of the paper.
 
     Attributes:
         item: its name, such as ``table7``.
-        title: what it shows.
+        title: its heading.
         scale: the name of the scale, and its numbers.
-        model, model_sha256: what was attacked.
+        model, model_sha256: the attacked model.
         dataset: the photographs.
-        created: when it was finished, ISO 8601 in UTC.
-        last_call_seconds: what was there from earlier calls was not done again, and is not in it.
-        versions: of the packages that matter.
-        notes: what differs from the paper's way of doing it.
+        created: the end of the work, ISO 8601 in UTC.
+        last_call_seconds: duration of the last call, which reuses the work of earlier calls.
+        versions: of Python and of the packages that matter.
+        notes: the differences from the paper's method.
         figures: the numbers.
-        runs: what they were computed from, where attacks were run.
+        runs: the runs that the figures come from, if there were attacks.
     """
 
     format: Literal[1] = 1
@@ -110,7 +110,7 @@ class Reproduction(_Record):
     runs: tuple[Run, ...] = ()
 
     def write(self, folder: Path) -> Path:
-        """Write it as ``ITEM.json``, whole or not at all."""
+        """Write ``ITEM.json`` atomically into a folder, and return its path."""
         path = folder / f"{self.item}.json"
         write_atomically(path, (self.model_dump_json() + "\n").encode())
         return path

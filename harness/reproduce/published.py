@@ -1,7 +1,7 @@
-"""What the paper (Qiu et al. 2020, arXiv:2005.13712v1) has in its tables, and says of Fig. 3.
+"""The figures of the paper (Qiu et al. 2020, arXiv:2005.13712v1): its tables and Fig. 3.
 
-Inception V3, 100 photographs of ImageNet's validation set. Shares are in [0, 1]; ``nan`` in the
-paper, the ASR of clean images, is left out.
+The paper attacks Inception V3 with 100 photographs of ImageNet's validation set. Shares are in
+[0, 1]. The ASR of clean images, which is ``nan`` in the paper, is left out.
 """
 
 from collections.abc import Sequence
@@ -30,16 +30,16 @@ TABLE_2 = {  # rounds to an ASR of 10, 30, 50, 70 and 90 %
 }
 
 STANDARD = ("fgsm 0.01", "fgsm 0.03", "i-fgsm 0.01", "i-fgsm 0.03", "l-bfgs", "cw")
-"""The rows of Tables V to IX, after that of the clean images."""
+"""The rows of Tables V to IX, which follow the row of the clean images."""
 
 
 def _column(clean: float, *pairs: Pair, rows: Sequence[str] = STANDARD) -> dict[str, Pair]:
-    """One defence of a table, from its top to its end."""
+    """Return the column of one defence, from top to bottom."""
     return {"clean": (clean, 0.0), **dict(zip(rows, pairs, strict=True))}
 
 
 def _defended(clean: float, *accuracies: float, rows: Sequence[str] = STANDARD) -> dict[str, Pair]:
-    """A column whose ASR is 0 throughout."""
+    """Return a column in which every ASR is 0."""
     return _column(clean, *((accuracy, 0.0) for accuracy in accuracies), rows=rows)
 
 
@@ -115,13 +115,13 @@ TABLE_8 = {  # l∞, l2, ACC, ASR
 }
 
 _UNTIL_L_BFGS = STANDARD[:-1]
-TABLE_9 = {  # by the value of the canvas; the copy at hand ends before C&W
+TABLE_9 = {  # by the value of the canvas; the available copy of the paper ends before C&W
     0.0: _defended(0.91, 0.73, 0.55, 0.89, 0.87, 0.91, rows=_UNTIL_L_BFGS),
     0.5: _defended(0.92, 0.79, 0.58, 0.91, 0.88, 0.92, rows=_UNTIL_L_BFGS),
     1.0: _defended(0.93, 0.75, 0.60, 0.91, 0.83, 0.87, rows=_UNTIL_L_BFGS),
 }
 
-TABLE_4 = {  # the attack that the paper names, and the accuracy that it reports
+TABLE_4 = {  # the attack that the paper names, and the accuracy under it
     "rand": ("BPDA+EOT", 0.0),
     "crop": ("BPDA+EOT", 0.0),
     "jpeg": ("BPDA", 0.0),
@@ -138,7 +138,7 @@ TABLE_4 = {  # the attack that the paper names, and the accuracy that it reports
 _BROKEN = ("< 5", "> 90")
 FIGURE_3: dict[
     str, dict[str, tuple[str | None, str]]
-] = {  # ACC and ASR after 50 rounds in percent, as the text of section VI has them
+] = {  # ACC and ASR after 50 rounds in percent, in the words of section VI
     "bpda": {
         "fd+rdg": ("≈ 70", "≈ 0"),
         "fd+rand": ("≈ 70", "≈ 0"),
@@ -160,6 +160,6 @@ FIGURE_3: dict[
         "fd+rdg": ("≈ 40", "≈ 40"),
         "fd+rand": ("≈ 20", "≈ 70"),
         "fd*2+rdg": ("≈ 55", "≈ 17"),
-        "fd*3+rdg": (None, "< 10"),  # no words; Table II has 10 % after 57 rounds
+        "fd*3+rdg": (None, "< 10"),  # not in section VI; Table II has 10 % after 57 rounds
     },
 }

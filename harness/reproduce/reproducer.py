@@ -1,4 +1,4 @@
-"""Where the runs of a reproduction are done: each attack on each defence once, and kept."""
+"""The runs of a reproduction: each attack on each defence runs once, and is kept."""
 
 import re
 from collections.abc import Callable
@@ -20,18 +20,18 @@ BARE = "none"
 
 @dataclass(frozen=True)
 class Reproducer:
-    """Photographs, a model and its endpoint, and a folder for runs.
+    """The photographs, the model and the endpoint of a table, and the folder of its runs.
 
-    A run is kept under its attack and its defence, so that tables share what they have in common,
-    and the same command goes on where it was interrupted.
+    The folder of a run is named after its attack and its defence. Tables thus share the runs that
+    they have in common, and the same command resumes after an interruption.
 
     Attributes:
-        url: of an endpoint that allows every defence that is asked for.
-        experiment: the model and the photographs; see :meth:`Experiment.behind`.
-        scale: how much is done.
-        folder: of the runs.
-        on_progress: gives a bar for a run, by its name.
-        runs: what was run so far, in order.
+        url: the address of an endpoint that allows every defence of the table.
+        experiment: the model and the photographs; see :meth:`Experiment.with_endpoint`.
+        scale: how much work to do.
+        folder: the folder of the runs.
+        on_progress: returns the progress bar of a run, given the run's name.
+        runs: the runs so far, in order.
     """
 
     url: str
@@ -42,10 +42,10 @@ class Reproducer:
     runs: list[Run] = field(default_factory=list)
 
     def run(self, attack: str, defense: str) -> Run:
-        """One attack on one defence, on the photographs that the experiment has.
+        """Run one attack on one defence, with the photographs of the experiment.
 
-        An attack on the bare model is made on the bare model, once, and then posted to each
-        defence. Images are posted as FP32, as the paper does.
+        An attack on the bare model runs once, and every defence gets the same adversarial images.
+        Images are posted as FP32, as in the paper.
 
         Raises:
             HarnessError: see :mod:`harness.errors`.
@@ -69,11 +69,11 @@ class Reproducer:
 
     @property
     def cases(self) -> list[Case]:
-        """The photographs, each with its target."""
+        """The photographs, each with a target."""
         return self.experiment.cases(targeted=True)
 
     def _ensure(self, attack: str) -> None:
-        """See that it was made on the bare model, without counting that as a run of the table."""
+        """Run an attack on the bare model unless it has run; it is not a run of this table."""
         if not (self._folder(attack, BARE) / "run.json").exists():
             self.run(attack, BARE)
             self.runs.pop()
@@ -83,5 +83,5 @@ class Reproducer:
 
 
 def _slug(specification: str) -> str:
-    """A folder's name."""
+    """Return a folder's name for a specification."""
     return re.sub(r"[^\w.+=-]+", "_", specification).strip("_")

@@ -1,21 +1,21 @@
-"""How much of the paper's work is done: enough for a test, hours on a CPU, or all of it."""
+"""The scales of a reproduction: enough for a test, hours on a CPU, or all of the paper's work."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What costs time, in numbers.
+    """The numbers that determine how long a reproduction takes.
 
     Attributes:
-        photographs: how many are attacked once, by the standard attacks.
-        attacked: how many are attacked round by round, which takes far longer.
-        rounds: of the attacks of Fig. 3, on each photograph.
-        brute_rounds: of the semi-brute-force attack, which Table II follows for longer.
-        adaptive_rounds: of the exact attack.
-        draws: of the defence, averaged in each gradient: the paper's ensemble.
-        scoring_draws: posts of each scored image; the paper has one.
-        iterations: of C&W and of L-BFGS, for each of their five steps.
+        photographs: number of photographs for the standard attacks, which attack each once.
+        attacked: number of photographs for the attacks round by round, which take far longer.
+        rounds: number of rounds of the attacks of Fig. 3.
+        brute_rounds: number of rounds of the semi-brute-force attack, which Table II needs.
+        adaptive_rounds: number of rounds of the exact attack.
+        draws: number of draws averaged in each gradient, which the paper calls an ensemble.
+        scoring_draws: number of posts of each scored image; the paper posts each once.
+        iterations: number of iterations of C&W and of L-BFGS in each of their five steps.
     """
 
     photographs: int

@@ -1,4 +1,4 @@
-"""Tables III and V to IX: attacks on the undefended model, posted to one defence after another."""
+"""Tables III and V to IX: attacks on the undefended model, whose images every defence gets."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +12,7 @@ CLEAN = "clean"
 
 
 def attack_of(row: str, reproducer: Reproducer) -> str:
-    """An attack's specification: ``i-fgsm 0.03`` has its budget, ``cw`` the paper's five steps."""
+    """Return the specification of a row: ``i-fgsm 0.03`` names its budget, ``cw`` does not."""
     name, _, epsilon = row.partition(" ")
     if epsilon:
         return f"{name}(epsilon={epsilon})"
@@ -26,14 +26,14 @@ def table(
     rows: Sequence[str] = STANDARD,
     l2: Mapping[str, float] | None = None,
 ) -> list[Figure]:
-    """ACC and ASR of each attack behind each defence.
+    """Return ACC and ASR of each attack behind each defence.
 
     Args:
-        reproducer: with the photographs.
-        defenses: what a column is called, and its defence.
-        paper: by column and row.
-        rows: the attacks; the clean images come first.
-        l2: the paper's, by row, where a table has it: a column of its own.
+        reproducer: runs the attacks.
+        defenses: the defence of each column.
+        paper: the paper's figures, by column and row.
+        rows: the attacks; the row of the clean images precedes them.
+        l2: the paper's l2, by row, if the table has a column for it.
     """
     figures: list[Figure] = []
     for column, defense in defenses.items():
@@ -55,7 +55,7 @@ def table(
 
 
 def canvas(side: float) -> str:
-    """``fd+rand`` on another canvas; an image is never enlarged beyond it."""
+    """Return ``fd+rand`` with another canvas; images are not enlarged beyond the canvas."""
     if side == 400:
         return "fd+rand"
     largest = f"largest={side:.0f}," if side < 330 else ""
@@ -63,17 +63,17 @@ def canvas(side: float) -> str:
 
 
 def distortion(delta: float) -> str:
-    """``fd+rdg`` with another limit of the distortion."""
+    """Return ``fd+rdg`` with another limit of the distortion."""
     return "fd+rdg" if delta == 0.15 else f"fd+rdg(delta={delta:g})"
 
 
 def padding(value: float) -> str:
-    """``fd+rand`` on a canvas of another value."""
+    """Return ``fd+rand`` with another value of the canvas."""
     return "fd+rand" if value == 0.5 else f"fd+rand(value={value:g})"
 
 
 def baseline(reproducer: Reproducer, defenses: Mapping[str, str]) -> list[Figure]:
-    """Table VIII, the undefended model: how far each attack goes, and how often it succeeds."""
+    """Return Table VIII: how far each attack on the bare model moves, and how often it succeeds."""
     figures: list[Figure] = []
     for column, defense in defenses.items():
         for row, (linf, l2, acc, asr) in published.TABLE_8.items():

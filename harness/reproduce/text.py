@@ -1,4 +1,4 @@
-"""A reproduction as tables, ours beside the paper's, in Markdown and on a terminal; and plots."""
+"""A reproduction as a Markdown table, as a table for the terminal, and as plots."""
 
 from rich.table import Table
 
@@ -8,18 +8,18 @@ from harness.reproduce.published import FIGURE_3, PHOTOGRAPHS
 from harness.results import Run
 
 _ITERATED = ("l-bfgs", "cw")
-_MEANINGLESS = " (whether everything works; the figures mean nothing)"
+_MEANINGLESS = " (a test that everything works; the figures mean nothing)"
 NOTHING = "–"
 DIFFERS = "≠"
 LEGEND = (
-    "Each cell: ours, shares with their 95 % interval by photographs, and after the stroke the "
-    f"paper's ({NOTHING}: it has none). {DIFFERS} marks shares whose interval has nothing in "
-    f"common with that of the paper's {PHOTOGRAPHS} photographs"
+    "Each cell: our figure / the paper's figure. Our shares have their 95 % interval by "
+    f"photographs. {NOTHING}: the paper has no figure. {DIFFERS}: our interval and the interval of "
+    f"the paper's {PHOTOGRAPHS} photographs do not overlap"
 )
 
 
 def markdown(done: Reproduction) -> str:
-    """One item as Markdown."""
+    """Return one item as Markdown."""
     columns = dict.fromkeys((figure.column, figure.measure) for figure in done.figures)
     cells = {(f.row, f.column, f.measure): cell(f) for f in done.figures}
     shares = {figure.measure for figure in done.figures if figure.is_share}
@@ -38,14 +38,14 @@ def markdown(done: Reproduction) -> str:
 
 
 def terminal(done: Reproduction) -> Table:
-    """One item for the terminal, without the intervals."""
+    """Return one item for the terminal, without the intervals."""
     columns = dict.fromkeys(figure.column for figure in done.figures)
     table = Table(
         "",
         *columns,
         title=done.title,
-        caption=f"{about(done)}. Ours / the paper's, shares in percent, {DIFFERS} where they "
-        "differ by more than the photographs leave open.",
+        caption=f"{about(done)}. Ours / the paper's, shares in percent. {DIFFERS}: the difference "
+        "is larger than the number of photographs can explain.",
         show_lines=True,
     )
     for row in dict.fromkeys(figure.row for figure in done.figures):
@@ -56,7 +56,7 @@ def terminal(done: Reproduction) -> Table:
 
 
 def plots(done: Reproduction) -> dict[str, bytes]:
-    """PNG files by name: ACC and ASR by round, a pair for each attack of Fig. 3; else none."""
+    """Return PNG files by name: for Fig. 3 ACC and ASR of each attack, otherwise none."""
     if done.item != "fig3":
         return {}
     attacks = [name for name, each in FIGURE_3.items() for _ in each]
@@ -70,7 +70,7 @@ def plots(done: Reproduction) -> dict[str, bytes]:
 
 
 def _until(run: Run, rounds: int) -> Run:
-    """A run as it was after so many rounds."""
+    """Return a run without its scores after some round."""
     images = [
         image.model_copy(
             update={"scores": tuple(score for score in image.scores if score.round <= rounds)}
@@ -81,7 +81,7 @@ def _until(run: Run, rounds: int) -> Run:
 
 
 def about(done: Reproduction) -> str:
-    """The model, the photographs and the scale, in short."""
+    """Summarise the model, the photographs and the scale."""
     name, numbers = done.scale
     count = done.dataset.selected
     parts = [
@@ -105,7 +105,7 @@ def _either(numbers: set[int]) -> str:
 
 
 def cell(figure: Figure) -> str:
-    """One number: ``95 [76…99] / 97``."""
+    """Format one figure: ``95 [76…99] / 97``."""
     interval = ""
     if figure.low is not None and figure.high is not None:
         interval = f" [{100 * figure.low:.0f}…{100 * figure.high:.0f}]"
@@ -113,7 +113,7 @@ def cell(figure: Figure) -> str:
 
 
 def _short(figure: Figure) -> str:
-    """The same without the interval, but with what it is where the column does not say so."""
+    """Format one figure without its interval, with the measure unless the column names it."""
     name = "" if figure.measure == figure.column else f"{figure.measure} "
     return f"{name}{_number(figure, figure.ours)} / {_paper(figure)}"
 

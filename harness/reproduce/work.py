@@ -67,9 +67,8 @@ def reproduce(
                 whole.with_dataset(whole.dataset, size.attacked) if item.by_round else whole
             )
             reproducer = Reproducer(server.url, experiment, size, folder / "runs", on_progress)
-            figures = item.measure(
-                reproducer, {k: _with(bank, v) for k, v in item.defenses.items()}
-            )
+            defenses = {key: _with(bank, each) for key, each in item.defenses.items()}
+            figures = item.measure(reproducer, defenses)
             done = Reproduction(
                 item=name,
                 title=item.title,
@@ -100,9 +99,7 @@ def _parts(dataset: Dataset) -> tuple[Dataset, Dataset]:
     """Split off the last quarter: the bank is made of it, and the rest may be attacked."""
     count = len(dataset.photographs)
     if count < 2:
-        raise DatasetError(
-            f"{dataset.name} has {count} photograph, but reproduce needs at least two."
-        )
+        raise DatasetError(f"{dataset.name} has {count} photograph; reproduce needs at least two.")
     bound = count - max(1, count // 4)
     return (
         replace(dataset, photographs=dataset.photographs[:bound]),
