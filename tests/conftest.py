@@ -7,6 +7,8 @@ from hypothesis import settings
 
 from harness.server import Server
 
+# In each layer two threads of PyTorch would wait for each other, for long on a busy machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Every run takes the same examples, and no example has a time limit: a failure means a change.
 settings.load_profile("ci")
 

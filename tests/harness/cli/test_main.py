@@ -1,10 +1,13 @@
-"""The command as a user types it."""
+"""The command line as a user types it: mostly in this process, and three times in a new one."""
 
 import json
 import os
 import shlex
 import subprocess
 import sys
+from contextlib import redirect_stdout
+from importlib.metadata import version
+from io import StringIO
 
 import pytest
 
@@ -13,43 +16,62 @@ from harness.cli.main import main
 from harness.rates import rates
 from harness.results import Run
 
+pytestmark = pytest.mark.timeout(1800)
 
-def harness(*arguments, timeout_s=280):
+NAMES = ("noise", "i-fgsm", "bpda", "bpda-eot", "square", "adaptive")
+SHORT = (
+    "noise",
+    "i-fgsm",
+    "bpda(rounds=3)",
+    "bpda-eot(rounds=2,draws=2)",
+    "square(queries=12,draws=1,rounds=2)",
+    "adaptive(rounds=12,draws=4)",
+)
+"""The attacks of ``quick`` with fewer rounds, except for the exact attack."""
+
+
+def process(program, *arguments, **variables):
+    """Run a program of Python in a new process, and return its output."""
     return subprocess.run(
-        [sys.executable, "-m", "harness", *map(str, arguments)],
+        [sys.executable, *program, *map(str, arguments)],
+        env=os.environ | variables,
         capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        check=False,
-    )
+        encoding="utf-8",
+        check=True,
+    ).stdout
+
+
+def quick(server, folder, *, short):
+    """Run ``quick`` on one photograph, and return its output."""
+    with redirect_stdout(StringIO()) as output, pytest.MonkeyPatch.context() as patch:
+        if short:
+            patch.setattr("harness.cli.quick._SPECIFICATIONS", SHORT)
+            patch.setattr("harness.cli.quick.CHECKED_IMAGES", 0)
+        command = ["quick", "--endpoint", server, "--limit", "1", "--out", str(folder)]
+        assert main(command) == 0
+    return output.getvalue()
 
 
 @pytest.fixture(scope="module")
 def runs(server, tmp_path_factory):
-    """A quick verdict on one photograph."""
     folder = tmp_path_factory.mktemp("quick")
-    done = harness("quick", "--endpoint", server, "--limit", 1, "--out", folder)
-    assert done.returncode == 0, done.stderr
-    return folder, done.stdout
+    return folder, quick(server, folder, short=True)
 
 
 def test_the_verdict_has_a_row_for_each_attack(runs):
-    _, told = runs
-    for name in ("clean", "noise", "i-fgsm", "bpda", "bpda-eot", "square", "adaptive"):
-        assert name in told
+    folder, printed = runs
+    assert all(f"│ {name} " in printed for name in ("clean", *NAMES))
+    assert f"The report: {folder / 'report.html'}" in printed
 
 
 def test_the_exact_attacker_does_most_harm(runs):
     folder, _ = runs
-    asr = {
-        name: rates(Run.read(folder / name)).asr.share
-        for name in ("noise", "i-fgsm", "bpda", "adaptive")
-    }
+    asr = {name: rates(Run.read(folder / name)).asr.share for name in NAMES}
     assert asr["noise"] == asr["bpda"] == 0
     assert asr["adaptive"] > max(asr["i-fgsm"], 0.3)
 
 
-def test_a_run_says_how_to_repeat_it(runs):
+def test_a_run_records_how_to_repeat_it(runs):
     folder, _ = runs
     run = json.loads((folder / "adaptive" / "run.json").read_text())
     assert run["attack"]["parameters"]["draws"] == 4
@@ -59,20 +81,26 @@ def test_a_run_says_how_to_repeat_it(runs):
     assert all(len(image["sha256"]) == 64 for image in run["images"])
 
 
-def test_the_same_command_does_nothing_twice(runs, server):
-    folder, _told = runs
+def test_a_finished_run_is_not_repeated(runs, server):
+    folder, _ = runs
     before = Run.read(folder / "adaptive")
-    again = harness("quick", "--endpoint", server, "--limit", 1, "--out", folder, timeout_s=60)
-    assert again.returncode == 0, again.stderr
+    quick(server, folder, short=True)
     assert Run.read(folder / "adaptive").images == before.images
+
+
+@pytest.mark.slow
+def test_the_exact_attacker_of_a_full_verdict_passes_all_checks(server, tmp_path):
+    quick(server, tmp_path, short=False)
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {*NAMES}
+    checks = Run.read(tmp_path / "adaptive").checks
+    assert [check.name for check in checks if check.passed is not True] == []
 
 
 def test_a_report_is_made_of_runs(runs, tmp_path):
     folder, _ = runs
-    named = [folder / name for name in ("bpda", "adaptive")]
-    options = ["-o", tmp_path / "r.html", "--markdown", tmp_path / "r.md", "--plots", tmp_path]
-    done = harness("report", *named, *options)
-    assert done.returncode == 0, done.stderr
+    command = ["report", folder / "bpda", folder / "adaptive", "-o", tmp_path / "r.html"]
+    command += ["--markdown", tmp_path / "r.md", "--plots", tmp_path]
+    assert main([*map(str, command)]) == 0
     assert "adaptive" in (tmp_path / "r.html").read_text()
     assert "| " in (tmp_path / "r.md").read_text()
     assert len(list(tmp_path.glob("*.png"))) == 2
@@ -80,45 +108,32 @@ def test_a_report_is_made_of_runs(runs, tmp_path):
 
 def test_a_report_is_made_of_a_folder_of_runs(runs, tmp_path, capsys):
     folder, _ = runs
-    of_each = ["report", str(folder), str(folder / "bpda"), "-o", str(tmp_path / "r.html")]
-    assert main(of_each) == 0
-    told = capsys.readouterr().out
-    assert all(name in told for name in ("noise", "i-fgsm", "square", "adaptive"))
-    assert told.count("bpda ") == 1  # though it is named twice
+    command = ["report", str(folder), str(folder / "bpda"), "-o", str(tmp_path / "r.html")]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in NAMES)
+    assert printed.count("bpda ") == 1  # although it is named twice
 
 
-def test_a_run_of_its_own_writes_its_folder_and_says_where(server, tmp_path):
+def test_a_run_in_its_own_process_writes_its_folder_and_prints_where(server, tmp_path):
     folder = tmp_path / ("a folder with [a] long name " * 4).strip()
-    done = harness(
-        "run", "noise(epsilon=0.02)", "--endpoint", server, "--limit", 1, "--out", folder
-    )
-    assert done.returncode == 0, done.stderr
+    options = ["--endpoint", server, "--limit", 1, "--out", folder]
+    output = process(["-m", "harness"], "run", "noise(epsilon=0.02)", *options)
     assert Run.read(folder).attack.epsilon == 0.02
-    last = done.stdout.splitlines()[-1]
+    last = output.splitlines()[-1]
     assert last.startswith(f"The run: {folder}. ")
     command = shlex.split(last.partition("To make a page of it: ")[2])
     assert command[0] == "warpguard-harness"
     assert main([*command[1:], "-o", str(tmp_path / "report.html")]) == 0
 
 
-def test_attacks_are_listed_with_their_parameters(capsys):
-    assert main(["attacks"]) == 0
-    listed = capsys.readouterr().out
-    assert all(name in listed for name in ATTACKS)
-    assert "draws=10" in listed
-
-
-def test_a_value_of_the_list_is_whole_at_80_columns():
-    done = subprocess.run(
-        [sys.executable, "-m", "harness", "attacks"],
-        env=os.environ | {"COLUMNS": "80"},
-        capture_output=True,
-        encoding="utf-8",
-        check=True,
-    )
-    assert max(map(len, done.stdout.splitlines())) <= 80
-    for line in (line for kind in ATTACKS.values() for line in described(kind)):
-        assert line in done.stdout
+def test_attacks_are_listed_and_no_value_is_wrapped_at_80_columns():
+    output = process(["-m", "harness"], "attacks", COLUMNS="80")
+    assert max(map(len, output.splitlines())) <= 80
+    for name, kind in ATTACKS.items():
+        assert name in output
+        assert all(line in output for line in described(kind))
+    assert "draws=10" in output
 
 
 def test_help_does_not_wait_for_pytorch():
@@ -126,13 +141,16 @@ def test_help_does_not_wait_for_pytorch():
         "import sys; from harness.cli.main import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
-        "assert 'torch' not in sys.modules"
+        "assert not {'torch', 'numpy', 'httpx2', 'rich'} & set(sys.modules)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "quick" in done.stdout
+    assert "quick" in process(["-c", program])
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["--version"])
+    assert exit_.value.code == 0
+    assert capsys.readouterr().out == f"warpguard-harness {version('warpguard')}\n"
 
 
 AT = ["--endpoint", "http://127.0.0.1:9", "--out", "x"]
@@ -141,7 +159,7 @@ AT = ["--endpoint", "http://127.0.0.1:9", "--out", "x"]
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["quick", "--endpoint", "http://127.0.0.1:9"], "cannot be reached"),
+        (["quick", *AT], "cannot be reached"),
         (["report", "no/such/run"], "no/such/run cannot be read"),
         (["report", "."], ". does not hold a finished run"),
         (["run", "magic", *AT], "magic"),
@@ -152,12 +170,12 @@ AT = ["--endpoint", "http://127.0.0.1:9", "--out", "x"]
         (["run", "square", "--source-model", "m", *AT], "square takes no gradients"),
     ],
 )
-def test_what_fails_is_told_in_a_line(arguments, message, capsys, tmp_path, monkeypatch):
+def test_a_failure_is_reported_in_one_line(arguments, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 1
-    told = capsys.readouterr().err
-    assert told.startswith("warpguard-harness: ")
-    assert message in told
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warpguard-harness: ")
+    assert message in line
 
 
 @pytest.mark.parametrize(

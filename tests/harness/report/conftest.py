@@ -24,13 +24,13 @@ PASSED = (
 
 @pytest.fixture(scope="session")
 def make_run():
-    """A run of four images; of the ten draws of round k, ``hits[k]`` are for the target."""
+    """Makes a run of four images, where ``successes[k]`` of ten draws of round k succeed."""
 
     def make(
         attack="bpda",
         defense="fd+rdg",
         *,
-        hits=None,
+        successes=None,
         targeted=True,
         norm="l2",
         epsilon=0.05,
@@ -44,7 +44,7 @@ def make_run():
         name="run",
         draws=10,
     ):
-        hits = {0: 0, 5: 4, 10: 8} if hits is None else hits
+        successes = {0: 0, 5: 4, 10: 8} if successes is None else successes
         wrong = TARGET if targeted else OTHER
         return Run(
             name=name,
@@ -86,7 +86,7 @@ def make_run():
                             l2_rms=0.02 * (round_ > 0),
                             linf=8 / 255 * (round_ > 0),
                         )
-                        for round_, n in hits.items()
+                        for round_, n in successes.items()
                     ),
                     gradients=1500,
                     queries=0,
@@ -102,7 +102,7 @@ def make_run():
 
 @pytest.fixture
 def with_images(tmp_path):
-    """Write a run's images to a folder."""
+    """Writes a run's images into a folder."""
 
     def write(run, kinds=(CLEAN, ADVERSARIAL), size=(24, 32)):
         for value, kind in enumerate(kinds, 100):

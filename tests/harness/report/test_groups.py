@@ -5,10 +5,10 @@ from harness.report.groups import grouped, plain, value
 from harness.results import Check
 
 
-def test_runs_on_one_model_and_the_same_photographs_are_one_group(make_run):
+def test_runs_on_one_model_and_the_same_photographs_form_one_group(make_run):
     (group,) = grouped([make_run("bpda", "fd"), make_run("bpda", "none"), make_run("eot", "fd")])
     assert group.title == "lite2 · nips · 4 images"
-    # Those on one defence stand beside each other.
+    # The runs on one defence are next to each other.
     assert [(e.number, e.label) for e in group.entries] == [
         (1, "fd · bpda"),
         (3, "fd · eot"),
@@ -17,18 +17,18 @@ def test_runs_on_one_model_and_the_same_photographs_are_one_group(make_run):
 
 
 @pytest.mark.parametrize("other", [{"model": "v3"}, {"dataset": "mine"}, {"images": 3}])
-def test_others_are_not_mixed_with_them(make_run, other):
+def test_other_runs_form_another_group(make_run, other):
     first, second = grouped([make_run(), make_run(**other)])
     assert first.title != second.title
 
 
-def test_groups_of_the_same_name_are_told_apart(make_run):
+def test_groups_of_the_same_name_get_different_titles(make_run):
     groups = grouped([make_run(), make_run(model_sha256="cd" * 32)])
     assert all(group.title.startswith("lite2 · nips · 4 images · set ") for group in groups)
     assert len({group.title for group in groups}) == 2
 
 
-def test_other_photographs_of_the_same_names_are_another_group(make_run):
+def test_other_photographs_with_the_same_names_form_another_group(make_run):
     run = make_run()
     other = run.model_copy(
         update={"images": tuple(i.model_copy(update={"sha256": "f" * 64}) for i in run.images)}
@@ -36,7 +36,7 @@ def test_other_photographs_of_the_same_names_are_another_group(make_run):
     assert len(grouped([run, other])) == 2
 
 
-def test_an_attack_is_called_by_what_differs(make_run):
+def test_an_attack_is_named_by_the_parameters_that_differ(make_run):
     (group,) = grouped(
         [
             make_run("eot", parameters={"draws": 1, "step": 0.1}),
@@ -53,13 +53,13 @@ def test_an_attack_is_called_by_what_differs(make_run):
     ]
 
 
-def test_another_budget_is_said(make_run):
+def test_a_different_budget_is_named(make_run):
     (group,) = grouped([make_run(), make_run(epsilon=0.1)])
     assert [entry.attack for entry in group.entries] == ["bpda, epsilon=0.05", "bpda, epsilon=0.1"]
 
 
-def test_repetitions_are_told_apart(make_run):
-    runs = [make_run(), make_run(hits={0: 0, 10: 9})]
+def test_repetitions_get_different_names(make_run):
+    runs = [make_run(), make_run(successes={0: 0, 10: 9})]
     assert [e.attack for e in grouped(runs)[0].entries] == ["bpda, run 1", "bpda, run 2"]
 
 
@@ -87,42 +87,42 @@ def _without_target(image):
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         (_without_clean, "clean image of images/0.png was not scored"),
         (_fewer_draws, "not every score of images/0.png has its 10 draws"),
         (_without_target, "images/0.png has no target"),
     ],
 )
-def test_a_run_that_lacks_something_is_refused(make_run, change, says):
+def test_an_incomplete_run_is_refused(make_run, change, message):
     run = make_run()
     broken = run.model_copy(update={"images": tuple(map(change, run.images))})
-    with pytest.raises(RunError, match=says):
+    with pytest.raises(RunError, match=message):
         grouped([broken])
 
 
 @pytest.mark.parametrize(
-    ("times", "says"),
+    ("times", "message"),
     [(0, "no images"), (2, "twice")],
 )
-def test_a_run_of_no_or_repeated_images_is_refused(make_run, times, says):
+def test_a_run_of_no_or_repeated_images_is_refused(make_run, times, message):
     run = make_run()
-    with pytest.raises(RunError, match=says):
+    with pytest.raises(RunError, match=message):
         grouped([run.model_copy(update={"images": run.images * times})])
 
 
-def test_no_run_and_the_same_run_twice_are_refused(make_run):
+def test_an_empty_list_and_a_repeated_run_are_refused(make_run):
     with pytest.raises(RunError, match="at least one"):
         grouped([])
-    with pytest.raises(RunError, match="'run', is run 1 once more"):
+    with pytest.raises(RunError, match="'run', is the same as run 1"):
         grouped([make_run(), make_run()])
 
 
-def test_plain_text_is_one_line_of_what_can_be_printed():
+def test_plain_text_is_one_line_of_printable_characters():
     assert plain("a\x1b[31mb\n c\u202ed") == "a [31mb c d"
 
 
-def test_values_are_short():
+def test_values_are_shortened():
     assert value(0.031372549) == "0.03137"
     assert value([1, 2]) == "[1, 2]"
     assert value("x" * 50) == "x" * 39 + "…"

@@ -58,7 +58,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def blank_plots(monkeypatch):
-    """Drawing takes most of a page's time."""
+    """Replaces the plots, because drawing takes most of a page's time."""
     buffer = BytesIO()
     Image.new("RGB", (1, 1)).save(buffer, "PNG")
     monkeypatch.setattr("harness.report.figures.png", lambda _: buffer.getvalue())
@@ -66,11 +66,11 @@ def blank_plots(monkeypatch):
 
 @pytest.fixture(scope="module")
 def page(make_run):
-    runs = [make_run(), make_run("noise", "none", hits={0: 0, 1: 0}, checks=FAILED)]
+    runs = [make_run(), make_run("noise", "none", successes={0: 0, 1: 0}, checks=FAILED)]
     return Page(report.html([(run, None) for run in runs]))
 
 
-def test_nothing_is_loaded_and_nothing_is_run(page):
+def test_the_page_loads_nothing_and_runs_nothing(page):
     for tag, attributes in page.tags:
         assert tag not in {"script", "link", "iframe", "object", "embed", "base"}
         for name, value in attributes.items():
@@ -87,7 +87,7 @@ def test_links_lead_somewhere(page):
     assert all(each["href"][1:] in ids for each in page.all("a"))
 
 
-def test_every_image_is_in_the_page_and_in_words(page):
+def test_every_image_is_in_the_page_and_is_described_in_words(page):
     images = page.all("img")
     assert len(images) == 2
     for image in images:
@@ -117,7 +117,7 @@ def test_the_figures_are_in_the_page(page):
     ]
 
 
-def test_a_failed_check_is_on_top_and_at_every_row(page):
+def test_a_failed_check_is_at_the_top_and_in_every_row(page):
     assert "✗ 1 of 2 runs failed a check." in page.text
     assert page.text.index("Sanity checks") < page.text.index("ACC")
     assert "fixed-draw . it succeeds on 1 of 4 photographs" in page.text
@@ -134,16 +134,16 @@ def test_a_failed_check_is_on_top_and_at_every_row(page):
 
 
 @pytest.mark.usefixtures("blank_plots")
-def test_all_is_well_or_nothing_is_known(make_run):
-    well = Page(report.html([(make_run(), None)])).text
-    assert "✓ All checks that apply passed , in the one run." in well
+def test_the_verdict_on_the_checks_is_that_all_passed_or_that_nothing_is_known(make_run):
+    passed = Page(report.html([(make_run(), None)])).text
+    assert "✓ All checks that apply passed , in the only run." in passed
     unknown = Page(report.html([(make_run(checks=()), None)])).text
     assert "? 1 of 1 runs was not checked" in unknown
     assert "All checks" not in unknown
 
 
 @pytest.mark.usefixtures("blank_plots")
-def test_foreign_text_is_text(make_run):
+def test_foreign_text_is_not_markup(make_run):
     evil = '"><script>alert(1)</script><img src=http://evil/x>'
     run = make_run(evil, evil, dataset=evil, model=evil, parameters={evil: evil})
     run = run.model_copy(update={"checks": (Check(name=evil, passed=False, detail=evil),)})
@@ -168,7 +168,7 @@ def test_the_page_is_the_same_each_time(make_run):
 
 
 @pytest.mark.usefixtures("blank_plots")
-def test_the_strip(make_run, with_images):
+def test_the_image_grid(make_run, with_images):
     run = make_run()
     page = Page(report.html([(run, with_images(run))]))
     captions = re.findall(r"Original|Adversarial|Difference ×8|Defended", page.text)
@@ -189,41 +189,41 @@ def test_the_strip(make_run, with_images):
 
 @pytest.mark.parametrize("kinds", [(), (CLEAN,), (ADVERSARIAL,)])
 @pytest.mark.usefixtures("blank_plots")
-def test_without_its_folders_there_is_no_strip(make_run, with_images, kinds):
+def test_a_run_without_its_images_has_no_image_grid(make_run, with_images, kinds):
     run = make_run()
     page = Page(report.html([(run, with_images(run, kinds))]))
     assert len(page.all("img")) == 2
     assert "Original" not in page.text
 
 
-def test_the_strip_has_the_first_images_that_are_there(make_run, with_images):
+def test_the_image_grid_has_the_first_available_images(make_run, with_images):
     run = make_run()
     folder = with_images(run)
     (folder / ADVERSARIAL / "images__0.png.png").unlink()
     assert [each.file for each in image_grids(run, folder, 2)] == ["images/1.png", "images/2.png"]
 
 
-def test_a_defence_that_is_not_ours_is_not_shown(make_run, with_images):
+def test_an_unknown_defence_is_not_shown(make_run, with_images):
     run = make_run(defense="jpeg(75)")
-    (strip, *_) = image_grids(run, with_images(run), 1)
-    assert [each.heading for each in strip.pictures] == ["Original", "Adversarial", "Difference ×8"]
+    (grid, *_) = image_grids(run, with_images(run), 1)
+    assert [each.heading for each in grid.pictures] == ["Original", "Adversarial", "Difference ×8"]
 
 
-def test_the_classes_of_another_model_have_no_names(make_run, with_images):
+def test_the_classes_of_a_model_with_its_own_labels_have_no_names(make_run, with_images):
     run = make_run(labels="own")
-    (strip,) = image_grids(run, with_images(run), 1)
-    assert strip.pictures[0].caption.startswith("Label: class 1. Answered: class 1, 10 of 10")
+    (grid,) = image_grids(run, with_images(run), 1)
+    assert grid.pictures[0].caption.startswith("Label: class 1. Answered: class 1, 10 of 10")
 
 
-def test_large_images_are_made_smaller(make_run, with_images):
+def test_large_images_are_scaled_down(make_run, with_images):
     run = make_run(images=1)
-    (strip,) = image_grids(run, with_images(run, size=(300, 600)), 1)
-    content = base64.b64decode(strip.pictures[0].uri.partition(",")[2])
+    (grid,) = image_grids(run, with_images(run, size=(300, 600)), 1)
+    content = base64.b64decode(grid.pictures[0].uri.partition(",")[2])
     with Image.open(BytesIO(content)) as image:
         assert image.size == (299, 150)
 
 
-def test_a_file_that_is_no_image_is_named(make_run, with_images):
+def test_a_file_that_is_not_an_image_is_named(make_run, with_images):
     run = make_run()
     folder = with_images(run)
     (folder / CLEAN / "images__0.png.png").write_bytes(b"GIF")
@@ -235,11 +235,11 @@ def test_an_adversarial_example_of_another_size_is_refused(make_run, with_images
     run = make_run()
     folder = with_images(run)
     Image.new("RGB", (9, 9)).save(folder / ADVERSARIAL / "images__0.png.png")
-    with pytest.raises(RunError, match="not of its size"):
+    with pytest.raises(RunError, match="has another size"):
         image_grids(run, folder, 1)
 
 
-def test_a_difference_is_cut_off_not_wrapped():
+def test_a_difference_is_clipped_and_does_not_wrap_around():
     clean = np.array([[[100, 100, 0]]], np.uint8)
     adversarial = np.array([[[99, 140, 255]]], np.uint8)
     assert amplified(clean, adversarial).tolist() == [[[120, 255, 255]]]

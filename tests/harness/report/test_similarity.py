@@ -5,7 +5,7 @@ from harness.report.similarity import ssim
 
 
 @pytest.mark.parametrize("size", [(41, 37), (7, 299)])
-def test_ssim_is_one_of_the_image_itself_and_less_the_more_noise_there_is(size):
+def test_ssim_is_one_for_equal_images_and_falls_with_noise(size):
     generator = np.random.default_rng(0)
     image = generator.random((*size, 3)).astype(np.float32)
     noise = generator.normal(0, 1, image.shape)

@@ -19,11 +19,11 @@ from harness.results import Check
         (1.0, "100 %"),
     ],
 )
-def test_percent(share, text):
+def test_only_none_is_0_percent_and_only_all_100_percent(share, text):
     assert percent(share) == text
 
 
-def test_rate():
+def test_a_rate_has_its_interval():
     assert rate(Rate(0.945, 0.852, 0.981)) == "94.5 % [85…98]"
 
 
@@ -31,11 +31,11 @@ def test_rate():
     ("measured", "text"),
     [(0, "0"), (1.2345, "1.23"), (50, "50"), (1500.4, "1,500"), (2e6, "2,000,000")],
 )
-def test_number(measured, text):
+def test_a_number_has_three_digits_or_all_before_the_point(measured, text):
     assert number(measured) == text
 
 
-def test_linf_is_in_steps_of_a_pixel():
+def test_linf_is_in_steps_of_an_8_bit_pixel():
     assert linf(8 / 255) == "8/255"
 
 
@@ -43,7 +43,7 @@ def cells(row):
     return [(cell.text, cell.note) if cell.note else cell.text for cell in row.cells]
 
 
-def test_results(make_run):
+def test_a_row_of_results_has_rates_changes_costs_and_checks(make_run):
     (group,) = grouped([make_run(norm="linf", epsilon=8 / 255)])
     table = results(group)
     (row,) = table.rows
@@ -66,7 +66,7 @@ def test_results(make_run):
     ]
 
 
-def test_the_heading_says_what_the_success_of_untargeted_runs_is(make_run):
+def test_the_heading_explains_the_success_of_untargeted_runs(make_run):
     def heading(*runs):
         return results(grouped(runs)[0]).headings[5]
 
@@ -76,20 +76,20 @@ def test_the_heading_says_what_the_success_of_untargeted_runs_is(make_run):
     assert heading(targeted, untargeted) == "ASR (untargeted runs: misclassified), mean"
 
 
-def test_where_the_draws_differ_each_run_says_its_own(make_run):
-    (group,) = grouped([make_run("a"), make_run("b", hits={0: 0, 9: 1}, draws=20)])
+def test_each_row_has_its_number_of_draws_if_the_runs_differ(make_run):
+    (group,) = grouped([make_run("a"), make_run("b", successes={0: 0, 9: 1}, draws=20)])
     table = results(group)
     assert "any of N" in table.headings
     assert [row.cells[6].note for row in table.rows] == ["N = 10, clean 0 %", "N = 20, clean 0 %"]
 
 
-def test_the_worst_case_is_of_one_defence_and_one_budget(make_run):
+def test_the_worst_case_is_for_one_defence_and_one_budget(make_run):
     (group,) = grouped(
         [
-            make_run("bpda", hits={0: 0, 10: 2}),
-            make_run("eot", hits={0: 0, 10: 7}),
-            make_run("eot", epsilon=1.0, hits={0: 0, 10: 10}),
-            make_run("bpda", "none", hits={0: 0, 10: 9}),
+            make_run("bpda", successes={0: 0, 10: 2}),
+            make_run("eot", successes={0: 0, 10: 7}),
+            make_run("eot", epsilon=1.0, successes={0: 0, 10: 10}),
+            make_run("bpda", "none", successes={0: 0, 10: 9}),
         ]
     )
     table = worst(group)
@@ -107,16 +107,16 @@ def test_the_worst_case_is_of_one_defence_and_one_budget(make_run):
     ]
 
 
-def test_the_worst_asr_is_that_of_the_targeted_attacks(make_run):
-    targeted = make_run("a", hits={0: 0, 10: 1})
-    untargeted = make_run("b", targeted=False, hits={0: 0, 10: 9})
+def test_the_worst_asr_is_over_the_targeted_attacks(make_run):
+    targeted = make_run("a", successes={0: 0, 10: 1})
+    untargeted = make_run("b", targeted=False, successes={0: 0, 10: 9})
     (row,) = worst(grouped([targeted, untargeted])[0]).rows
     assert cells(row)[3:5] == ["10 % [1…58]", ("10 % [1…58]", "1 targeted of 2")]
     (row,) = worst(grouped([untargeted])[0]).rows
     assert row.cells[4].note == "untargeted"
 
 
-def test_the_worst_case_says_which_runs_are_not_to_be_believed(make_run):
+def test_the_worst_case_counts_the_runs_that_cannot_be_believed(make_run):
     failed = (Check(name="noise", passed=False, detail=""),)
     (group,) = grouped([make_run("a"), make_run("b", checks=failed), make_run("c", checks=())])
     (row,) = worst(group).rows

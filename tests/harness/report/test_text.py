@@ -19,9 +19,9 @@ def printed(table):
     return capture.get()
 
 
-def test_markdown(make_run):
+def test_markdown_has_results_worst_cases_and_checks(make_run):
     text = report.markdown(
-        [make_run(), make_run("noise", "fd*2", hits={0: 0, 1: 0}, checks=FAILED)]
+        [make_run(), make_run("noise", "fd*2", successes={0: 0, 1: 0}, checks=FAILED)]
     )
     lines = text.splitlines()
     assert lines[0] == "## lite2 · nips · 4 images"
@@ -45,7 +45,7 @@ def test_markdown(make_run):
     ]
 
 
-def test_every_row_of_a_table_has_its_columns(make_run):
+def test_all_rows_of_a_table_have_the_same_number_of_columns(make_run):
     text = report.markdown([make_run(dataset="a|b"), make_run("x|y", "fd")])
     tables = [part.splitlines() for part in text.split("\n\n") if part.startswith("|")]
     assert len(tables) == 4
@@ -53,16 +53,16 @@ def test_every_row_of_a_table_has_its_columns(make_run):
         assert len({row.replace("\\|", "").count("|") for row in rows}) == 1
 
 
-def test_markdown_shows_foreign_text_as_it_is(make_run):
+def test_markdown_shows_foreign_text_unchanged(make_run):
     text = report.markdown([make_run(dataset="<script>[x](y)\n## |`*_")])
     assert text.splitlines()[0] == "## lite2 · \\<script\\>\\[x](y) \\#\\# \\|\\`\\*\\_ · 4 images"
 
 
-def test_an_interval_needs_no_escape():
+def test_an_interval_is_not_escaped():
     assert escape("20 % [3…66]") == "20 % [3…66]"
 
 
-def test_verdict(make_run):
+def test_the_verdict_has_a_row_for_clean_images_and_for_each_run(make_run):
     text = printed(
         report.verdict(
             [
@@ -81,13 +81,13 @@ def test_verdict(make_run):
     assert "? not checked" in rows["[red]x"]
 
 
-def test_verdict_says_which_group_a_run_is_of(make_run):
+def test_the_verdict_has_a_table_for_each_group(make_run):
     text = printed(report.verdict([make_run(), make_run(model="v3")]))
     assert "lite2 · nips · 4 images" in text
     assert "v3 · nips · 4 images" in text
 
 
 @pytest.mark.parametrize("form", [report.html, report.markdown, report.plots, report.verdict])
-def test_no_run_is_refused(form):
+def test_an_empty_list_of_runs_is_refused(form):
     with pytest.raises(RunError):
         form([])

@@ -12,14 +12,14 @@ def figure(ours, paper, photographs=20):
     return Figure.share("row", "column", "ACC", Rate.of(shares), paper)
 
 
-def test_shares_differ_where_their_intervals_have_nothing_in_common():
+def test_shares_differ_if_their_intervals_do_not_overlap():
     assert not figure(0.95, 0.97).differs
     assert not figure(0.75, 0.87).differs
     assert figure(0.1, 0.9).differs
     assert figure(0.9, 0.1).differs
 
 
-def test_words_are_bounds_and_nothing_does_not_differ():
+def test_words_are_bounds_and_a_missing_figure_does_not_differ():
     assert figure(0.1, "≈ 70").differs
     assert not figure(0.6, "≈ 70").differs
     assert figure(0.9, "< 20").differs
@@ -30,7 +30,7 @@ def test_words_are_bounds_and_nothing_does_not_differ():
     assert not Figure(row="r", column="l2", measure="l2", ours=0.02, paper=0.13).differs
 
 
-def test_a_cell_has_ours_its_interval_and_the_papers():
+def test_a_cell_has_our_figure_its_interval_and_the_papers_figure():
     assert cell(figure(0.95, 0.97)) == "95 [76…99] / 97"
     assert cell(figure(0.1, 0.9)) == "10 [3…30] / 90 ≠"
     assert cell(figure(0.5, None)) == "50 [30…70] / –"
@@ -42,7 +42,7 @@ def test_a_cell_has_ours_its_interval_and_the_papers():
     )
 
 
-def test_a_figure_is_read_back_as_it_was_written():
+def test_a_figure_is_read_as_it_was_written():
     one = figure(0.95, 0.97)
     assert Figure.model_validate(json.loads(one.model_dump_json())) == one
     with pytest.raises(ValueError, match="extra"):

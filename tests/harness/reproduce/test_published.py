@@ -1,4 +1,4 @@
-"""The paper's figures are typed from it; where it says the same thing twice, so must they."""
+"""The figures were typed from the paper. Figures that the paper repeats must be equal."""
 
 from harness.reproduce import published as paper
 
@@ -9,18 +9,18 @@ def test_table_3_is_a_part_of_table_7():
             assert paper.TABLE_7[defense][row] == pair, (defense, row)
 
 
-def test_the_defaults_are_the_same_column_in_every_sweep():
+def test_every_sweep_has_the_same_column_for_the_defaults():
     assert paper.TABLE_5[400.0] == paper.TABLE_7["fd+rand"]
     assert paper.TABLE_6[0.15] == paper.TABLE_7["fd+rdg"]
     assert paper.TABLE_9[0.5].items() <= paper.TABLE_7["fd+rand"].items()
 
 
-def test_table_8_has_the_rates_of_table_7():
+def test_table_8_repeats_the_rates_of_table_7():
     for row, (_, _, acc, asr) in paper.TABLE_8.items():
         assert paper.TABLE_7["none"][row] == (acc, asr)
 
 
-def test_shares_are_shares():
+def test_shares_are_between_0_and_1():
     for table in (paper.TABLE_5, paper.TABLE_6, paper.TABLE_7, paper.TABLE_9):
         for column in table.values():
             assert all(0 <= share <= 1 for pair in column.values() for share in pair)

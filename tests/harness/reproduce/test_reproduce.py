@@ -1,126 +1,117 @@
-"""Every table and Fig. 3 at the smallest scale: one command, on a server that it starts itself."""
+"""The command with its own server: two short items, and in the slow tier every item."""
 
 import json
-import os
-import subprocess
-import sys
+from dataclasses import replace
+from functools import partial
 
 import pytest
 
-from harness.reproduce.items import ITEMS
-from harness.reproduce.outcome import Reproduction
-from harness.reproduce.scale import SCALES
+from harness.cli.main import main
+from harness.reproduce import ITEMS, SCALES, Reproduction, published
+from harness.reproduce.standard import table
 
-LONGEST_S = 60
+pytestmark = pytest.mark.timeout(1800)
+
+SHORT = {
+    "table3": replace(
+        ITEMS["table3"],
+        measure=partial(
+            table, paper=published.TABLE_3, rows=("i-fgsm 0.03",), l2=published.TABLE_3_L2
+        ),
+    ),
+    "table4": replace(
+        ITEMS["table4"],
+        defenses={name: ITEMS["table4"].defenses[name] for name in ("fd+rdg", "quilt")},
+    ),
+}
+"""One attack of Table III, and two defences of Table IV."""
 
 
-def command(*arguments, timeout_s):
-    return subprocess.run(
-        [sys.executable, "-m", "harness", "reproduce", *arguments],
-        # Two threads wait for each other at every layer: with other work beside them, for long.
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        check=False,
-    )
+def reproduce(out, *names):
+    """Run the command, and return the results by name."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.reproduce.work.ITEMS", ITEMS | SHORT)
+        assert main(["reproduce", *names, "--scale", "smoke", "--out", str(out)]) == 0
+    return {name: read(out / "smoke" / f"{name}.json") for name in names}
+
+
+def read(file):
+    return Reproduction.model_validate_json(file.read_bytes())
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    out = tmp_path_factory.mktemp("reproduce")
-    done = command("all", "--scale", "smoke", "--out", str(out), timeout_s=290)
-    assert done.returncode == 0, done.stderr
-    return out / "smoke"
+def out(tmp_path_factory):
+    return tmp_path_factory.mktemp("reproduce")
 
 
 @pytest.fixture(scope="module")
-def results(folder):
-    return {
-        name: Reproduction.model_validate_json((folder / f"{name}.json").read_bytes())
-        for name in ITEMS
-    }
+def results(out):
+    return reproduce(out, "table3", "table4")
 
 
-@pytest.mark.parametrize("name", ITEMS)
-def test_each_is_done_within_a_minute_and_has_the_papers_figures_beside_ours(results, name):
-    done = results[name]
-    assert done.last_call_seconds < LONGEST_S
-    assert any(figure.paper is not None for figure in done.figures)
-    assert all(0 <= f.low <= f.ours <= f.high <= 1 for f in done.figures if f.is_share)
-    assert done.scale[0] == "smoke"
-    assert done.dataset.selected <= SCALES["smoke"].photographs
+def test_attacks_round_by_round_have_fewer_photographs(results):
+    smoke = SCALES["smoke"]
+    assert results["table3"].dataset.selected == smoke.photographs
+    assert results["table4"].dataset.selected == smoke.attacked
 
 
-@pytest.mark.parametrize("name", ITEMS)
-def test_each_is_a_table_in_markdown(folder, name):
-    lines = (folder / f"{name}.md").read_text().splitlines()
-    assert lines[0] == f"### {ITEMS[name].title}"
-    cells = {line.count(" | ") for line in lines if line.startswith("| ")}
-    assert len(cells) == 1  # every row as long as the headings
+def test_an_attack_on_the_bare_model_runs_once_and_is_posted_to_every_defence(results):
+    runs = results["table3"].runs
+    assert [run.endpoint.defense for run in runs] == [*ITEMS["table3"].defenses.values()]
+    for images in zip(*(run.images for run in runs), strict=True):
+        assert len({image.file for image in images}) == 1
+        assert len({round(image.scores[-1].l2_rms, 6) for image in images}) == 1
+    spent = [sum(image.seconds for image in run.images) for run in runs]
+    assert spent[0] > 10 * max(spent[1:])
 
 
-def test_the_standard_attacks_were_made_once_and_posted_everywhere(results):
-    by_file = {}
-    for run in (*results["table6"].runs, *results["table7"].runs):
-        if run.attack.name == "i-fgsm" and run.attack.epsilon == 0.03:
-            for image in run.images:
-                by_file.setdefault(image.file, set()).add(round(image.scores[-1].l2_rms, 6))
-    assert all(len(sizes) == 1 for sizes in by_file.values())
-    defenses = {run.endpoint.defense for run in results["table6"].runs}
-    assert defenses == set(ITEMS["table6"].defenses.values())
-
-
-def test_the_shift_and_not_the_quantisation_is_what_table_1_has_of_fd(results):
-    l2 = {f.row: f.ours for f in results["table1"].figures if f.measure == "l2"}
-    assert l2["fd, moved by 2 px"] > 3 * l2["fd"]
-    assert l2["bitdepth, bits cut off"] == pytest.approx(0.0709, abs=0.005)
-
-
-def test_fig_3_is_drawn(folder):
-    assert len(list(folder.glob("fig3*.png"))) == 6
-
-
-def test_what_was_done_is_not_done_again(folder, results):
-    again = command("table8", "--scale", "smoke", "--out", str(folder.parent), timeout_s=120)
-    assert again.returncode == 0, again.stderr
-    before, after = (
-        results["table8"],
-        Reproduction.model_validate_json((folder / "table8.json").read_bytes()),
-    )
-    assert [run.images for run in after.runs] == [run.images for run in before.runs]
-    assert after.figures == before.figures
-
-
-def test_the_runs_are_kept_with_all_that_is_needed_to_repeat_them(folder):
-    run = json.loads(next(folder.glob("runs/adaptive*/fd+rdg/run.json")).read_text())
+def test_the_runs_are_kept_with_all_that_is_needed_to_repeat_them(out, results):
+    run = json.loads(next(out.glob("smoke/runs/adaptive*/fd+rdg/run.json")).read_text())
     assert run["endpoint"]["quantized"] is False
     assert run["attack"]["parameters"]["knowledge"] == "exact"
 
 
-def test_the_bank_is_of_photographs_that_are_not_attacked(folder, results):
-    (bank,) = folder.glob("quilt-bank-*.npz")
-    assert bank.stat().st_size > 0
-    # The first fifteen of the twenty may be attacked, the last five are in the bank.
+def test_the_bank_is_made_of_photographs_that_are_not_attacked(out, results):
+    (bank,) = out.glob("smoke/quilt-bank-*.npz")
+    assert f"quilt(bank={bank})" in {run.endpoint.defense for run in results["table4"].runs}
+    # The first fifteen of the twenty may be attacked, and the bank has the last five.
     names = {image.file for run in results["table4"].runs for image in run.images}
     assert all(int(name.split("_")[1]) < 15 for name in names)
 
 
-def test_a_folder_that_a_defence_cannot_name_is_refused_before_the_work(tmp_path):
-    done = command("table4", "--scale", "smoke", "--out", str(tmp_path / "my runs"), timeout_s=60)
-    assert done.returncode == 1
-    assert "--out" in done.stderr
-    assert not (tmp_path / "my runs").exists()
+def test_a_finished_run_is_not_repeated(out, results):
+    before = results["table3"]
+    after = reproduce(out, "table3")["table3"]
+    assert after.created >= before.created
+    assert [run.images for run in after.runs] == [run.images for run in before.runs]
+    assert after.figures == before.figures
 
 
-def test_a_folder_that_cannot_be_written_is_told():
-    done = command("table8", "--scale", "smoke", "--out", "/proc/none", timeout_s=60)
-    assert done.returncode == 1
-    assert "/proc/none" in done.stderr
-    assert "Traceback" not in done.stderr
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ITEMS)
+def test_every_item_is_reproduced_in_full(tmp_path_factory, name):
+    # All items share a folder, so that later items reuse the runs of earlier ones.
+    out = tmp_path_factory.getbasetemp() / "every-item"
+    assert main(["reproduce", name, "--scale", "smoke", "--out", str(out)]) == 0
+    done = read(out / "smoke" / f"{name}.json")
+    assert {figure.row for figure in done.figures}
+    assert done.dataset.selected <= SCALES["smoke"].photographs
 
 
-def test_an_unknown_item_is_refused_with_those_that_there_are():
-    done = command("table10", timeout_s=60)
-    assert done.returncode == 2
-    assert "table9" in done.stderr
+def test_a_folder_that_a_specification_cannot_name_is_refused_before_the_work(tmp_path, capsys):
+    out = tmp_path / "my runs"
+    assert main(["reproduce", "table4", "--scale", "smoke", "--out", str(out)]) == 1
+    assert "Choose another --out." in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_reported(capsys):
+    assert main(["reproduce", "table8", "--scale", "smoke", "--out", "/proc/none"]) == 1
+    assert "/proc/none" in capsys.readouterr().err
+
+
+def test_an_unknown_item_is_refused_with_a_list_of_the_items(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["reproduce", "table10"])
+    assert exit_.value.code == 2
+    assert "table9" in capsys.readouterr().err
