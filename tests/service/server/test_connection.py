@@ -1,19 +1,24 @@
-"""Clients that are slow, silent, many, or no HTTP clients at all."""
+"""Clients that are slow, silent or many, and clients that do not speak HTTP."""
 
 import json
 import resource
+import select
 import socket
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
 PREDICT = "/v1/predict"
 HEAD = f"POST {PREDICT} HTTP/1.1\r\nhost: x\r\n"
+HEALTH = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
+LAST = b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+PATIENT = ("--request-timeout-seconds", "600", "--keep-alive-seconds", "600")
 
 
 def receive(connection):
-    """What comes until the server closes; fails if it does not close within the time limit."""
+    """All that arrives until the server closes; fails if it does not close in a long time."""
     parts = []
     try:
         while part := connection.recv(65536):
@@ -23,7 +28,17 @@ def receive(connection):
     return b"".join(parts)
 
 
-def refused(connection):
+def receive_health(connection):
+    """The answer to a request for the health, on a connection that stays open."""
+    answer = b""
+    while not answer.endswith(b'{"status":"ok"}'):
+        part = connection.recv(65536)
+        assert part, answer
+        answer += part
+    return answer
+
+
+def refusal(connection):
     """The status, the error's code and its message, once the server has closed."""
     head, _, body = receive(connection).partition(b"\r\n\r\n")
     assert b"content-type: application/json" in head
@@ -34,76 +49,90 @@ def refused(connection):
 
 @pytest.fixture(scope="module")
 def hasty(spawn_for_all):
-    """A server that waits for a second and no longer."""
-    return spawn_for_all("--request-timeout-seconds", "1", "--keep-alive-seconds", "0.5")
+    """A server that waits one second for a request, and long between requests."""
+    return spawn_for_all("--request-timeout-seconds", "1", "--keep-alive-seconds", "600")
 
 
-def drip(connection, text, seconds=0.1):
-    """Send a byte now and then, until the server no longer takes it."""
-    try:
-        for byte in text:
-            connection.sendall(bytes([byte]))
-            time.sleep(seconds)
-    except OSError:
-        pass
+@pytest.fixture(scope="module")
+def patient(spawn_for_all):
+    """A server that waits longer than any test lasts."""
+    return spawn_for_all(*PATIENT)
+
+
+def drip(connection, piece):
+    """Send a piece now and then, until the connection is closed."""
+
+    def send():
+        with suppress(OSError):
+            while True:
+                connection.sendall(piece)
+                time.sleep(0.1)
+
+    threading.Thread(target=send, daemon=True).start()
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("start", "piece"),
     [
-        HEAD.encode() + b"x-slow: " + b"x" * 100,
-        HEAD.encode() + b"content-length: 100000\r\n\r\n" + b"x" * 100,
-        HEAD.encode() + b"transfer-encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 100,
+        (b"x-slow: ", b"x"),
+        (b"content-length: 100000\r\n\r\n", b"x"),
+        (b"transfer-encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
     ],
     ids=["head", "body", "chunks"],
 )
-def test_a_request_that_drips_in_is_cut(hasty, text):
+def test_a_request_that_drips_in_is_cut(hasty, start, piece):
     with hasty.connect() as connection:
-        started = time.monotonic()
-        # All but the last hundred bytes at once: they are what drips.
-        connection.sendall(text[:-100])
-        threading.Thread(target=drip, args=(connection, text[-100:]), daemon=True).start()
-        status, code, message = refused(connection)
+        connection.sendall(HEAD.encode() + start)
+        drip(connection, piece)
+        status, code, message = refusal(connection)
         assert (status, code) == (408, "request_timeout")
         assert "1 s" in message
-        assert 0.9 < time.monotonic() - started < 4
-    assert hasty.metric('warpguard_errors_total{code="request_timeout"}') >= 1
-    assert hasty.metric("warpguard_in_flight_images") == 0
+    timeouts = 'warpguard_errors_total{code="request_timeout"}'
+    hasty.wait_until(lambda: hasty.metric(timeouts) >= 1)
+    hasty.wait_until(lambda: hasty.metric("warpguard_in_flight_images") == 0)
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [(b"", 1), (b"\r\n", 1), (b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n", 0.5)],
-    ids=["never asks", "sends a blank line", "asked once"],
-)
-def test_an_idle_connection_is_closed_without_a_word(hasty, text, seconds):
+@pytest.mark.parametrize("text", [b"", b"\r\n"], ids=["no bytes", "a blank line"])
+def test_a_connection_without_a_request_is_closed_without_an_answer(hasty, text):
     with hasty.connect() as connection:
-        started = time.monotonic()
         connection.sendall(text)
-        answer = receive(connection)
-        assert answer.count(b"HTTP/1.1") == text.count(b"GET")
-        assert seconds - 0.1 < time.monotonic() - started < seconds + 3
+        assert receive(connection) == b""
+
+
+def test_an_idle_connection_outlives_one_that_never_asks(hasty):
+    """The limit of a request's arrival does not count between requests."""
+    with hasty.connect() as idle, hasty.connect() as silent:
+        idle.sendall(HEALTH)
+        receive_health(idle)
+        assert receive(silent) == b""
+        idle.sendall(HEALTH)
+        assert receive_health(idle).startswith(b"HTTP/1.1 200")
+
+
+def test_an_idle_connection_is_closed_without_another_answer(spawn):
+    server = spawn("--request-timeout-seconds", "600", "--keep-alive-seconds", "0.5")
+    with server.connect() as connection:
+        connection.sendall(HEALTH)
+        assert receive(connection).count(b"HTTP/1.1") == 1
 
 
 def test_a_pipelined_request_that_drips_in_is_cut(hasty):
-    """It begins in the middle of what the one before it arrived with."""
+    """It begins in the middle of the chunk with which the previous request arrives."""
     with hasty.connect() as connection:
-        started = time.monotonic()
         begun = HEAD.encode() + b"content-length: 100000\r\n\r\nx"
         connection.sendall(b"GET /v1/defenses HTTP/1.1\r\nhost: x\r\n\r\n" + begun)
         answers = receive(connection)
     assert answers.startswith(b"HTTP/1.1 200")
     assert b"HTTP/1.1 408" in answers
-    assert time.monotonic() - started < 4
 
 
-def test_a_head_that_begins_in_the_middle_of_a_body_s_last_bytes(hasty, make_photograph):
+def test_a_head_that_begins_in_the_middle_of_a_body_s_last_bytes(patient, make_photograph):
     body = make_photograph(size=(120, 120), noise=60, kind="BMP")
     assert len(body) > 40_000
     first = HEAD.encode() + f"content-length: {len(body)}\r\n\r\n".encode() + body
-    with hasty.connect() as connection:
+    with patient.connect() as connection:
         connection.sendall(first + b"GET /healthz HTTP/1.1\r\n")
-        time.sleep(0.1)
+        time.sleep(0.1)  # so that the rest is most probably a chunk of its own
         connection.sendall(b"host: x\r\nconnection: close\r\n\r\n")
         answers = receive(connection)
     assert answers.count(b"HTTP/1.1 200 OK") == 2
@@ -111,64 +140,58 @@ def test_a_head_that_begins_in_the_middle_of_a_body_s_last_bytes(hasty, make_pho
 
 def test_blank_lines_after_an_answer_do_not_hold_the_connection(hasty):
     with hasty.connect() as connection:
-        connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
-        answer = b""
-        while not answer.endswith(b"}"):
-            answer += connection.recv(65536)
-        started = time.monotonic()
+        connection.sendall(HEALTH)
+        receive_health(connection)
         connection.sendall(b"\r\n")
         assert receive(connection) == b""
-        assert time.monotonic() - started < 4
 
 
-def test_a_body_that_is_not_waited_for_does_not_hold_the_connection(hasty):
-    """It is refused at its head, and then goes on to drip."""
+def test_a_body_that_the_server_does_not_read_does_not_hold_the_connection(hasty):
+    """It is refused because of its head, and then goes on to drip."""
     with hasty.connect() as connection:
-        started = time.monotonic()
         connection.sendall(HEAD.encode() + b"content-length: 99999999\r\n\r\n")
-        threading.Thread(target=drip, args=(connection, b"x" * 100), daemon=True).start()
-        answer = receive(connection)
-        assert answer.startswith(b"HTTP/1.1 413")
-        assert time.monotonic() - started < 4
+        drip(connection, b"x")
+        assert receive(connection).startswith(b"HTTP/1.1 413")
 
 
 def ask_for_much(connection, server, body, times=1):
     """Ask for images of more bytes than the two sockets hold."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-    connection.settimeout(20)
+    connection.settimeout(60)
     connection.connect(("127.0.0.1", server.port))
     head = f"POST /v1/defend HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
     connection.sendall((head.encode() + body) * times)
 
 
-def test_a_client_that_fetches_nothing_is_left(spawn, make_photograph):
-    server = spawn("--request-timeout-seconds", "0.5")
+def test_a_client_that_fetches_nothing_is_disconnected(spawn, make_photograph):
+    server = spawn("--request-timeout-seconds", "2", "--defense", "none")
     body = make_photograph(size=(1300, 1300), noise=60, kind="BMP")
+    answered = 'warpguard_requests_total{route="/v1/defend",status="200"}'
     with socket.socket() as connection:
         ask_for_much(connection, server, body, times=2)
-        server.wait_until(lambda: server.metric("warpguard_connections") == 2)
+        server.wait_until(lambda: server.metric(answered) >= 1)
         server.wait_until(lambda: server.metric("warpguard_connections") == 1)
         server.wait_until(lambda: server.metric("warpguard_in_flight_images") == 0)
 
 
 def test_a_slow_client_that_goes_on_fetching_gets_all_of_it(spawn, make_photograph):
-    server = spawn("--request-timeout-seconds", "2")
+    limit_s, pause_s = 3, 0.25
+    server = spawn("--request-timeout-seconds", str(limit_s), "--defense", "none")
     body = make_photograph(size=(2000, 2000), noise=60, kind="BMP")
     with socket.socket() as connection:
         ask_for_much(connection, server, body)
         head, _, png = connection.recv(65536).partition(b"\r\n\r\n")
         length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
-        fetched = len(png)
-        started, pauses = time.monotonic(), 0
+        fetched, pauses = len(png), 0
         while fetched < length:
             part = connection.recv(65536)
             assert part, f"{fetched} of {length}"
             fetched += len(part)
-            if fetched > (pauses + 1) * 500_000:  # few and long: a busy machine adds little
+            if fetched > (pauses + 1) * 600_000:
                 pauses += 1
-                time.sleep(0.14)
-        assert length > 10_000_000
-        assert time.monotonic() - started > 2.8  # 1.4 times the limit
+                time.sleep(pause_s)
+    assert length > 10_000_000
+    assert pauses * pause_s > 1.2 * limit_s  # so a limit on the whole answer would have cut it
 
 
 @pytest.mark.parametrize(
@@ -189,51 +212,49 @@ def test_a_slow_client_that_goes_on_fetching_gets_all_of_it(spawn, make_photogra
     ],
     ids=["header", "path", "headers", "endless", "tls", "ssh", "length", "connect"],
 )
-def test_what_is_no_decent_head_is_refused_as_everything_is(hasty, text, status, code):
-    with hasty.connect() as connection:
+def test_a_head_that_is_not_valid_is_refused_with_an_error_in_json(patient, text, status, code):
+    with patient.connect() as connection:
         connection.sendall(text)
-        assert refused(connection)[:2] == (status, code)
+        assert refusal(connection)[:2] == (status, code)
 
 
-def test_the_open_inference_protocol_s_errors_have_its_shape_here_too(hasty):
-    with hasty.connect() as connection:
+def test_the_open_inference_protocol_s_errors_have_its_shape_here_too(patient):
+    with patient.connect() as connection:
         connection.sendall(b"GET /v2/models HTTP/1.1\r\nx: " + b"x" * 20_000 + b"\r\n\r\n")
         _, _, body = receive(connection).partition(b"\r\n\r\n")
     assert json.loads(body) == {"error": "The head is larger than 16384 bytes."}
 
 
-def test_a_head_of_sixteen_thousand_bytes_in_small_pieces_is_none_too_large(hasty):
-    text = b"GET /healthz HTTP/1.1\r\nhost: x\r\nx: " + b"x" * 16_000 + b"\r\n\r\n"
-    with hasty.connect() as connection:
+def test_a_head_of_sixteen_thousand_bytes_in_small_pieces_is_accepted(patient):
+    text = HEALTH.removesuffix(b"\r\n") + b"x: " + b"x" * 16_000 + b"\r\n\r\n"
+    with patient.connect() as connection:
         for start in range(0, len(text), 1000):
             connection.sendall(text[start : start + 1000])
-            time.sleep(0.01)
-        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+            time.sleep(0.005)
+        assert receive_health(connection).startswith(b"HTTP/1.1 200")
 
 
-def test_a_thousand_connections_held_open_stop_nobody(spawn, make_photograph):
-    """Half of them never ask, half stop in the middle of a head."""
+def test_a_thousand_connections_held_open_hold_up_no_other_client(spawn, make_photograph):
+    """Half of them never ask, half stop in the middle of a head; nor do they hold up the end."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 4096)), hard))
-    server = spawn()
+    server = spawn(*PATIENT, "--drain-seconds", "600")
     held = [server.connect() for _ in range(1000)]
     try:
         for connection in held[::2]:
             connection.sendall(b"GET /healthz HTTP/1.1\r\nx-slow: ")
         server.wait_until(lambda: server.metric("warpguard_connections") == 1001)
-        started = time.monotonic()
         statuses = {server.ask(PREDICT, make_photograph()).status for _ in range(20)}
         assert statuses == {200}
-        assert time.monotonic() - started < 4
         server.signal()
-        assert server.exit_code(5) == 0
+        assert server.exit_code() == 0
     finally:
         for connection in held:
             connection.close()
 
 
 def test_over_the_limit_of_connections_only_probes_are_answered(spawn, make_photograph):
-    server = spawn("--max-connections", "3")
+    server = spawn("--max-connections", "3", *PATIENT)
     held = [server.connect() for _ in range(3)]
     server.wait_until(lambda: server.metric("warpguard_connections") == 4)
     answer = server.ask(PREDICT, make_photograph())
@@ -248,37 +269,44 @@ def test_over_the_limit_of_connections_only_probes_are_answered(spawn, make_phot
         assert server.ask(probe).status == 200
     assert server.metric('warpguard_errors_total{code="overloaded"}') == 2
     with server.connect() as silent:
-        started = time.monotonic()
-        assert receive(silent) == b""
-        assert time.monotonic() - started < 4
-    flood = [server.connect() for _ in range(80)]
-    # Most are given some seconds to be told; those over a second limit are not.
-    server.wait_until(lambda: sum(is_closed(connection) for connection in flood) >= 16, seconds=1)
-    for connection in (*held, *flood):
+        assert receive(silent) == b""  # although the server is patient below the limit
+    for connection in held:
         connection.close()
     server.wait_until(lambda: server.ask(PREDICT, make_photograph()).status == 200)
 
 
-def is_closed(connection):
-    connection.setblocking(False)
-    try:
-        return connection.recv(1) == b""
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
+def test_far_over_the_limit_of_connections_not_even_probes_are_answered(spawn):
+    """Some 64 spare connections are for probes."""
+    server = spawn("--max-connections", "3", *PATIENT)
+    held = [server.connect() for _ in range(3)]
+    server.wait_until(lambda: server.metric("warpguard_connections") == 4)
+    answered = []
+    for _ in range(80):
+        held.append(server.connect())
+        try:
+            held[-1].sendall(HEALTH)
+            answered.append(held[-1].recv(65536).startswith(b"HTTP/1.1 200"))
+        except OSError:
+            answered.append(False)
+    for connection in held:
+        connection.close()
+    assert answered == sorted(answered, reverse=True)
+    assert 60 <= sum(answered) <= 64
+    server.wait_until(server.is_ready)
 
 
 def test_bodies_are_bounded_together(spawn, make_photograph):
-    server = spawn("--max-body-bytes", "100000", "--max-buffered-bytes", "250000")
+    options = ("--max-body-bytes", "100000", "--max-buffered-bytes", "250000", *PATIENT)
+    server = spawn(*options)
     head = HEAD.encode() + b"content-length: 100000\r\n\r\n"
     held = [server.connect() for _ in range(3)]
-    for connection in held[:2]:
+    for connection in held:
         connection.sendall(head + b"x" * 99_000)
-    time.sleep(1)
-    held[2].sendall(head + b"x" * 99_000)
-    assert held[2].recv(65536).startswith(b"HTTP/1.1 429")
+    answered, _, _ = select.select(held, [], [], 60)  # the one that arrived last
+    (refused,) = answered
+    assert refused.recv(65536).startswith(b"HTTP/1.1 429")
     assert server.ask(PREDICT, make_photograph()).status == 200
+    assert select.select([each for each in held if each is not refused], [], [], 0)[0] == []
     for connection in held:
         connection.close()
     server.wait_until(lambda: server.metric("warpguard_connections") == 1)
@@ -286,19 +314,18 @@ def test_bodies_are_bounded_together(spawn, make_photograph):
     assert answers == [415] * 4
 
 
-def test_an_upgrade_is_not_made_and_does_no_harm(hasty, make_photograph):
-    """curl asks for HTTP/2 in this way; and nobody speaks WebSocket here."""
+def test_an_upgrade_is_not_made_and_does_no_harm(patient):
+    """curl asks for HTTP/2 in this way; the server does not speak WebSocket either."""
     for upgrade in ("h2c", "websocket"):
         headers = {"connection": "upgrade", "upgrade": upgrade}
-        assert hasty.ask("/healthz", headers=headers).status == 200
+        assert patient.ask("/healthz", headers=headers).status == 200
 
 
-def test_pipelined_requests_are_answered_in_order(hasty, make_photograph):
+def test_pipelined_requests_are_answered_in_order(patient, make_photograph):
     body = make_photograph()
     one = HEAD.encode() + f"content-length: {len(body)}\r\n\r\n".encode() + body
-    last = b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
-    with hasty.connect() as connection:
-        connection.sendall(one * 3 + last)
+    with patient.connect() as connection:
+        connection.sendall(one * 3 + LAST)
         answer = receive(connection)
     assert answer.count(b"HTTP/1.1 200 OK") == 4
     assert answer.endswith(b'{"status":"ok"}')
