@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,7 +15,7 @@ PHOTOGRAPHS = sorted((Path(find_spec("foolbox").origin).parent / "data").glob("i
 
 
 def ask(port, path, body=None):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     connection.request("GET" if body is None else "POST", path, body)
     answer = connection.getresponse()
     content = answer.read()
@@ -29,18 +30,19 @@ def open_server(serve):
 
 def test_photographs_are_recognised_behind_the_defence(open_server):
     _, port = open_server
-    right = {"fd+rdg": 0, "none": 0}
-    for photograph in PHOTOGRAPHS:
+
+    def is_right(query, photograph):
         label = int(photograph.stem.rpartition("_")[2])
-        for defense in right:
-            path = f"/v1/predict?defense={defense}&draws=8"
-            status, content = ask(port, path, photograph.read_bytes())
-            assert status == 200
-            answer = json.loads(content)
-            assert answer["model"] == "efficientnet-lite2"
-            right[defense] += answer["predictions"][0]["index"] == label
-    assert right["none"] >= 17
-    assert right["fd+rdg"] >= 15
+        status, content = ask(port, f"/v1/predict?{query}", photograph.read_bytes())
+        assert status == 200
+        answer = json.loads(content)
+        assert answer["model"] == "efficientnet-lite2"
+        return answer["predictions"][0]["index"] == label
+
+    with ThreadPoolExecutor(2) as pool:
+        for query, at_least in (("defense=none", 17), ("defense=fd%2Brdg&draws=4", 15)):
+            right = sum(pool.map(lambda each, q=query: is_right(q, each), PHOTOGRAPHS))
+            assert right >= at_least, query
 
 
 def test_equal_requests_get_different_answers(open_server):
@@ -60,38 +62,36 @@ def test_equal_requests_get_different_answers(open_server):
     assert len(undefended) == 1
 
 
-def test_sigterm_ends_it_in_order(serve):
+def test_sigterm_ends_the_server_in_order(serve):
     process, port = serve()
     assert ask(port, "/readyz")[0] == 200
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert "Serving efficientnet-lite2 on CPUExecutionProvider behind fd+rdg" in errors
     assert "Traceback" not in errors
 
 
-def test_a_device_that_does_not_work_is_an_error_and_no_silent_fall_back():
+def test_a_device_that_does_not_work_is_an_error_and_not_a_silent_fall_back():
     done = subprocess.run(
         [sys.executable, "-m", "service", "serve", "--port", "0", "--device", "cuda"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
-    if done.returncode == 0:
-        pytest.fail("this test is for machines without a GPU")
-    assert done.returncode == 1
+    assert done.returncode == 1, "this test is for machines without a GPU"
     assert "'cuda' was asked for" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_port_that_is_taken(open_server):
+def test_a_port_that_is_taken_is_an_error(open_server):
     _, port = open_server
     done = subprocess.run(
         [sys.executable, "-m", "service", "serve", "--port", str(port)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""The port for operators; and what no port has."""
+"""The port for operators, and what no port has."""
 
 import json
 
@@ -10,7 +10,7 @@ OPERATIONS = ("/healthz", "/readyz", "/metrics")
 
 @pytest.fixture(scope="module")
 def server(spawn_for_all):
-    """A server with a second port; gives the server and the port."""
+    """A server with an admin port; gives the server and that port."""
     options = ("--admin-port", "0", "--allow-load", "--max-connections", "3", "--admin-host")
     server = spawn_for_all(*options, "127.0.0.1", "--log-format", "json", ready=False)
     announced = "Health, metrics and reloading are on http://127.0.0.1:"
@@ -20,7 +20,7 @@ def server(spawn_for_all):
     return server, port
 
 
-def test_health_metrics_and_loading_are_on_the_admin_port_alone(server, make_photograph):
+def test_health_metrics_and_reloading_are_on_the_admin_port_alone(server, make_photograph):
     server, admin = server
     for path in OPERATIONS:
         assert server.ask(path, port=admin).status == 200
@@ -40,7 +40,7 @@ def test_health_metrics_and_loading_are_on_the_admin_port_alone(server, make_pho
     assert not {*OPERATIONS, LOAD.replace("colours", "{name}")} & set(schema["paths"])
 
 
-def test_the_admin_port_answers_when_the_other_one_is_full(server, make_photograph):
+def test_the_admin_port_answers_when_the_public_port_is_full(server, make_photograph):
     server, admin = server
     held = [server.connect() for _ in range(4)]
     try:
@@ -56,7 +56,7 @@ def metrics(server, admin):
     return server.ask("/metrics", port=admin).content
 
 
-def test_heads_have_their_limit_there_too(server):
+def test_heads_have_their_limit_on_the_admin_port_too(server):
     server, admin = server
     with server.connect(admin) as connection:
         connection.sendall(b"GET /metrics HTTP/1.1\r\nx: " + b"x" * 20_000 + b"\r\n\r\n")
@@ -81,7 +81,7 @@ def test_a_preflight_is_not_granted(client):
         assert not [name for name in answer.headers if "access-control" in name]
 
 
-def test_a_taken_admin_port_is_told(spawn, server):
+def test_a_taken_admin_port_is_an_error(spawn, server):
     _, admin = server
     other = spawn("--admin-port", str(admin), ready=False)
     assert other.exit_code() == 1
@@ -93,11 +93,11 @@ def test_the_admin_port_stops_with_the_server(spawn):
     other = spawn("--admin-port", "0", ready=False)
     other.wait_until(lambda: "Health, metrics and reloading are on" in other.log)
     other.signal()
-    assert other.exit_code(10) == 0
+    assert other.exit_code() == 0
     assert "Traceback" not in other.log
 
 
-def test_keys_are_for_the_other_port(spawn, tmp_path):
+def test_keys_are_for_the_public_port(spawn, tmp_path):
     (tmp_path / "keys.txt").write_text(f"shop {'a' * 64}")
     options = ("--api-keys", str(tmp_path / "keys.txt"), "--admin-port", "0", "--allow-load")
     server = spawn(*options, "--log-format", "json", ready=False)

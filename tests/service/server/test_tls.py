@@ -1,4 +1,4 @@
-"""HTTPS over a real server, with certificates that are made here."""
+"""HTTPS of a real server, with certificates that are made here."""
 
 import http.client
 import json
@@ -21,7 +21,7 @@ def authority():
 
 @pytest.fixture
 def files(tmp_path, authority):
-    """The files of a certificate: the chain, and the key."""
+    """The files of a certificate: the chain and the key."""
     return write(tmp_path, authority)
 
 
@@ -34,12 +34,12 @@ def write(folder, authority):
 
 
 def ask(server, authority, path="/healthz", body=None, own=None):
-    """One request over HTTPS; gives the status, the content, and the certificate's number."""
+    """Send one request; return the status, the content and the certificate's serial number."""
     context = ssl.create_default_context()
     authority.configure_trust(context)
     if own is not None:
         own.configure_cert(context)
-    connection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=20, context=context)
+    connection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=60, context=context)
     try:
         connection.request("GET" if body is None else "POST", path, body)
         serial = connection.sock.getpeercert()["serialNumber"]
@@ -49,7 +49,7 @@ def ask(server, authority, path="/healthz", body=None, own=None):
         connection.close()
 
 
-def test_https_is_spoken_and_the_certificate_is_renewed(
+def test_the_server_speaks_https_and_renews_its_certificate(
     spawn, files, authority, make_photograph, tmp_path
 ):
     chain, key = files
@@ -108,15 +108,17 @@ def test_a_key_may_be_in_the_certificate_s_file(files):
     assert Certificate(chain, None, None).context().minimum_version == ssl.TLSVersion.TLSv1_2
 
 
-@pytest.mark.parametrize("broken", ["chain", "key", "another's key", "no key", "client_ca"])
+@pytest.mark.parametrize(
+    "broken", ["chain", "key", "another certificate's key", "no key", "client_ca"]
+)
 def test_files_that_cannot_be_used_are_named(files, authority, tmp_path, broken):
     chain, key = files
     client_ca = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(client_ca)
-    if broken == "another's key":
+    if broken == "another key":
         authority.issue_cert("other").private_key_pem.write_to_path(key)
     elif broken != "no key":
-        {"chain": chain, "key": key, "client_ca": client_ca}[broken].write_text("no PEM")
+        {"chain": chain, "key": key, "client_ca": client_ca}[broken].write_text("not a PEM file")
     with pytest.raises(SetupError) as caught:
         Certificate(chain, None if broken == "no key" else key, client_ca).context()
     assert str(client_ca if broken == "client_ca" else chain) in str(caught.value)
@@ -124,7 +126,7 @@ def test_files_that_cannot_be_used_are_named(files, authority, tmp_path, broken)
 
 
 def test_a_server_does_not_start_with_a_broken_certificate(spawn, files):
-    files[1].write_text("no PEM")
+    files[1].write_text("not a PEM file")
     server = spawn("--tls-cert", str(files[0]), "--tls-key", str(files[1]), ready=False)
     assert server.exit_code() == 1
     assert str(files[1]) in server.log
