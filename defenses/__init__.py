@@ -19,13 +19,13 @@ was measured (``measurements``).
 
 from defenses import patch_bank
 from defenses.bit_depth import BitDepthReduction
-from defenses.crop import CropDraw, RandomCrop
-from defenses.deflection import DeflectionDraw, PixelDeflection
-from defenses.feature_distillation import FeatureDistillation, FeatureDistillationDraw
-from defenses.grid_distortion import GridDistortionDraw, RandomGridDistortion
+from defenses.crop import RandomCrop
+from defenses.deflection import PixelDeflection
+from defenses.feature_distillation import FeatureDistillation
+from defenses.grid_distortion import RandomGridDistortion
 from defenses.jpeg import JpegCompression
-from defenses.matrix_estimation import MatrixEstimation, MatrixEstimationDraw
-from defenses.measurements import Measured, Measurement, measured
+from defenses.matrix_estimation import MatrixEstimation
+from defenses.measurements import Measured, measured
 from defenses.onnx_network import OnnxNetwork
 from defenses.operation import (
     MIN_SIDE_PX,
@@ -37,9 +37,9 @@ from defenses.operation import (
     Operation,
 )
 from defenses.pipeline import OPERATIONS, Pipeline, PipelineDraw
-from defenses.quilting import Quilting, QuiltingDraw
-from defenses.resize_pad import RandomResizePad, ResizePadDraw
-from defenses.shield import Shield, ShieldDraw
+from defenses.quilting import Quilting
+from defenses.resize_pad import RandomResizePad
+from defenses.shield import Shield
 from defenses.specification import (
     SpecificationError,
     choices,
@@ -47,42 +47,32 @@ from defenses.specification import (
     read_arguments,
     split_terms,
 )
-from defenses.total_variation import TotalVariationDraw, TotalVariationMinimization
+from defenses.total_variation import TotalVariationMinimization
 
 __all__ = [
     "MIN_SIDE_PX",
     "OPERATIONS",
     "BitDepthReduction",
-    "CropDraw",
     "DefenseError",
-    "DeflectionDraw",
     "Draw",
     "FeatureDistillation",
-    "FeatureDistillationDraw",
     "Gradient",
-    "GridDistortionDraw",
     "Image",
     "ImageError",
     "JpegCompression",
     "MatrixEstimation",
-    "MatrixEstimationDraw",
     "Measured",
-    "Measurement",
     "OnnxNetwork",
     "Operation",
     "Pipeline",
     "PipelineDraw",
     "PixelDeflection",
     "Quilting",
-    "QuiltingDraw",
     "RandomCrop",
     "RandomGridDistortion",
     "RandomResizePad",
-    "ResizePadDraw",
     "Shield",
-    "ShieldDraw",
     "SpecificationError",
-    "TotalVariationDraw",
     "TotalVariationMinimization",
     "choices",
     "format_arguments",

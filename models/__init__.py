@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     )
     from models.obtain import ensure, install, manifest_of, pull, resolve
     from models.preprocess import fit, to_tensor
-    from models.session import Classifier, Device, probabilities
+    from models.session import Classifier, probabilities
     from models.store import Store
 
 __all__ = [
@@ -53,7 +53,6 @@ __all__ = [
     "EMBEDDED",
     "ChecksumError",
     "Classifier",
-    "Device",
     "GraphInput",
     "GraphOutput",
     "Manifest",
@@ -94,7 +93,7 @@ _NAMES = {
     ),
     "obtain": ("ensure", "install", "manifest_of", "pull", "resolve"),
     "preprocess": ("fit", "to_tensor"),
-    "session": ("Classifier", "Device", "probabilities"),
+    "session": ("Classifier", "probabilities"),
     "store": ("Store",),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}

@@ -11,11 +11,10 @@ import gc
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Annotated, Any, Generic, TypeAlias, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
 
 from fastapi import Depends, Request
 
@@ -32,8 +31,24 @@ from service.scheduling.priority import lower_thread_priority
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
+
+class Engine(Protocol):
+    """What serves images: a predictor or a transformer, with threads of its own."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it takes images."""
+
+    @property
+    def queued_images(self) -> int:
+        """The images that wait for a thread or a batch."""
+
+    def stop(self) -> None:
+        """Take no more images."""
+
+
 T = TypeVar("T")
-EngineT = TypeVar("EngineT")
+EngineT = TypeVar("EngineT", bound=Engine)
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +65,9 @@ class Backend(ABC, Generic[EngineT]):
         draining: whether the server is about to stop; it is not ready then.
     """
 
+    _starting: ClassVar[str]
+    """Why there is no engine yet, in a sentence for clients."""
+
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.metrics = Metrics(__version__)
@@ -58,7 +76,8 @@ class Backend(ABC, Generic[EngineT]):
         self.failure: BaseException | None = None
         self.draining = False
         self._admission = Admission(settings.max_in_flight)
-        self._requests_in_flight: Counter[EngineT] = Counter()
+        self._engine: EngineT | None = None
+        self._requests_in_flight: dict[EngineT, int] = {}  # of every engine that was not stopped
         # Parses the JSON of requests, one at a time: a large one needs fifteen times its size. Its
         # priority is the event loop's. It holds Python's lock while it parses, so the loop would
         # wait for a thread of lower priority that waits for a processor.
@@ -67,15 +86,20 @@ class Backend(ABC, Generic[EngineT]):
         self.metrics.expect(self._pipelines, settings.max_in_flight)
         self.metrics.ready.set_function(lambda: self.is_ready)
         self.metrics.in_flight.set_function(lambda: self._admission.in_flight)
+        self.metrics.queued.set_function(
+            lambda: sum(engine.queued_images for engine in self._requests_in_flight)
+        )
 
     @property
-    @abstractmethod
     def engine(self) -> EngineT:
         """What serves at the moment.
 
         Raises:
             NotReadyError: the server is still starting.
         """
+        if self._engine is None:
+            raise NotReadyError(self._starting)
+        return self._engine
 
     @property
     @abstractmethod
@@ -86,27 +110,43 @@ class Backend(ABC, Generic[EngineT]):
             NotReadyError: the name is not known yet.
         """
 
-    @property
-    @abstractmethod
-    def is_ready(self) -> bool:
-        """Whether the server could serve when it was last checked."""
-
     @abstractmethod
     async def load(self) -> None:
         """Get ready; if the server is ready, reload the model while the previous one serves."""
 
-    @abstractmethod
+    @property
+    def is_ready(self) -> bool:
+        """Whether the server could serve when it was last checked."""
+        return self._engine is not None and self._engine.is_ready and not self.draining
+
     async def check_ready(self) -> None:
         """Return if requests can be served.
 
         Raises:
             NotReadyError: they cannot be, or the server is about to stop.
         """
+        if self.draining:
+            raise NotReadyError("The server is stopping.")
+        if not self.engine.is_ready:
+            raise NotReadyError("The server has failed; its log says why.")
 
     async def close(self) -> None:
-        """Release everything."""
+        """Stop every engine."""
         self.draining = True
+        self._engine = None
         self._json_executor.shutdown(wait=False, cancel_futures=True)
+        for engine in self._requests_in_flight:
+            engine.stop()
+
+    async def _swap(self, engine: EngineT) -> None:
+        """Serve with a new engine; the previous one is stopped once it is idle."""
+        previous, self._engine = self._engine, engine
+        self._requests_in_flight[engine] = 0
+        if previous is not None:
+            while self._requests_in_flight[previous]:
+                await asyncio.sleep(0.01)
+            del self._requests_in_flight[previous]
+            previous.stop()
 
     async def reload(self) -> bool:
         """Load again; False if that failed, with the reason in the log, and nothing changed."""
@@ -165,40 +205,20 @@ class Backend(ABC, Generic[EngineT]):
 class LocalBackend(Backend[Predictor]):
     """The backend of a server that runs its model itself."""
 
+    _starting = "The model is being loaded; try again in a moment."
+
     def __init__(self, settings: Settings, load: Callable[[], Classifier]) -> None:
         super().__init__(settings)
         self._load = load
         self._loading = asyncio.Lock()
-        self._predictor: Predictor | None = None
-        self._predictors: set[Predictor] = set()
-        self.metrics.queued.set_function(lambda: sum(p.queued_images for p in self._predictors))
-
-    @property
-    def engine(self) -> Predictor:
-        """The predictor of the loaded model; see :class:`Backend`."""
-        if self._predictor is None:
-            raise NotReadyError("The model is being loaded; try again in a moment.")
-        return self._predictor
 
     @property
     def model_name(self) -> str:
         """The name in the model's manifest; see :class:`Backend`."""
         return self.engine.classifier.manifest.name
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether a model serves, and the server is not about to stop."""
-        return self._predictor is not None and self._predictor.is_ready and not self.draining
-
-    async def check_ready(self) -> None:
-        """Return if the model is loaded and warm; see :class:`Backend`."""
-        if self.draining:
-            raise NotReadyError("The server is stopping.")
-        if not self.engine.is_ready:
-            raise NotReadyError("The server has failed; its log says why.")
-
     async def load(self) -> None:
-        """Load the model, warm it up and serve it; the previous one is retired once it is idle.
+        """Load the model, warm it up and serve it; the previous one serves until then.
 
         Raises:
             ModelError: it cannot be loaded; the previous one goes on.
@@ -213,8 +233,6 @@ class LocalBackend(Backend[Predictor]):
                 loader.shutdown(wait=False)  # a cancelled load does not wait for the thread
             predictor = Predictor(classifier, self.settings, self.metrics)
             await predictor.start()
-            previous, self._predictor = self._predictor, predictor
-            self._predictors.add(predictor)
             name = classifier.manifest.name
             self.metrics.model.info({"name": name, "provider": classifier.provider})
             _log.info(
@@ -224,25 +242,10 @@ class LocalBackend(Backend[Predictor]):
                 self.settings.defense,
                 time.perf_counter() - started_s,
             )
-            if previous is not None:
-                await self._retire(previous)
+            await self._swap(predictor)
             # A full collection of what has been loaded would stop the event loop for 70 ms.
             gc.collect()
             gc.freeze()
-
-    async def _retire(self, predictor: Predictor) -> None:
-        while self._requests_in_flight[predictor]:
-            await asyncio.sleep(0.01)
-        del self._requests_in_flight[predictor]
-        self._predictors.discard(predictor)
-        predictor.stop()
-
-    async def close(self) -> None:
-        """Stop every predictor."""
-        await super().close()
-        self._predictor = None
-        for predictor in self._predictors:
-            predictor.stop()
 
 
 def _backend(request: Request) -> Any:

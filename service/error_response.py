@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
 
 from service.errors import ServiceError
@@ -16,16 +16,12 @@ _UNAUTHORIZED = 401
 class ErrorDetail(BaseModel):
     """What is wrong."""
 
-    model_config = ConfigDict(frozen=True)
-
     code: str = Field(description="A word for programs.", examples=["too_many_pixels"])
     message: str = Field(description="A sentence for people.")
 
 
 class ErrorAnswer(BaseModel):
     """The body of every answer that reports an error."""
-
-    model_config = ConfigDict(frozen=True)
 
     error: ErrorDetail
 

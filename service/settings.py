@@ -254,11 +254,6 @@ class Settings(
         return self
 
 
-def environment_variable(field: str) -> str:
-    """The environment variable of a setting."""
-    return f"WARPGUARD_{field.upper()}"
-
-
 def flag(field: str) -> str:
     """The command-line flag of a setting."""
     return "--" + field.replace("_", "-")

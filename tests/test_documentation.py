@@ -21,7 +21,7 @@ from harness.reproduce import Reproduction, markdown
 from models import Manifest
 from service.cli import main as warpguard
 from service.errors import ServiceError
-from service.settings import Settings, environment_variable, flag
+from service.settings import Settings, flag
 from service.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parents[1]
@@ -199,7 +199,7 @@ def test_every_setting_is_documented():
             default = f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
             default = "" if default in ("``", "`None`") else default
         meaning = " ".join(field.description.split())
-        rows.append(f"| `{flag(name)}` | `{environment_variable(name)}` | {default} | {meaning} |")
+        rows.append(f"| `{flag(name)}` | `WARPGUARD_{name.upper()}` | {default} | {meaning} |")
     assert sorted(re.findall(r"^\| `--.*", page, re.MULTILINE)) == sorted(rows)
 
 

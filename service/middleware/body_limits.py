@@ -4,6 +4,7 @@ FastAPI's ``max_body_size`` is not used: it answers a declared length over the l
 without the error handlers.
 """
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import BodyTooLargeError, BusyError
@@ -63,7 +64,5 @@ class BodyBudget:
 
 
 def _declared_bytes(scope: Scope) -> int:
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit():
-            return int(value)
-    return 0
+    value = Headers(scope=scope).get("content-length", "")
+    return int(value) if value.isdecimal() else 0

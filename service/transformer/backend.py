@@ -12,7 +12,6 @@ from models import Manifest, ManifestError
 from service.backend import Backend
 from service.errors import NotReadyError, UnknownModelNameError, UpstreamError
 from service.images.defend import check_defenses
-from service.scheduling.scheduler import Scheduler
 from service.settings import Settings
 from service.transformer.input_spec import InputSpec
 from service.transformer.transformer import Transformer
@@ -31,6 +30,8 @@ class UpstreamBackend(Backend[Transformer]):
         upstream: the server that the classifier is on.
     """
 
+    _starting = "The classifier behind this server is not there yet."
+
     def __init__(self, settings: Settings) -> None:
         """Set up; :meth:`load` connects.
 
@@ -41,17 +42,7 @@ class UpstreamBackend(Backend[Transformer]):
         path = settings.predictor_manifest
         self._manifest = None if path is None else Manifest.read(path)
         self.upstream = Upstream(str(settings.predictor_host))
-        self._scheduler = self._new_scheduler()
-        self._transformer: Transformer | None = None
         self._upstream_ready = False
-        self.metrics.queued.set_function(lambda: self._scheduler.queued_images)
-
-    @property
-    def engine(self) -> Transformer:
-        """What defends and forwards; see :class:`Backend`."""
-        if self._transformer is None:
-            raise NotReadyError("The classifier behind this server is not there yet.")
-        return self._transformer
 
     @property
     def model_name(self) -> str:
@@ -73,7 +64,7 @@ class UpstreamBackend(Backend[Transformer]):
                 spec = await self._learn()
                 break
             except UpstreamError as error:
-                if self._transformer is not None:
+                if self._engine is not None:
                     raise
                 problem = str(error.__cause__ or error)
                 if problem != reported:
@@ -83,42 +74,27 @@ class UpstreamBackend(Backend[Transformer]):
         if spec.fixed:
             size = spec.manifest.input
             check_defenses(self.settings.pipelines.values(), size.height_px, size.width_px)
-        if not self._scheduler.is_open:  # one of its threads died
-            self._scheduler, self._transformer = self._new_scheduler(), None
-        if self._transformer is None:
-            self._scheduler.start()
-        self._transformer = Transformer(
-            spec, self.upstream, self._scheduler, self.settings, self.metrics
-        )
         self.metrics.model.info({"name": self.model_name, "provider": "upstream"})
         _log.info("Forwarding to %s on %s behind %s", self.model_name, host, self.settings.defense)
+        await self._swap(Transformer(spec, self.upstream, self.settings, self.metrics))
 
     @property
     def is_ready(self) -> bool:
         """Whether the upstream was ready when it was last asked, and this server can defend."""
-        loaded = self._transformer is not None and self._scheduler.is_open
-        return loaded and self._upstream_ready and not self.draining
+        return super().is_ready and self._upstream_ready
 
     async def check_ready(self) -> None:
-        """Ask the upstream; see :class:`Backend`."""
-        if self.draining:
-            raise NotReadyError("The server is stopping.")
-        if not self.engine.scheduler.is_open:
-            raise NotReadyError("The server has failed; its log says why.")
+        """Ask the upstream too; see :class:`Backend`."""
+        await super().check_ready()
         try:
             await self._ask()
         except UpstreamError:
             raise NotReadyError("The classifier behind this server is not ready.") from None
 
     async def close(self) -> None:
-        """Close the connections, and stop the threads."""
+        """Stop the threads, and close the connections."""
         await super().close()
-        self._scheduler.stop()
         await self.upstream.close()
-
-    def _new_scheduler(self) -> Scheduler:
-        threads = self.settings.preprocess_threads
-        return Scheduler(threads=threads, preprocess_threads=threads)
 
     async def _ask(self) -> None:
         v2 = self.settings.predictor_protocol == "v2"

@@ -6,16 +6,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from service.telemetry.logs import REQUEST_ID_HEADER
 from service.transformer.upstream import Reply
 
-_OF_TRACES = (
-    "traceparent",
-    "tracestate",
-    "b3",
-    "x-b3-traceid",
-    "x-b3-spanid",
-    "x-b3-parentspanid",
-    "x-b3-sampled",
-    "x-b3-flags",
-)
+_B3 = ("traceid", "spanid", "parentspanid", "sampled", "flags")
+_OF_TRACES = ("traceparent", "tracestate", "b3", *(f"x-b3-{part}" for part in _B3))
 _trace_context = TraceContextTextMapPropagator()
 
 

@@ -1,7 +1,6 @@
 """The spine of transformer mode: decode → defend → preprocess → forward."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
@@ -22,21 +21,41 @@ Body: TypeAlias = tuple[bytes, dict[str, str]]
 """A request's body, and the headers that describe it."""
 
 
-@dataclass(frozen=True, eq=False)
 class Transformer:
-    """Defends images for a classifier that is served elsewhere.
+    """Defends images for a classifier that is served elsewhere, in threads of its own.
 
     Attributes:
         input_spec: what that classifier takes.
-        upstream: the server that it is on.
-        scheduler: the threads that defend.
     """
 
-    input_spec: InputSpec
-    upstream: Upstream
-    scheduler: Scheduler
-    settings: PredictorSettings
-    metrics: Metrics
+    def __init__(
+        self,
+        input_spec: InputSpec,
+        upstream: Upstream,
+        settings: PredictorSettings,
+        metrics: Metrics,
+    ) -> None:
+        self.input_spec = input_spec
+        self._upstream = upstream
+        self._settings = settings
+        self._metrics = metrics
+        threads = settings.preprocess_threads
+        self._scheduler = Scheduler(threads=threads, preprocess_threads=threads)
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """Take no more images; everyone who still waits gets an error."""
+        self._scheduler.stop()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it takes images: it was not stopped, and all of its threads live."""
+        return self._scheduler.is_open
+
+    @property
+    def queued_images(self) -> int:
+        """The images that wait for a thread; all images of a request count as one."""
+        return self._scheduler.queued_images
 
     async def forward(
         self,
@@ -63,7 +82,7 @@ class Transformer:
         Raises:
             ServiceError: see :mod:`service.errors`.
         """
-        timings = Timings(self.metrics)
+        timings = Timings(self._metrics)
         spec = input_spec or self.input_spec
 
         def prepare() -> Body:
@@ -79,16 +98,16 @@ class Transformer:
                 return write(spec.rows(defended))
 
         with timings:
-            async with deadline(self.settings.deadline_ms, timeout_ms):
-                body, own_headers = await as_service_error(self.scheduler.run(prepare))
+            async with deadline(self._settings.deadline_ms, timeout_ms):
+                body, own_headers = await as_service_error(self._scheduler.run(prepare))
                 with timings.measure("infer"):
-                    reply = await self.upstream.post(path, body, {**headers, **own_headers})
+                    reply = await self._upstream.post(path, body, {**headers, **own_headers})
         timings.finish()
-        self.metrics.images.labels(str(pipeline)).inc(len(sources))
+        self._metrics.images.labels(str(pipeline)).inc(len(sources))
         return reply
 
     def _decode(self, source: bytes | Image, spec: InputSpec) -> Image:
         if not isinstance(source, bytes):
             return source
-        max_pixels = self.settings.max_pixels
+        max_pixels = self._settings.max_pixels
         return decode(source, max_pixels=max_pixels, reduce_to_px=spec.decode_to_px)

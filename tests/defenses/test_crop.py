@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from defenses import CropDraw, RandomCrop
+from defenses import RandomCrop
+from defenses.crop import CropDraw
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])

@@ -3,8 +3,8 @@ from random import Random
 import numpy as np
 import pytest
 
-from defenses import MatrixEstimation, MatrixEstimationDraw
-from defenses.matrix_estimation import low_rank
+from defenses import MatrixEstimation
+from defenses.matrix_estimation import MatrixEstimationDraw, low_rank
 
 
 def photograph(size=(101, 99)):

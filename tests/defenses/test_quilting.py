@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from defenses import Quilting, QuiltingDraw, patch_bank
-from defenses.quilting import lay
+from defenses import Quilting, patch_bank
+from defenses.quilting import QuiltingDraw, lay
 
 
 def photograph(size=(60, 71)):

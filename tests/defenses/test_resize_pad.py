@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from defenses import RandomResizePad, ResizePadDraw
+from defenses import RandomResizePad
+from defenses.resize_pad import ResizePadDraw
 
 
 def test_the_drawn_ranges_are_those_of_the_paper():

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from defenses import DefenseError, ImageError, JpegCompression, Pipeline, Shield, ShieldDraw
+from defenses import DefenseError, ImageError, JpegCompression, Pipeline, Shield
+from defenses.shield import ShieldDraw
 
 QUALITIES = (20, 40, 60, 80)
 

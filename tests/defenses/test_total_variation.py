@@ -3,7 +3,8 @@ from random import Random
 import numpy as np
 import pytest
 
-from defenses import TotalVariationDraw, TotalVariationMinimization
+from defenses import TotalVariationMinimization
+from defenses.total_variation import TotalVariationDraw
 
 
 def photograph(size=(101, 99)):

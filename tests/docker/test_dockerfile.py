@@ -25,7 +25,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from service import __version__
-from service.settings import Settings, environment_variable
+from service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 PHOTOGRAPH = Path(find_spec("foolbox").origin).parent / "data" / "imagenet_08_915.jpg"
@@ -260,7 +260,7 @@ def test_both_targets_run_the_same_way(dockerfile, target):
     assert json.loads(dockerfile.last(target, "CMD")) == ["serve"]
     environment = dockerfile.pairs(target, "ENV")
     assert environment["WARPGUARD_DEVICE"] == target
-    settings = {environment_variable(field) for field in Settings.model_fields}
+    settings = {f"WARPGUARD_{field.upper()}" for field in Settings.model_fields}
     assert {name for name in environment if name.startswith("WARPGUARD_")} <= settings
     assert dockerfile.pairs(target, "LABEL")["org.opencontainers.image.version"] == __version__
     libraries, *rest = dockerfile.all(target, "COPY")
