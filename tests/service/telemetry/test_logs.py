@@ -1,15 +1,14 @@
-"""The log of real servers: one JSON object a line, or text; and nothing of a client's making."""
+"""The log of real servers: one JSON object a line, or text, and no text that a client wrote."""
 
 import json
 import logging
 import os
 import pty
 import re
-import signal
 import socket
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 from PIL import Image
@@ -17,13 +16,14 @@ from PIL import Image
 from service.telemetry import logs
 from service.telemetry.logs import JsonFormatter, TextFormatter
 
+STARTED = datetime.now(UTC)
 FORGED = '{"level": "critical", "message": "forged"}'
 
 
 def send(port, *lines, body=b""):
-    """A request as bytes, for what no client library would send; gives all of the answer."""
+    """Send a request that no client library would send; return the whole answer."""
     head = [*lines, "Host: x", "Connection: close", f"Content-Length: {len(body)}"]
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall("\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body)
         answer = b""
         while piece := connection.recv(65536):
@@ -38,8 +38,8 @@ def photograph(folder):
 
 
 def visit(port, body):
-    """Decent requests, bad ones, and attempts to write into the log."""
-    send(port, "POST /v1/predict HTTP/1.1", "X-Request-Id: the-good-one", body=body)
+    """Send valid requests, bad ones, and attempts to write into the log."""
+    send(port, "POST /v1/predict HTTP/1.1", "X-Request-Id: the-valid-one", body=body)
     send(port, "POST /v1/predict?defense=QUERY-VALUE HTTP/1.1", "X-Request-Id: refused", body=body)
     form = (
         b'--x\r\nContent-Disposition: form-data; name="files"; filename="FILE-NAME"\r\n\r\n'
@@ -59,16 +59,17 @@ def visit(port, body):
 
 
 @pytest.fixture(scope="module")
-def visited(serve, tmp_path_factory):
-    """The log of a server at its most talkative, visited and stopped, by its format."""
+def visited(spawn_for_all, tmp_path_factory):
+    """The log at the level debug of a server that was visited and stopped, by its format."""
     body = photograph(tmp_path_factory.mktemp("photographs"))
     written = {}
     for log_format in ("json", "text"):
-        process, port = serve("--log-format", log_format, "--log-level", "debug")
-        visit(port, body)
-        process.send_signal(signal.SIGTERM)
-        _, written[log_format] = process.communicate(timeout=60)
-        assert process.returncode == 0
+        options = ("--log-format", log_format, "--log-level", "debug")
+        server = spawn_for_all(*options, fault="slow", SLOW_S="0.05")
+        visit(server.port, body)
+        server.signal()
+        assert server.exit_code() == 0
+        written[log_format] = server.log
     return written
 
 
@@ -79,8 +80,8 @@ def test_every_line_is_a_json_object(visited):
     for entry in entries:
         assert {"time", "level", "logger", "message"} <= set(entry)
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", entry["time"])
-        age = datetime.now(UTC) - datetime.fromisoformat(entry["time"])
-        assert timedelta() < age < timedelta(minutes=10)
+    times = [datetime.fromisoformat(entry["time"]) for entry in entries]
+    assert STARTED < min(times) <= max(times) < datetime.now(UTC)
     loggers = {entry["logger"] for entry in entries}
     assert {"uvicorn.error", "service.backend", "service.access", "models.session"} <= loggers
 
@@ -88,9 +89,9 @@ def test_every_line_is_a_json_object(visited):
 def test_a_request_is_found_by_its_id(visited):
     entries = [json.loads(line) for line in visited["json"].splitlines()]
     by_id = {entry["request_id"]: entry for entry in entries if "request_id" in entry}
-    good = by_id["the-good-one"]
+    good = by_id["the-valid-one"]
     assert (good["method"], good["route"], good["status"]) == ("POST", "/v1/predict", 200)
-    assert 0 < good["duration_ms"] < 60_000
+    assert good["duration_ms"] >= 50  # the model takes as long
     assert good["level"] == "info"
     assert (by_id["refused"]["level"], by_id["refused"]["status"]) == ("info", 422)
     assert by_id["refused"]["error"] == "unknown_defense"
@@ -99,12 +100,12 @@ def test_a_request_is_found_by_its_id(visited):
 
 
 def test_the_line_of_a_request_has_its_id_in_text_too(visited):
-    (line,) = [line for line in visited["text"].splitlines() if "[the-good-one]" in line]
+    (line,) = [line for line in visited["text"].splitlines() if "[the-valid-one]" in line]
     assert re.match(r"\S+ \S+ INFO service\.access: POST /v1/predict 200 in [\d.]+ ms", line)
 
 
 @pytest.mark.parametrize("log_format", ["json", "text"])
-def test_nothing_that_a_client_wrote_is_in_it(visited, log_format):
+def test_nothing_that_a_client_wrote_is_in_the_log(visited, log_format):
     for written in ("forged", "QUERY-VALUE", "FILE-NAME", "User-Agent", "%0A"):
         assert written not in visited[log_format]
 
@@ -114,11 +115,10 @@ def test_every_line_of_text_is_the_server_s_own(visited):
         assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ [\w.]+: ", line), line
 
 
-def test_what_ends_a_server_is_a_line_too(serve):
-    process, _ = serve("--log-format", "json", "--model", "nonsense", ready=False)
-    _, written = process.communicate(timeout=60)
-    assert process.returncode == 1
-    (entry,) = map(json.loads, written.splitlines())
+def test_the_error_that_ends_a_server_is_a_line_too(spawn):
+    server = spawn("--log-format", "json", "--model", "nonsense", ready=False)
+    assert server.exit_code() == 1
+    (entry,) = map(json.loads, server.log.splitlines())
     assert entry["level"] == "critical"
     assert "nonsense" in entry["message"]
 
@@ -151,11 +151,11 @@ def test_an_exception_is_a_field():
     assert "\n" not in line
 
 
-def test_what_json_does_not_know_is_written_all_the_same():
+def test_a_value_that_json_does_not_have_is_written_as_text():
     extra = logs.fields({"where": object, "message": "the message stays"})
-    entry = json.loads(JsonFormatter().format(record("what happened", **extra)))
+    entry = json.loads(JsonFormatter().format(record("an event", **extra)))
     assert entry["where"] == str(object)
-    assert entry["message"] == "what happened"
+    assert entry["message"] == "an event"
 
 
 CONFIGURED = """
@@ -171,11 +171,11 @@ raise RuntimeError("the end")
 def configured(log_format, **options):
     code = CONFIGURED.format(log_format)
     return subprocess.run(
-        [sys.executable, "-c", code], text=True, check=False, timeout=60, **options
+        [sys.executable, "-c", code], text=True, check=False, timeout=120, **options
     )
 
 
-def test_warnings_and_the_last_error_are_lines_where_nobody_watches():
+def test_warnings_and_uncaught_exceptions_are_lines_too():
     done = configured("auto", capture_output=True)
     warned, died = map(json.loads, done.stderr.splitlines())
     assert (warned["logger"], warned["level"]) == ("py.warnings", "warning")
