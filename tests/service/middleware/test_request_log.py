@@ -1,8 +1,9 @@
-"""What is counted and told of each request, and that no client can make it grow."""
+"""What is counted and logged of each request, and that no client can make it grow."""
 
 import asyncio
 import logging
 import threading
+import time
 
 import pytest
 
@@ -17,7 +18,7 @@ def series(client):
 
 
 def call(app, method, path, *, headers=(), messages=(), query=b""):
-    """Ask the application as a server does; gives the status, or None without an answer."""
+    """Call the application as a server does; return the awaitable and the messages it sends."""
     waiting = [*messages] or [{"type": "http.request", "body": b"", "more_body": False}]
     sent = []
 
@@ -56,7 +57,7 @@ def body(*pieces):
 
 
 def test_no_client_can_grow_the_metrics(client, make_photograph):
-    """Thousands of odd paths, methods, defences and headers, and the series are still those."""
+    """A thousand odd paths, methods, defences and headers add no series."""
     app = client.app
     good = make_photograph()
 
@@ -85,20 +86,22 @@ def test_no_client_can_grow_the_metrics(client, make_photograph):
     visit(["first"])
     series(client)  # a scrape is a request too
     before = series(client)
-    visit(range(300))
+    visit(range(100))
     after = series(client)
     assert set(after) == set(before)
     answered = [name for name in after if name.startswith("warpguard_requests_total")]
     counted = sum(float(after[name]) - float(before[name]) for name in answered)
-    assert counted == 300 * 11 + 1  # and the scrape
+    assert counted == 100 * 11 + 1  # and the scrape
     assert not [name for name in after if "odd" in name.lower()]
 
 
-def test_the_stage_receive_ends_with_the_body_s_last_byte(client, make_photograph):
+def test_the_stage_receive_ends_with_the_body_s_last_byte(client, make_photograph, monkeypatch):
     good = make_photograph()
+    clock, passed_s = time.perf_counter, [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock() + passed_s[0])
 
     async def slowly():
-        await asyncio.sleep(0.2)
+        passed_s[0] = 1000.0
         return {"type": "http.request", "body": good[100:], "more_body": False}
 
     first = {"type": "http.request", "body": good[:100], "more_body": True}
@@ -107,13 +110,13 @@ def test_the_stage_receive_ends_with_the_body_s_last_byte(client, make_photograp
     assert sent[0]["status"] == 200
     now = series(client)
     assert now['warpguard_stage_seconds_count{stage="receive"}'] == "1.0"
-    assert 0.2 <= float(now['warpguard_stage_seconds_sum{stage="receive"}']) < 2
-    assert float(now['warpguard_stage_seconds_sum{stage="total"}']) < 0.2
+    assert float(now['warpguard_stage_seconds_sum{stage="receive"}']) >= 1000
+    assert float(now['warpguard_stage_seconds_sum{stage="total"}']) < 1000
     client.get("/readyz")
     assert series(client)['warpguard_stage_seconds_count{stage="receive"}'] == "1.0"
 
 
-def test_defended_images_have_stages_too(client, make_photograph):
+def test_defended_images_have_the_stages_of_their_way(client, make_photograph):
     client.post("/v1/defend", content=make_photograph())
     now = series(client)
     counts = {
@@ -128,7 +131,7 @@ def test_defended_images_have_stages_too(client, make_photograph):
     ]
 
 
-def test_every_series_that_can_be_is_there_from_the_start(client):
+def test_every_possible_series_exists_from_the_start(client):
     now = series(client)
     for name in (
         'warpguard_errors_total{code="busy"}',
@@ -151,7 +154,7 @@ def test_a_client_that_leaves_is_counted(start, load_colours, make_photograph):
         classifier = load_colours()
         classifier.warm_up = lambda _: None
         run = classifier.run
-        classifier.run = lambda rows: (started.set(), release.wait(10), run(rows))[-1]
+        classifier.run = lambda batch: (started.set(), release.wait(60), run(batch))[-1]
         return classifier
 
     client = start(load)
@@ -169,13 +172,13 @@ def test_a_client_that_leaves_is_counted(start, load_colours, make_photograph):
     assert series(client)[f'warpguard_requests_total{{route="{PREDICT}",status="499"}}'] == "1.0"
 
 
-def test_an_error_of_ours_is_an_answer_and_is_told(client, make_photograph, monkeypatch, caplog):
+def test_a_bug_of_the_server_is_answered_and_logged(client, make_photograph, monkeypatch, caplog):
     def fail(*_):
         raise ZeroDivisionError("/secret/path")
 
     monkeypatch.setattr(client.app.state.backend, "admit", fail)
     messages = body(make_photograph())
-    headers = [("x-request-id", "the-broken-one")]
+    headers = [("x-request-id", "the-failed-one")]
     answering, sent = call(client.app, "POST", PREDICT, messages=messages, headers=headers)
     with (
         caplog.at_level(logging.INFO, "service.access"),
@@ -184,7 +187,7 @@ def test_an_error_of_ours_is_an_answer_and_is_told(client, make_photograph, monk
         client.portal.call(lambda: answering)
     start, answer = sent
     assert start["status"] == 500
-    assert dict(start["headers"])[b"x-request-id"] == b"the-broken-one"
+    assert dict(start["headers"])[b"x-request-id"] == b"the-failed-one"
     assert b'"internal_error"' in answer["body"]
     assert b"secret" not in answer["body"]
     assert series(client)[f'warpguard_requests_total{{route="{PREDICT}",status="500"}}'] == "1.0"
@@ -199,12 +202,12 @@ def test_work_is_logged_at_info_and_probes_at_debug(client, make_photograph, cap
         client.get("/healthz")
         client.get("/nothing")
         client.post("/nothing")
-    told = [
+    logged = [
         (each.levelname, each.fields["route"], each.fields["status"])
         for each in caplog.records
         if each.name == "service.access"
     ]
-    assert told == [
+    assert logged == [
         ("INFO", PREDICT, 200),
         ("INFO", PREDICT, 415),
         ("DEBUG", "/healthz", 200),
