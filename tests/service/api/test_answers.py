@@ -1,4 +1,4 @@
-"""How much an answer tells, in both APIs."""
+"""How much an answer reveals, in both APIs."""
 
 import json
 
@@ -12,10 +12,11 @@ MODEL = "/v2/models/colours"
 INFER = f"{MODEL}/infer"
 IMAGE_ALONE = {"inference-header-content-length": "0"}
 CONTEXT = {"model", "defense", "draws", "request_id"}
+FULL = ("probabilities", "logits", "agreement", "defended")
 
 
 def infer(client, body, *outputs, classes=0, binary=False):
-    """Ask over the Open Inference Protocol with the image as binary data."""
+    """Send an image over the Open Inference Protocol, as binary data."""
     parameters = {"classification": classes} if classes else {}
     tensor = {"name": "image", "datatype": "BYTES", "shape": [1]}
     size = {"binary_data_size": 4 + len(body)}
@@ -40,7 +41,7 @@ def numbers(value):
 
 
 @pytest.mark.parametrize("query", ["", "?top_k=3&draws=4", "?defense=rand&top_k=1"])
-def test_label_tells_the_most_probable_class_and_nothing_else(start, make_photograph, query):
+def test_label_reveals_the_most_probable_class_and_no_number(start, make_photograph, query):
     client = start(response_detail="label")
     answer = client.post(f"{PREDICT}{query}", content=make_photograph("green"))
     body = answer.json()
@@ -49,7 +50,7 @@ def test_label_tells_the_most_probable_class_and_nothing_else(start, make_photog
     assert numbers(body) == [body["draws"], 1]
 
 
-def test_top1_tells_its_probability_too(start, make_photograph):
+def test_top1_reveals_its_probability_too(start, make_photograph):
     client = start(response_detail="top1")
     body = client.post(f"{PREDICT}?top_k=3", content=make_photograph("green")).json()
     assert set(body) == CONTEXT | {"predictions"}
@@ -60,15 +61,15 @@ def test_top1_tells_its_probability_too(start, make_photograph):
 
 
 @pytest.mark.parametrize(
-    ("detail", "told"),
+    ("detail", "revealed"),
     [("label", {"index", "label"}), ("top1", {"index", "label", "probability"})],
 )
-def test_a_form_s_files_tell_no_more(start, make_photograph, detail, told):
+def test_the_answers_to_a_form_reveal_no_more(start, make_photograph, detail, revealed):
     client = start(response_detail=detail)
-    files = [("files", ("a.png", make_photograph("blue"))), ("files", ("b.txt", b"no image"))]
+    files = [("files", ("a.png", make_photograph("blue"))), ("files", ("b.txt", b"not an image"))]
     good, bad = client.post(PREDICT, files=files).json()["results"]
     assert set(good["prediction"]) == {"predictions"}
-    assert set(good["prediction"]["predictions"][0]) == told
+    assert set(good["prediction"]["predictions"][0]) == revealed
     assert good["error"] is None
     assert bad["error"]["code"] == "unsupported_media"
 
@@ -92,20 +93,21 @@ def test_the_open_inference_protocol_has_other_outputs(start, make_photograph, d
     assert only == {"name": "label", "datatype": "BYTES", "shape": [1], "data": ["blue"]}
 
 
-@pytest.mark.parametrize("detail", ["label", "top1"])
 @pytest.mark.parametrize(
-    "output", ["probabilities", "logits", "agreement", "defended", "probability"]
+    ("detail", "output"),
+    [
+        *((each, name) for each in ("label", "top1") for name in FULL),
+        ("label", "probability"),
+    ],
 )
-def test_outputs_that_would_tell_more_are_refused_by_name(start, make_photograph, detail, output):
-    if (detail, output) == ("top1", "probability"):
-        return
+def test_outputs_that_would_reveal_more_are_refused_by_name(start, make_photograph, detail, output):
     client = start(response_detail=detail)
     answer = infer(client, make_photograph(), output)
     assert answer.status_code == 422
     assert answer.json()["error"].startswith(f"Unknown output '{output}'. Outputs: label, index")
 
 
-def test_classes_are_no_way_to_their_scores(start, make_photograph):
+def test_a_classification_does_not_reveal_the_scores(start, make_photograph):
     client = start(response_detail="label")
     for output in ("label", "index"):
         answer = infer(client, make_photograph(), output, classes=3)
@@ -113,7 +115,7 @@ def test_classes_are_no_way_to_their_scores(start, make_photograph):
         assert "classification" in answer.json()["error"]
 
 
-def test_binary_outputs_are_the_same(start, make_photograph):
+def test_binary_outputs_reveal_no_more(start, make_photograph):
     client = start(response_detail="label")
     answer = infer(client, make_photograph("blue"), "label", "index", binary=True)
     split = int(answer.headers["inference-header-content-length"])
@@ -130,7 +132,7 @@ def test_less_than_the_full_detail_shows_no_defended_image(start, make_photograp
     assert "/v1/defend" not in client.get("/openapi.json").json()["paths"]
 
 
-def test_defended_images_can_be_hidden_alone(start, make_photograph):
+def test_defended_images_alone_can_be_hidden(start, make_photograph):
     client = start(defend_endpoint=False)
     assert client.post("/v1/defend", content=make_photograph()).status_code == 404
     assert "agreement" in client.post(PREDICT, content=make_photograph()).json()
@@ -142,8 +144,8 @@ def test_defended_images_can_be_hidden_alone(start, make_photograph):
     )
 
 
-def test_metrics_do_not_tell_what_answers_do_not(start, make_photograph):
-    """Who can ask alone, and read the metrics before and after, would have the agreement."""
+def test_metrics_reveal_no_more_than_answers(start, make_photograph):
+    """The metrics before and after a lone request would reveal its agreement."""
     counts = {}
     for detail in ("label", "full"):
         client = start(response_detail=detail)
@@ -158,6 +160,6 @@ def test_metrics_do_not_tell_what_answers_do_not(start, make_photograph):
     assert counts == {"label": 0, "full": 1}
 
 
-def test_a_transformer_s_answers_are_not_its_own():
+def test_transformer_mode_cannot_reveal_less():
     with pytest.raises(ValidationError, match="--response-detail"):
         Settings(predictor_host="host", model_name="m", response_detail="label")

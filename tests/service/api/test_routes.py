@@ -1,3 +1,5 @@
+"""The project's own HTTP API, with the classifier of colours."""
+
 import threading
 import time
 from io import BytesIO
@@ -10,6 +12,7 @@ from PIL import Image
 import service.errors
 from defenses import Pipeline
 from service.errors import ServiceError
+from service.predictor import Predictor
 
 PREDICT = "/v1/predict"
 
@@ -56,12 +59,12 @@ def test_draws_are_averaged(client, make_photograph):
 
 
 def test_agreement_is_the_share_of_draws_with_the_answer_s_class(start, load_colours):
-    """A model that calls the first quarter of the rows blue, less surely than the rest red."""
+    """The model calls the first quarter of a batch blue, and the rest red with more certainty."""
 
     def load():
         classifier = load_colours()
-        classifier.run = lambda rows: np.array(
-            [[0, 0, 1] if i < len(rows) // 4 else [9, 0, 0] for i in range(len(rows))], np.float32
+        classifier.run = lambda batch: np.array(
+            [[0, 0, 1] if i < len(batch) // 4 else [9, 0, 0] for i in range(len(batch))], np.float32
         )
         return classifier
 
@@ -76,7 +79,7 @@ def test_agreement_is_the_share_of_draws_with_the_answer_s_class(start, load_col
 def test_a_form_of_files_is_answered_file_by_file(client, make_photograph):
     files = [
         ("files", ("a.png", make_photograph("green"))),
-        ("files", ("b.txt", b"no image")),
+        ("files", ("b.txt", b"not an image")),
         ("files", ("c.jpg", make_photograph("blue", kind="JPEG"))),
         ("files", ("c.jpg", make_photograph("red")[:200])),
     ]
@@ -123,7 +126,7 @@ def test_a_defence_that_the_operator_does_not_allow_is_refused_by_name(client, m
     "asked", ["onnx(file=/etc/passwd)", "quilt(bank=/etc/passwd)", "fd+onnx(file=%s)", "onnx"]
 )
 def test_a_client_can_name_no_file(client, make_photograph, tmp_path, monkeypatch, asked, route):
-    """What was not allowed at the start is not even parsed, so nothing looks for the file."""
+    """A defence that was not allowed at the start is not parsed, so its file is not opened."""
     touched = []
     monkeypatch.setattr("defenses.from_file.Path", touched.append)
     monkeypatch.setattr(Pipeline, "parse", touched.append)
@@ -184,7 +187,7 @@ def test_two_equal_requests_are_defended_differently(client, make_photograph):
     assert not np.array_equal(first, second)
 
 
-def test_no_parameter_fixes_the_draw(client, make_photograph):
+def test_no_parameter_sets_the_draw(client, make_photograph):
     schema = client.get("/openapi.json").json()
     names = {
         parameter["name"]
@@ -220,7 +223,7 @@ def test_the_defended_image_has_its_own_size(client, make_photograph, size):
 
 
 @pytest.mark.parametrize("route", [PREDICT, "/v1/defend"])
-def test_what_cannot_be_decoded_says_why(start, make_photograph, route):
+def test_a_body_that_cannot_be_decoded_is_refused_with_the_reason(start, make_photograph, route):
     client = start(max_pixels=10_000, max_body_bytes=200_000)
     cases = {
         (400, "bad_request"): b"",
@@ -255,9 +258,9 @@ def test_an_image_too_small_for_a_defence_s_parameters(start, make_photograph):
     assert "cell is 20 px" in answer.json()["error"]["message"]
 
 
-def test_a_defence_that_the_model_s_input_is_too_small_for_is_no_start(start):
+def test_a_model_whose_input_is_too_small_for_a_defence_is_not_served(start):
     app = start(wait=False, defense="rdg(cell=33)").app
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + 60
     while (failure := app.state.backend.failure) is None and time.monotonic() < give_up:
         time.sleep(0.01)
     assert "cell is 33 px" in str(failure)
@@ -270,7 +273,7 @@ def test_unknown_paths_and_methods_have_the_same_form(client):
     assert wrong.headers["allow"] == "POST"
 
 
-def test_a_request_id_is_kept_when_it_is_a_decent_one(client):
+def test_a_request_id_of_harmless_characters_is_kept(client):
     for given, kept in (("abc-123", True), ("a" * 129, False), ("new\tline", False), ("ü", False)):
         answer = client.get("/healthz", headers={"x-request-id": given.encode()})
         assert (answer.headers["x-request-id"] == given) is kept
@@ -281,7 +284,7 @@ def test_not_ready_until_the_model_is_warm(start, load_colours, make_photograph)
     release = threading.Event()
 
     def load():
-        release.wait(10)
+        release.wait(60)
         return load_colours()
 
     client = start(load, wait=False)
@@ -302,17 +305,19 @@ def test_not_ready_until_the_model_is_warm(start, load_colours, make_photograph)
     assert "warpguard_ready 1.0" in client.get("/metrics").text
 
 
-def slow(load_colours, started, release):
+def held(load_colours, started, release):
+    """A load of a model whose batches wait until they are released."""
+
     def load():
         classifier = load_colours()
         run = classifier.run
         classifier.warm_up(range(1, 5))
         classifier.warm_up = lambda _: None
 
-        def waiting(rows):
+        def waiting(batch):
             started.set()
-            release.wait(10)
-            return run(rows)
+            release.wait(60)
+            return run(batch)
 
         classifier.run = waiting
         return classifier
@@ -320,15 +325,15 @@ def slow(load_colours, started, release):
     return load
 
 
-def test_over_the_limit_is_busy(start, load_colours, make_photograph):
+def test_images_over_the_limit_are_refused_as_busy(start, load_colours, make_photograph):
     started, release = threading.Event(), threading.Event()
-    client = start(slow(load_colours, started, release), max_in_flight=3)
+    client = start(held(load_colours, started, release), max_in_flight=3)
     answers = []
     thread = threading.Thread(
         target=lambda: answers.append(client.post(f"{PREDICT}?draws=2", content=make_photograph()))
     )
     thread.start()
-    started.wait(10)
+    assert started.wait(60)
     busy = client.post(f"{PREDICT}?draws=2", content=make_photograph())
     assert (busy.status_code, code(busy)) == (429, "busy")
     assert busy.headers["retry-after"] == "1"
@@ -340,20 +345,30 @@ def test_over_the_limit_is_busy(start, load_colours, make_photograph):
     assert "warpguard_in_flight_images 0.0" in client.get("/metrics").text
 
 
-def test_over_the_deadline(start, load_colours, make_photograph):
+@pytest.mark.parametrize(
+    ("deadline_ms", "query"),
+    [(200, ""), (200, "?timeout_ms=600000"), (600_000, "?timeout_ms=200")],
+    ids=["the server's", "the server's is shorter", "the client's is shorter"],
+)
+def test_a_request_ends_at_the_shorter_deadline(
+    start, load_colours, make_photograph, deadline_ms, query
+):
     started, release = threading.Event(), threading.Event()
-    client = start(slow(load_colours, started, release), deadline_ms=1000)
-    answer = client.post(PREDICT, content=make_photograph())
+    client = start(held(load_colours, started, release), deadline_ms=deadline_ms)
+    answer = client.post(f"{PREDICT}{query}", content=make_photograph())
     assert (answer.status_code, code(answer)) == (504, "deadline_exceeded")
+    assert "No answer within 200 ms" in answer.json()["error"]["message"]
+    assert "warpguard_in_flight_images 0.0" in client.get("/metrics").text
     release.set()
-    assert client.post(PREDICT, content=make_photograph()).status_code == 200
+    if deadline_ms > 200:
+        assert client.post(PREDICT, content=make_photograph()).status_code == 200
 
 
-def test_a_failing_model_gives_nothing_away(start, load_colours, make_photograph):
+def test_the_answer_to_a_model_s_failure_has_no_detail_of_it(start, load_colours, make_photograph):
     def load():
         classifier = load_colours()
 
-        def fail(rows):
+        def fail(batch):
             raise RuntimeError("/secret/path")
 
         classifier.run = fail
@@ -363,6 +378,31 @@ def test_a_failing_model_gives_nothing_away(start, load_colours, make_photograph
     answer = start(load).post(PREDICT, content=make_photograph())
     assert (answer.status_code, code(answer)) == (503, "inference_failed")
     assert "secret" not in answer.text
+
+
+def test_defended_images_are_kept_only_for_an_answer_that_needs_them(
+    client, make_photograph, monkeypatch
+):
+    kept = []
+    predict = Predictor.predict
+
+    async def recorded(self, *arguments, **options):
+        classification = await predict(self, *arguments, **options)
+        kept.append(len(classification.defended))
+        return classification
+
+    monkeypatch.setattr(Predictor, "predict", recorded)
+    body = make_photograph()
+    client.post(f"{PREDICT}?draws=4", content=body)
+    client.post(f"{PREDICT}?draws=4", files=[("files", ("a.png", body))])
+    assert kept == [0, 0]
+    tensor = {"name": "x", "datatype": "UINT8", "shape": [32, 32, 3], "data": [7] * 3072}
+    request = {"inputs": [tensor], "parameters": {"draws": 4}}
+    for names, number in ((["probabilities", "agreement"], 0), (["defended", "logits"], 4)):
+        outputs = [{"name": name} for name in names]
+        answer = client.post("/v2/models/colours/infer", json=request | {"outputs": outputs})
+        assert answer.status_code == 200
+        assert kept.pop() == number
 
 
 def test_the_model_and_the_defences_are_listed(client):
@@ -378,7 +418,7 @@ def test_the_model_and_the_defences_are_listed(client):
     assert body["defenses"][0]["operations"][1]["parameters"]["delta"] == 0.15
 
 
-def test_metrics_count_what_happened_under_labels_no_client_can_grow(client, make_photograph):
+def test_metrics_count_requests_errors_and_images(client, make_photograph):
     client.post(f"{PREDICT}?draws=4", content=make_photograph())
     client.post("/v1/defend?defense=none", content=make_photograph())
     client.post(PREDICT, content=b"junk")

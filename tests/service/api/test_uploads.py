@@ -22,7 +22,7 @@ def form(*files):
 
 
 def test_large_files_are_not_written_to_the_disk(monkeypatch):
-    """A container's root file system is read-only, and it need not have another."""
+    """A container may have a read-only root file system and no other."""
 
     def rollover(self):
         raise OSError("read-only file system")
