@@ -84,6 +84,7 @@ def start(load_colours):
         given = {
             "allow_defense": "none fd rand",
             "max_batch": 4,
+            "deadline_ms": 1e3 * LIMIT_S,
             "preprocess_threads": 2,
             "threads_per_inference": 1,
         }
@@ -197,6 +198,7 @@ def spawning(folder, store):
         command = [*prefix, sys.executable, str(faulty), fault, "serve", "--port", str(free_port())]
         if "--store" not in options:
             command += ["--store", str(store), "--model", "colours"]
+        command += ["--deadline-ms", str(1000 * LIMIT_S)]
         log = folder / f"server-{len(started)}.log"
         one = Process([*command, *options], log, environment)
         started.append(one)

@@ -1,4 +1,4 @@
-"""Nothing about the draw can be set, seen or derived."""
+"""No client can set, see or derive a draw."""
 
 import ast
 import dataclasses
@@ -21,7 +21,7 @@ INFER = "/v2/models/colours/infer"
 
 ALLOWED = {
     "service": {"random.SystemRandom"},
-    "defenses": {"random.Random"},  # the type of the generator that it is given
+    "defenses": {"random.Random"},  # the type of a parameter
     "service/auth/key_file.py": {"secrets"},
     "service/middleware/request_log.py": {"uuid.uuid4"},  # ids of requests
 }
@@ -31,7 +31,7 @@ RANDOM_MODULES = ("random", "secrets", "uuid", "numpy.random", "os.urandom", "to
 
 
 def random_names(source):
-    """The names of random modules, or of what is in them, that a module's text uses."""
+    """The random modules, or the functions of them, that a module's source uses."""
     imported, found = {}, set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -77,7 +77,7 @@ def test_the_operating_system_s_generator_is_the_only_source(path):
 
 
 def series_of(draw):
-    """The series of numbers of a draw, as text: nothing else has one of them by chance."""
+    """The series of numbers of a draw, as text, which no other text contains by chance."""
     if dataclasses.is_dataclass(draw):
         values = [getattr(draw, field.name) for field in dataclasses.fields(draw)]
         return [series for value in values for series in series_of(value)]
@@ -95,7 +95,7 @@ def leaked(series, text):
 
 @pytest.fixture
 def draws(monkeypatch):
-    """Every draw that is made, as it is made."""
+    """The list of all draws, in their order."""
     made = []
     sample = Pipeline.sample
 
@@ -107,9 +107,7 @@ def draws(monkeypatch):
     return made
 
 
-def test_no_number_of_a_draw_is_in_an_answer_a_metric_or_a_log(
-    start, make_photograph, draws, caplog
-):
+def test_no_answer_metric_or_log_has_the_numbers_of_a_draw(start, make_photograph, draws, caplog):
     caplog.set_level(logging.DEBUG)
     client = start(allow_defense="rand")
     body = make_photograph()
@@ -137,7 +135,7 @@ def test_no_number_of_a_draw_is_in_an_answer_a_metric_or_a_log(
 
 
 @pytest.mark.parametrize("parameter", ["seed", "random_state", "draw", "params", "rng"])
-def test_no_parameter_of_the_open_inference_protocol_fixes_the_draw(
+def test_no_parameter_of_the_open_inference_protocol_sets_the_draw(
     client, make_photograph, parameter
 ):
     pixels = np.random.default_rng(0).integers(0, 255, 3072).tolist()
@@ -149,8 +147,10 @@ def test_no_parameter_of_the_open_inference_protocol_fixes_the_draw(
     assert parameter in answer.json()["error"]
 
 
-def test_equal_images_of_one_request_are_drawn_for_each(start, make_photograph, draws):
-    client = start(defense="fd+rdg(delta=1.0)")  # fd+rdg moves so small an image too little
+def test_each_of_the_equal_images_of_a_request_gets_a_draw_of_its_own(
+    start, make_photograph, draws
+):
+    client = start(defense="fd+rdg(delta=1.0)")  # fd+rdg moves a small image too little
     body = make_photograph(size=(32, 32))
     client.post(f"{PREDICT}?draws=4", files=[("files", ("a", body))] * 4)
     made = [tuple(series_of(draw)) for draw in draws[-16:]]

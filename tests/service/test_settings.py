@@ -1,3 +1,5 @@
+"""Settings from the environment, and values that are refused."""
+
 import pytest
 from pydantic import ValidationError
 
@@ -14,12 +16,13 @@ def test_the_environment_wins_over_the_default(monkeypatch):
     assert Settings(port=9001).port == 9001
 
 
-def test_an_empty_variable_is_none(monkeypatch):
-    for name in ("PORT", "STORE", "ALLOW_DEFENSE", "PREPROCESS_THREADS"):
+def test_an_empty_variable_means_the_default(monkeypatch):
+    for name in ("PORT", "STORE", "ALLOW_DEFENSE", "PREPROCESS_THREADS", "THREADS_PER_INFERENCE"):
         monkeypatch.setenv(f"WARPGUARD_{name}", "")
     settings = Settings()
     assert (settings.port, settings.store, settings.allow_defense) == (8080, None, ())
     assert settings.preprocess_threads >= 1
+    assert settings.threads_per_inference == 1
 
 
 def test_the_default_defence_comes_first_and_once():
@@ -54,7 +57,7 @@ def test_a_value_out_of_range_is_refused_by_name(wrong):
 
 
 @pytest.mark.parametrize("host", ["localhost", "a-b.c_d:9000", "10.0.0.1:80", "[::1]:8080"])
-def test_where_a_predictor_can_be(host):
+def test_a_predictor_s_host_may_have_a_port(host):
     assert Settings(predictor_host=host, model_name="m").predictor_host == host
     with pytest.raises(ValidationError, match="--model-name"):
         Settings(predictor_host=host)

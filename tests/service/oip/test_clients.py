@@ -1,4 +1,4 @@
-"""The stock clients as processes of their own against a server that is one too."""
+"""The stock clients, each in a process of its own, against a real server."""
 
 import json
 import re
@@ -20,25 +20,24 @@ def checks():
 
 
 @pytest.fixture(scope="module")
-def address(serve, colour_store):
-    options = ["--store", str(colour_store), "--model", "colours"]
-    _, port = serve(*options, "--defense", "none", "--allow-defense", "fd+rdg(delta=1.0)")
-    return f"127.0.0.1:{port}"
+def address(spawn_for_all):
+    server = spawn_for_all("--defense", "none", "--allow-defense", "fd+rdg(delta=1.0)")
+    return f"127.0.0.1:{server.port}"
 
 
 @pytest.fixture(scope="module")
 def run(address):
-    """What became of each of a client's checks."""
+    """Run a client; returns the problem of each of its checks, or None."""
     done = {}
 
     def results(client):
         if client not in done:
-            assert PYTHON.exists(), "the clients have their own environment: make test sets it up"
+            assert PYTHON.exists(), "make test sets up the clients' environment"
             process = subprocess.run(
                 [PYTHON, "-W", "error", HERE / f"{client}.py", address],
                 capture_output=True,
                 text=True,
-                timeout=120,
+                timeout=240,
                 check=False,
             )
             assert process.returncode == 0, process.stderr
@@ -49,6 +48,6 @@ def run(address):
 
 
 @pytest.mark.parametrize(("client", "check"), list(checks()))
-def test_client(run, client, check):
+def test_a_stock_client_is_served(run, client, check):
     problem = run(client)[check]
     assert problem is None, problem

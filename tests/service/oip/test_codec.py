@@ -1,3 +1,5 @@
+"""Requests of the Open Inference Protocol as they are read, and answers as they are written."""
+
 import json
 import struct
 
@@ -27,7 +29,7 @@ def pixels(*shape, kind="UINT8"):
 
 
 def tensor(array, **changes):
-    """An input with the array's values in its JSON."""
+    """An input whose values are in its JSON."""
     datatype = {"uint8": "UINT8", "float32": "FP32"}[array.dtype.name]
     return {
         "name": "x",
@@ -42,7 +44,14 @@ def document(given=None, **changes):
 
 
 def read(request, raw=b"", header_length=None, **options):
-    """Decode a request: a JSON document, or its bytes, and what follows it."""
+    """Decode a request.
+
+    Args:
+        request: the JSON document, or its bytes.
+        raw: the bytes that follow it.
+        header_length: the header; by default it is right.
+        options: of :func:`decode`.
+    """
     text = request if isinstance(request, bytes) else json.dumps(request).encode()
     if raw and header_length is None:
         header_length = str(len(text))
@@ -50,7 +59,7 @@ def read(request, raw=b"", header_length=None, **options):
 
 
 def binary(array, **changes):
-    """An input whose values follow the JSON, and these."""
+    """A request for an array whose values follow the JSON, and their bytes."""
     raw = array.tobytes()
     parameters = {"binary_data_size": len(raw)}
     given = tensor(array, parameters=parameters) | changes
@@ -59,7 +68,7 @@ def binary(array, **changes):
 
 
 def files(*contents, shape=None, size=None, **changes):
-    """A BYTES input, and its elements."""
+    """A request with an input of BYTES, and the bytes of its elements."""
     raw = b"".join(struct.pack("<I", len(content)) + content for content in contents)
     given = {
         "name": "image",
@@ -83,7 +92,7 @@ def files(*contents, shape=None, size=None, **changes):
         ((4, 3, 300, 299), 4, True),
     ],
 )
-def test_pixels_in_every_layout(kind, way, shape, count, channels_first):
+def test_pixels_are_read_in_every_layout(kind, way, shape, count, channels_first):
     array = pixels(*shape, kind=kind)
     if way == "binary":
         images = read(*binary(array)).images
@@ -109,7 +118,7 @@ def test_binary_pixels_are_a_view_of_the_body():
         assert all(np.shares_memory(source, memory) for source in images.sources)
 
 
-def test_encoded_files_are_bytes():
+def test_files_are_read_from_elements_of_bytes():
     contents = (b"one", b"", b"\xff\xd8\xff three")
     for shape in ([3], [3, 1]):
         images = read(*files(*contents, shape=shape)).images
@@ -117,21 +126,21 @@ def test_encoded_files_are_bytes():
         assert not images.channels_first
 
 
-def test_a_raw_body_is_one_file():
+def test_a_body_without_json_is_one_file():
     inference = read(b"\xff\xd8\xff and so on", header_length="0")
     assert list(inference.images.sources) == [b"\xff\xd8\xff and so on"]
     assert inference.outputs == (OutputSpec("probabilities", binary=True),)
     assert (inference.id, inference.draws, inference.defense) == (None, 1, None)
 
 
-def test_the_defaults():
+def test_a_request_without_parameters_gets_the_defaults():
     inference = read(document())
     assert inference.outputs == (OutputSpec("probabilities"),)
     assert (inference.id, inference.draws, inference.defense) == (None, 1, None)
     assert inference.timeout_ms is None
 
 
-def test_null_is_as_good_as_nothing():
+def test_null_means_an_absent_field():
     nothing = {"parameters": None, "data": tensor(pixels(8, 8, 3))["data"]}
     request = document(tensor(pixels(8, 8, 3)) | nothing)
     request |= {"id": None, "parameters": None, "outputs": None, "model_name": None}
@@ -140,7 +149,7 @@ def test_null_is_as_good_as_nothing():
     assert list(read(request, raw).images.sources) == [b"x"]
 
 
-def test_the_parameters_of_a_request():
+def test_the_parameters_of_a_request_are_read():
     parameters = {"draws": 16, "defense": "fd+rdg", "timeout": 2500}
     inference = read(document(id="a", parameters=parameters, model_name="b", model_version="7"))
     assert (inference.id, inference.draws, inference.defense) == ("a", 16, "fd+rdg")
@@ -148,7 +157,7 @@ def test_the_parameters_of_a_request():
     assert read(document(parameters={"timeout": 0})).timeout_ms is None
 
 
-def test_the_wanted_outputs():
+def test_the_requested_outputs_are_read():
     outputs = [
         {"name": "defended"},
         {"name": "logits", "parameters": {"classification": 3, "binary_data": False}},
@@ -176,15 +185,18 @@ def test_the_wanted_outputs():
 UINT8 = tensor(pixels(1, 8, 9, 3))
 FP32 = tensor(pixels(1, 8, 9, 3, kind="FP32"))
 CHANGED = {
-    "no object": ([], "the request: Input should be a JSON object"),
+    "not an object": ([], "the request: Input should be a JSON object"),
     "an unknown field": (document(input=[]), "unknown: 'input'; allowed: id, .*inputs"),
     "no inputs": ({}, "inputs: Field required"),
     "an empty list of inputs": (document(inputs=[]), "inputs: List should have at least 1 item"),
     "two inputs": (document(inputs=[UINT8, UINT8]), "inputs: List should have at most 1 item"),
-    "inputs that are no list": (document(inputs=UINT8), "inputs: Input should be a valid list"),
-    "an input that is none": (document(inputs=[7]), r"inputs\[0\]: Input should be a JSON object"),
+    "inputs that are not a list": (document(inputs=UINT8), "inputs: Input should be a valid list"),
+    "an input that is not an object": (
+        document(inputs=[7]),
+        r"inputs\[0\]: Input should be a JSON object",
+    ),
     "an id that is a number": (document(id=7), "id: Input should be a valid string"),
-    "an output that is not there": (
+    "an unknown output": (
         document(outputs=[{"name": "output0"}]),
         "Unknown output 'output0'. Outputs: probabilities, logits, agreement, defended",
     ),
@@ -192,12 +204,12 @@ CHANGED = {
         document(outputs=[{"name": "logits"}, {"name": "logits"}]),
         "'logits' is requested twice",
     ),
-    "outputs by the hundred thousand": (
+    "a hundred thousand outputs": (
         document(outputs=[1] * 100_000),
         "^outputs: List should have at most 16 items after validation, not 100000$",
     ),
     "an output without a name": (document(outputs=[{}]), r"outputs\[0\].name: Field required"),
-    "a classification of less than none": (
+    "a negative classification": (
         document(outputs=[{"name": "logits", "parameters": {"classification": -1}}]),
         r"outputs\[0\].parameters.classification: Input should be greater than or equal to 0",
     ),
@@ -221,9 +233,12 @@ CHANGED = {
     "too many draws": (document(parameters={"draws": 17}), "draws: .* less than or equal to 16"),
     "half a draw": (document(parameters={"draws": 1.5}), "draws: Input should be a valid integer"),
     "a draw that is a float": (document(parameters={"draws": 1.0}), "draws: .*valid integer"),
-    "a time before now": (document(parameters={"timeout": -1}), "timeout: .*greater than or equal"),
+    "a negative timeout": (
+        document(parameters={"timeout": -1}),
+        "timeout: .*greater than or equal",
+    ),
     "a long name of a defence": (document(parameters={"defense": "x" * 201}), "at most 200"),
-    "another datatype": (
+    "an unknown datatype": (
         document(UINT8 | {"datatype": "FP16"}),
         "datatype: Input should be 'BYTES', 'UINT8' or 'FP32'",
     ),
@@ -261,15 +276,18 @@ CHANGED = {
     "integers above 255": (document(UINT8 | {"data": [256] * 216}), r"integers in \[0, 255\]"),
     "huge integers": (document(UINT8 | {"data": [10**30] * 216}), r"integers in \[0, 255\]"),
     "floats as integers": (document(UINT8 | {"data": [1.0] * 216}), r"integers in \[0, 255\]"),
-    "truth as integers": (document(UINT8 | {"data": [True] * 216}), r"integers in \[0, 255\]"),
+    "booleans as integers": (document(UINT8 | {"data": [True] * 216}), r"integers in \[0, 255\]"),
     "one null": (document(UINT8 | {"data": [None, *[1] * 215]}), r"integers in \[0, 255\]"),
     "strings as numbers": (document(FP32 | {"data": ["0.5"] * 216}), r"numbers in \[0, 1\]"),
-    "truth as floats": (document(FP32 | {"data": [True] * 216}), r"numbers in \[0, 1\]"),
+    "booleans as floats": (document(FP32 | {"data": [True] * 216}), r"numbers in \[0, 1\]"),
     "floats below 0": (document(FP32 | {"data": [-0.5] * 216}), "range from -0.5 to -0.5"),
     "floats above 1": (document(FP32 | {"data": [0.5] * 215 + [1.5]}), "range from 0.5 to 1.5"),
-    "no number": (document(FP32 | {"data": [0.5] * 215 + [float("nan")]}), "range from nan to nan"),
+    "not a number": (
+        document(FP32 | {"data": [0.5] * 215 + [float("nan")]}),
+        "range from nan to nan",
+    ),
     "infinity": (document(FP32 | {"data": [0.5] * 215 + [float("inf")]}), "0.5 to inf"),
-    "integers no float can be": (
+    "integers too large for a float": (
         document(FP32 | {"data": [10**400] * 216}),
         r"numbers in \[0, 1\]",
     ),
@@ -277,11 +295,11 @@ CHANGED = {
         document({"name": "x", "shape": [1], "datatype": "BYTES", "data": ["cat"]}),
         BYTES_NEED_BINARY,
     ),
-    "BYTES that are nowhere": (
+    "BYTES without data": (
         document({"name": "x", "shape": [1], "datatype": "BYTES"}),
         BYTES_NEED_BINARY,
     ),
-    "a field of a tensor": (
+    "an unknown field of a tensor": (
         document(UINT8 | {"dtype": "UINT8"}),
         r"inputs\[0\]: unknown: 'dtype'; allowed: name, shape, datatype, param",
     ),
@@ -298,7 +316,7 @@ CHANGED = {
 
 
 @pytest.mark.parametrize("name", CHANGED)
-def test_what_is_wrong_is_said_with_what_is_allowed(name):
+def test_an_error_says_what_is_wrong_and_what_is_allowed(name):
     request, message = CHANGED[name]
     with pytest.raises(InvalidParameterError, match=message):
         read(request)
@@ -321,21 +339,21 @@ def test_what_is_wrong_is_said_with_what_is_allowed(name):
         ([3, 300, 3], ImageTooSmallError, "300 x 3 pixels"),
     ],
 )
-def test_the_limits_are_seen_before_the_data(shape, error, message):
+def test_the_limits_are_checked_before_the_data(shape, error, message):
     for parameters in (None, {"binary_data_size": 1}):
         given = {"name": "x", "shape": shape, "datatype": "FP32", "parameters": parameters}
         with pytest.raises(error, match=message):
             read(document(given), b"" if parameters is None else b"x")
 
 
-def test_the_number_of_files_is_limited_too():
+def test_the_number_of_files_is_limited():
     assert len(read(*files(*[b"x"] * 4)).images.sources) == 4
     with pytest.raises(TooManyImagesError, match="5 images; send at most 4"):
         read(*files(*[b"x"] * 5))
 
 
 @pytest.mark.parametrize("shape", [[1, 3], [2, 2], [1, 2], [8, 8, 3]])
-def test_files_are_a_list(shape):
+def test_files_have_the_shape_of_a_list(shape):
     with pytest.raises(
         InvalidParameterError, match=r"image file each, must be \[N\] or \[N, 1\], not"
     ):
@@ -354,7 +372,7 @@ def test_files_are_a_list(shape):
         (b"\1\0\0\0a\0\0\0\0b", "1 bytes are left after the last of 2 elements"),
     ],
 )
-def test_elements_have_to_add_up(raw, message):
+def test_the_sizes_of_elements_must_add_up(raw, message):
     size = 10 if len(raw) in (0, 8) else len(raw)
     request, _ = files(b"", b"", size=size)
     with pytest.raises(BadRequestError, match=message):
@@ -362,7 +380,7 @@ def test_elements_have_to_add_up(raw, message):
 
 
 @pytest.mark.parametrize(("kind", "size"), [("UINT8", 432), ("FP32", 1728)])
-def test_a_tensor_s_size_is_that_of_its_shape(kind, size):
+def test_a_tensor_must_have_the_size_of_its_shape(kind, size):
     request, raw = binary(pixels(2, 8, 9, 3, kind=kind))
     for wrong in (raw[:-1], raw + b"\0"):
         request["inputs"][0]["parameters"]["binary_data_size"] = len(wrong)
@@ -374,7 +392,7 @@ def test_a_tensor_s_size_is_that_of_its_shape(kind, size):
 
 
 @pytest.mark.parametrize("value", [np.nan, -np.inf, np.inf, -0.001, 1.001, 255.0])
-def test_binary_floats_are_numbers_from_0_to_1(value):
+def test_binary_floats_must_be_numbers_from_0_to_1(value):
     array = pixels(1, 3, 20, 20, kind="FP32")
     array[0, 2, 7, 7] = value
     with pytest.raises(
@@ -383,7 +401,7 @@ def test_binary_floats_are_numbers_from_0_to_1(value):
         read(*binary(array))
 
 
-def test_bytes_that_nobody_announced():
+def test_bytes_that_are_not_declared_are_refused():
     request = document()
     with pytest.raises(BadRequestError, match="3 bytes follow the JSON, and binary_data_size is 0"):
         read(request, b"abc")
@@ -395,7 +413,7 @@ def test_bytes_that_nobody_announced():
 
 
 @pytest.mark.parametrize("length", ["-1", "+1", "1.0", "", " ", "x", "1_0", "٣", "9" * 5000, "100"])
-def test_the_header_is_a_length(length):
+def test_the_header_must_be_a_length(length):
     with pytest.raises(BadRequestError, match="must be the length of the body's JSON: 0 to 99"):
         decode(b"x" * 99, length, outputs=OUTPUTS, limits=LIMITS)
 
@@ -415,7 +433,7 @@ def test_the_header_is_a_length(length):
         b"nan",
     ],
 )
-def test_what_is_no_json(text):
+def test_a_body_that_is_not_json_is_refused(text):
     with pytest.raises(
         BadRequestError, match=r"The request's JSON (cannot be read: |has more strings or lists)"
     ):
@@ -424,7 +442,7 @@ def test_what_is_no_json(text):
         read(b"")
 
 
-def test_a_body_of_nothing_but_objects_is_not_parsed():
+def test_a_body_of_too_many_objects_is_not_parsed():
     items = [b"[],"] * 5000, [b"{},"] * 5000, [b'"",'] * 5000, [b'{"%d":' % i for i in range(600)]
     for item in items:
         text = b'{"inputs":[%b[]]}' % b"".join(item)
@@ -452,7 +470,7 @@ def test_a_message_does_not_grow_with_the_request():
 
 
 def parsed(body, header_length):
-    """An answer as the protocol says it is to be read: its JSON, and each output's array."""
+    """Read an answer as the protocol specifies it; return its JSON and the array of each output."""
     split = len(body) if header_length is None else header_length
     answer = json.loads(body[:split])
     rest = body[split:]
@@ -480,8 +498,7 @@ def parsed(body, header_length):
 
 
 @pytest.mark.parametrize("which", range(16))
-def test_an_answer_is_what_was_encoded(which):
-    """Every mixture of binary and JSON outputs."""
+def test_an_answer_is_read_back_with_every_mixture_of_binary_and_json_outputs(which):
     arrays = {
         "a": pixels(2, 5, kind="FP32"),
         "b": pixels(3, 4, 5, 3),
@@ -513,6 +530,6 @@ def test_transposed_rows_are_written_in_row_major_order():
         np.testing.assert_array_equal(read_back["x"], array.transpose(0, 3, 1, 2))
 
 
-def test_a_number_that_json_has_not_is_null():
+def test_a_number_that_json_does_not_have_is_null():
     body, _ = encode({"id": ""}, [NamedTensor("x", [np.array([np.nan, np.inf, 1], np.float32)])])
     assert json.loads(body)["outputs"][0]["data"] == [None, None, 1.0]

@@ -1,8 +1,7 @@
-"""Whatever the bytes of a request are, it is read or refused, and nothing else comes out."""
+"""Every body is read, or refused with one of our errors, whatever its bytes are."""
 
 import json
 import struct
-import time
 from random import Random
 
 import numpy as np
@@ -19,7 +18,7 @@ MUTATED = 40_000
 
 
 def check(body, header_length):
-    """Read a request, or see that it is refused properly; gives the status or 200."""
+    """Read a request, check the result or the error, and return the status."""
     refused = None
     try:
         inference = decode(body, header_length, outputs=OUTPUTS, limits=LIMITS)
@@ -42,7 +41,7 @@ def check(body, header_length):
         if source.dtype == np.float32:
             assert source.min() >= 0
             assert source.max() <= 1
-    names = [wanted.name for wanted in inference.outputs]
+    names = [output.name for output in inference.outputs]
     assert names
     assert len(set(names)) == len(names)
     assert set(names) <= set(OUTPUTS)
@@ -54,7 +53,7 @@ def check(body, header_length):
 
 
 def valid():
-    """A body of each kind and its header."""
+    """One body of each kind, and its header."""
     rng = np.random.default_rng(0)
     pixels = {
         "UINT8": rng.integers(0, 256, (1, 8, 8, 3), dtype=np.uint8),
@@ -119,7 +118,6 @@ def test_mutated_bodies_are_read_or_refused():
     rng = Random(7)
     statuses = {200: 0, 400: 0, 413: 0, 422: 0}
     lengths = [None, "0", "1", "-1", "9" * 30, "x", "", "²"]
-    started = time.monotonic()
     for _ in range(MUTATED):
         body, header_length = rng.choice(VALID)
         body = mutate(body, rng)
@@ -135,7 +133,6 @@ def test_mutated_bodies_are_read_or_refused():
             raise
     assert min(statuses[200], statuses[400], statuses[422]) > MUTATED / 100, statuses
     assert statuses[413]
-    assert time.monotonic() - started < 60
 
 
 JSON = st.recursive(

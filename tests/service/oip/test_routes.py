@@ -1,4 +1,4 @@
-"""The protocol over HTTP, with the classifier whose logits are ten times the mean colour."""
+"""The Open Inference Protocol over HTTP, with the classifier of colours."""
 
 import gzip
 import json
@@ -17,7 +17,7 @@ from service import __version__
 INFER = "/v2/models/colours/infer"
 LENGTH = "Inference-Header-Content-Length"
 FAR = "fd+rdg(delta=1.0)"
-"""Two draws of fd+rdg on 32 x 32 pixels are the same now and then; of this, never."""
+"""A defence whose draws always differ; on 32 x 32 pixels, two of fd+rdg are sometimes equal."""
 RED, GREEN, BLUE = (220, 20, 20), (20, 220, 20), (20, 20, 220)
 
 
@@ -33,7 +33,7 @@ def scores(colour):
 
 
 def request(array, binary=True, **more):
-    """A body and its headers."""
+    """The body of a request, and its headers."""
     tensor = {
         "name": "anything",
         "shape": array.shape,
@@ -61,7 +61,7 @@ def png(array):
 
 
 def post(client, body, headers, path=INFER):
-    """The answer's JSON and its outputs as arrays; binary ones are read too."""
+    """Send a request; return the answer's JSON, and the array of each output."""
     answer = client.post(path, content=body, headers=headers)
     assert answer.status_code == 200, answer.text
     split = answer.headers.get(LENGTH)
@@ -90,7 +90,7 @@ def refused(client, body, headers=None, status=422, path=INFER):
     return answer.json()["error"]
 
 
-def wanted(*names, binary=None):
+def outputs_of(*names, binary=None):
     parameters = {} if binary is None else {"parameters": {"binary_data": binary}}
     return {"outputs": [{"name": name} | parameters for name in names]}
 
@@ -98,7 +98,7 @@ def wanted(*names, binary=None):
 NONE = {"parameters": {"defense": "none"}}
 
 
-def test_the_server(client):
+def test_the_server_describes_itself(client):
     assert client.get("/v2").json() == {
         "name": "warpguard",
         "version": __version__,
@@ -112,7 +112,7 @@ def test_the_server(client):
 
 
 @pytest.mark.parametrize("path", ["/v2/models/colours", "/v2/models/colours/versions/1"])
-def test_the_model(client, path):
+def test_the_model_is_described(client, path):
     assert client.get(path).json() == {
         "name": "colours",
         "versions": ["1"],
@@ -140,14 +140,14 @@ def test_a_model_of_probabilities_has_no_logits(start, load_colours):
     client = start(load)
     names = [output["name"] for output in client.get("/v2/models/colours").json()["outputs"]]
     assert names == ["probabilities", "agreement", "defended"]
-    error = refused(client, *request(plain(RED), **wanted("logits")))
+    error = refused(client, *request(plain(RED), **outputs_of("logits")))
     assert error == "Unknown output 'logits'. Outputs: probabilities, agreement, defended."
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.float32])
 @pytest.mark.parametrize("binary", [True, False])
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW", "HWC", "CHW"])
-def test_pixels(client, kind, binary, layout):
+def test_pixels_are_classified(client, kind, binary, layout):
     colours = (RED, GREEN, BLUE)[: 3 if layout[0] == "N" else 1]
     array = plain(*colours)
     if kind == np.float32:
@@ -160,7 +160,7 @@ def test_pixels(client, kind, binary, layout):
     names = ("probabilities", "logits", "agreement", "defended")
     document, arrays = post(
         client,
-        *request(np.ascontiguousarray(array), binary, **wanted(*names, binary=binary), **NONE),
+        *request(np.ascontiguousarray(array), binary, **outputs_of(*names, binary=binary), **NONE),
     )
     assert [output["name"] for output in document["outputs"]] == list(names)
     logits, probabilities = zip(*map(scores, colours), strict=True)
@@ -171,39 +171,39 @@ def test_pixels(client, kind, binary, layout):
     np.testing.assert_array_equal(arrays["defended"], expected)
 
 
-def test_image_files(client, make_photograph):
+def test_image_files_are_classified(client, make_photograph):
     contents = [make_photograph(colour, kind="JPEG") for colour in ("green", "blue", "red")]
-    document, arrays = post(client, *files(*contents, **wanted("probabilities", "defended")))
+    document, arrays = post(client, *files(*contents, **outputs_of("probabilities", "defended")))
     assert arrays["probabilities"].argmax(axis=1).tolist() == [1, 2, 0]
     assert arrays["defended"].shape == (3, 32, 32, 3)
     assert arrays["defended"].mean(axis=(1, 2)).argmax(axis=1).tolist() == [1, 2, 0]
     assert document["outputs"][1]["datatype"] == "UINT8"
 
 
-def test_the_whole_body_as_one_image_file(client):
+def test_the_whole_body_may_be_one_image_file(client):
     document, arrays = post(client, png(plain(BLUE)[0]), {LENGTH: "0"})
     assert list(arrays) == ["probabilities"]
     assert arrays["probabilities"].argmax() == 2
     assert "data" not in document["outputs"][0]
 
 
-def test_images_of_other_sizes_are_brought_to_the_model_s(client):
+def test_images_of_other_sizes_are_resized_to_the_model_s(client):
     array = plain(GREEN, size=(50, 90))
-    _, arrays = post(client, *request(array, **wanted("probabilities", "defended"), **NONE))
+    _, arrays = post(client, *request(array, **outputs_of("probabilities", "defended"), **NONE))
     np.testing.assert_array_equal(arrays["defended"], plain(GREEN))
     for channels_first in (False, True):
         array = np.random.default_rng(1).random((2, 3, 70, 41), np.float32)
         if not channels_first:
             array = np.ascontiguousarray(array.transpose(0, 2, 3, 1))
-        _, arrays = post(client, *request(array, **wanted("defended", binary=True)))
+        _, arrays = post(client, *request(array, **outputs_of("defended", binary=True)))
         assert arrays["defended"].shape == ((2, 3, 32, 32) if channels_first else (2, 32, 32, 3))
 
 
-def test_both_layouts_of_an_image_are_the_same_image(client):
+def test_both_layouts_of_an_image_are_defended_alike(client):
     array = np.random.default_rng(2).integers(0, 256, (2, 60, 45, 3), np.uint8)
     first = np.ascontiguousarray(array.transpose(0, 3, 1, 2))
     for defense in ("none", "fd"):
-        more = wanted("defended", "logits") | {"parameters": {"defense": defense}}
+        more = outputs_of("defended", "logits") | {"parameters": {"defense": defense}}
         _, last_arrays = post(client, *request(array, **more))
         _, first_arrays = post(client, *request(first, **more))
         np.testing.assert_array_equal(last_arrays["logits"], first_arrays["logits"])
@@ -212,7 +212,7 @@ def test_both_layouts_of_an_image_are_the_same_image(client):
         )
 
 
-def test_the_defaults(client):
+def test_an_answer_names_the_model_and_the_defaults(client):
     document, arrays = post(client, *request(plain(RED)))
     assert list(arrays) == ["probabilities"]
     assert document["model_name"] == "colours"
@@ -223,27 +223,28 @@ def test_the_defaults(client):
     assert document["id"] == "an id"
 
 
-def test_draws(start, load_colours):
+def test_draws_are_averaged_and_returned_in_order(start, load_colours):
     client = start(defense=FAR)
     dark = np.random.default_rng(3).integers(0, 128, (32, 32, 3), np.uint8)
     array = np.stack([dark, dark + 128])
-    more = wanted("defended", "agreement") | {"parameters": {"draws": 4}}
+    more = outputs_of("defended", "agreement") | {"parameters": {"draws": 4}}
     document, arrays = post(client, *request(array, **more))
     assert document["parameters"]["draws"] == 4
     assert arrays["defended"].shape == (8, 32, 32, 3)
     assert len({image.tobytes() for image in arrays["defended"]}) == 8
     off = np.abs(arrays["defended"].astype(int)[:, None] - array).mean(axis=(2, 3, 4))
-    assert off.argmin(axis=1).tolist() == [0] * 4 + [1] * 4  # each image's draws are together
+    # The draws of an image follow each other.
+    assert off.argmin(axis=1).tolist() == [0] * 4 + [1] * 4
 
     def load():
-        """A model that calls the first quarter of the rows blue, less surely than the rest red."""
+        """The model calls the first quarter of a batch blue, the rest red with more certainty."""
         classifier = load_colours()
-        classifier.run = lambda rows: np.array(
-            [[0, 0, 1] if i < len(rows) // 4 else [9, 0, 0] for i in range(len(rows))], np.float32
+        classifier.run = lambda batch: np.array(
+            [[0, 0, 1] if i < len(batch) // 4 else [9, 0, 0] for i in range(len(batch))], np.float32
         )
         return classifier
 
-    more = wanted("agreement", "logits") | {"parameters": {"draws": 4}}
+    more = outputs_of("agreement", "logits") | {"parameters": {"draws": 4}}
     _, arrays = post(start(load), *request(plain(RED), **more))
     assert arrays["agreement"].tolist() == [0.75]
     assert arrays["logits"].tolist() == [[6.75, 0, 0.25]]
@@ -252,14 +253,14 @@ def test_draws(start, load_colours):
 def test_equal_requests_are_defended_differently(start):
     client = start(defense=FAR)
     array = np.random.default_rng(4).integers(0, 256, (1, 32, 32, 3), np.uint8)
-    body, headers = request(array, **wanted("defended"), id="the same")
+    body, headers = request(array, **outputs_of("defended"), id="one for both")
     _, first = post(client, body, headers)
     _, second = post(client, body, headers)
     assert not np.array_equal(first["defended"], second["defended"])
 
 
 @pytest.mark.parametrize("binary", [True, False])
-def test_classification(start, load_colours, binary):
+def test_a_classification_lists_the_highest_scores(start, load_colours, binary):
     def load():
         classifier = load_colours()
         for_red, for_blue = [-0.25, 10, 1.5], [2, 2, 3.0000005]
@@ -296,21 +297,21 @@ def test_classification(start, load_colours, binary):
 
 
 @pytest.mark.parametrize("output", ["agreement", "defended"])
-def test_only_scores_are_classified(client, output):
+def test_only_scores_have_classifications(client, output):
     outputs = [{"name": output, "parameters": {"classification": 1}}]
     error = refused(client, *request(plain(RED), outputs=outputs))
     assert error == f"The parameter classification is for probabilities and logits, not {output}."
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
-def test_compressed_both_ways(client, coding):
+def test_requests_and_answers_may_be_compressed(client, coding):
     compress = {"gzip": gzip.compress, "deflate": zlib.compress}[coding]
-    body, headers = request(plain(RED), **wanted("defended", binary=True), **NONE)
+    body, headers = request(plain(RED), **outputs_of("defended", binary=True), **NONE)
     headers |= {"content-encoding": coding, "accept-encoding": coding}
     answer = client.post(INFER, content=compress(body), headers=headers)
     assert answer.headers["content-encoding"] == coding
     assert int(answer.headers["content-length"]) < 600
-    assert answer.content.endswith(plain(RED).tobytes())  # the client has inflated it
+    assert answer.content.endswith(plain(RED).tobytes())  # the client has decompressed it
     photograph = compress(png(plain(GREEN)[0]))
     answer = client.post("/v1/predict", content=photograph, headers={"content-encoding": coding})
     assert answer.json()["predictions"][0]["label"] == "green"
@@ -342,7 +343,7 @@ def test_every_error_is_in_the_protocol_s_shape(client, make_photograph):
     unknown = {"parameters": {"defense": "webp"}}
     error = refused(client, *request(plain(RED), **unknown))
     assert error == "Unknown defence. Allowed on this server: fd+rdg, none, fd, rand."
-    error = refused(client, *files(b"no image"), status=415)
+    error = refused(client, *files(b"not an image"), status=415)
     assert error.startswith("Not a supported image file. Supported formats: JPEG")
     error = refused(client, *files(make_photograph(), make_photograph()[:99]), status=400)
     assert error == "Image 2 of 2: This PNG file is cut short or corrupted."
@@ -365,7 +366,7 @@ def test_every_error_is_in_the_protocol_s_shape(client, make_photograph):
 
 
 def test_an_error_is_not_compressed(client):
-    """Triton's client reads it as it comes."""
+    """Triton's client does not decompress errors."""
     outputs = [{"name": "x" * 5000}]
     body, headers = request(plain(RED), outputs=outputs)
     answer = client.post(INFER, content=body, headers=headers | {"accept-encoding": "gzip"})
@@ -377,7 +378,7 @@ def test_not_ready_until_the_model_is_loaded(start, load_colours):
     release = threading.Event()
 
     def load():
-        release.wait(10)
+        release.wait(60)
         return load_colours()
 
     client = start(load, wait=False)
@@ -405,7 +406,7 @@ def test_not_ready_while_the_server_stops(client):
 
 @pytest.fixture
 def held(load_colours):
-    """A model that runs once it is released: (load, started, release)."""
+    """A model that waits for its release; gives ``(load, started, release)``."""
     started, release = threading.Event(), threading.Event()
 
     def load():
@@ -414,10 +415,10 @@ def held(load_colours):
         classifier.warm_up(range(1, 5))
         classifier.warm_up = lambda _: None
 
-        def waiting(rows):
+        def waiting(batch):
             started.set()
-            release.wait(10)
-            return run(rows)
+            release.wait(60)
+            return run(batch)
 
         classifier.run = waiting
         return classifier
@@ -425,14 +426,14 @@ def held(load_colours):
     return load, started, release
 
 
-def test_over_the_limit_is_busy(start, held):
+def test_images_over_the_limit_are_refused_as_busy(start, held):
     load, started, release = held
     client = start(load, max_in_flight=3)
     answers = []
     two = request(plain(RED, BLUE))
     thread = threading.Thread(target=lambda: answers.append(post(client, *two)))
     thread.start()
-    started.wait(10)
+    assert started.wait(60)
     body, headers = two
     answer = client.post(INFER, content=body, headers=headers)
     assert answer.status_code == 429
@@ -445,27 +446,25 @@ def test_over_the_limit_is_busy(start, held):
 
 @pytest.mark.parametrize(
     ("deadline_ms", "timeout_us", "message"),
-    [(10_000, 50_000, "50 ms"), (50, 10_000_000, "50 ms"), (50, 0, "50 ms")],
+    [(600_000, 50_000, "50 ms"), (50, 600_000_000, "50 ms"), (50, 0, "50 ms")],
 )
-def test_the_shorter_deadline_counts(start, held, deadline_ms, timeout_us, message):
+def test_a_request_ends_at_the_shorter_deadline(start, held, deadline_ms, timeout_us, message):
     load, _, release = held
     client = start(load, deadline_ms=deadline_ms)
     try:
-        began = time.monotonic()
         body, headers = request(plain(RED), parameters={"timeout": timeout_us})
         error = refused(client, body, headers, status=504)
         assert error == f"No answer within {message}; try again later."
-        assert time.monotonic() - began < 5
     finally:
         release.set()
 
 
 def test_one_bad_image_ends_the_others(start, held, make_photograph):
-    """The others are not inferred for nobody, and their places are free again at once."""
+    """The other images are not inferred, and their places are free again at once."""
     load, _, release = held
     client = start(load, max_in_flight=2)
     try:
-        error = refused(client, *files(make_photograph(), b"no image"), status=415)
+        error = refused(client, *files(make_photograph(), b"not an image"), status=415)
         assert error.startswith("Image 2 of 2: Not a supported image file")
         assert "warpguard_in_flight_images 0.0" in client.get("/metrics").text
     finally:

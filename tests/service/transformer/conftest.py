@@ -1,4 +1,4 @@
-"""An upstream that says what it is parts to, and remembers what it was sent."""
+"""An upstream whose answers a test chooses, and which keeps the requests that it gets."""
 
 import json
 import socket
@@ -31,7 +31,7 @@ class Received:
 
     @property
     def tensor(self):
-        """The one input of a v2 request, or the files of one of BYTES."""
+        """The one input of a v2 request: an array, or the files of an input of BYTES."""
         (tensor,) = self.document["inputs"]
         raw = self.body[int(self.headers.get(LENGTH, len(self.body))) :]
         if tensor["datatype"] == "BYTES" and not self.is_binary:
@@ -53,12 +53,12 @@ class Received:
 
 
 class Stub(ThreadingHTTPServer):
-    """A server of v1 and of v2.
+    """A server of both protocols.
 
     Attributes:
         received: the requests for inference.
-        do: what is done with one: a function of the handler and the request.
-        get: the status and the content for the path of a GET.
+        do: answers such a request: a function of the handler and the request.
+        get: returns the status and the content for the path of a GET.
     """
 
     daemon_threads = True
@@ -85,7 +85,7 @@ class Stub(ThreadingHTTPServer):
         return 200, {"name": "m", "platform": "stub", "inputs": self.inputs, "outputs": []}
 
     def stop(self):
-        """Close everything, open connections too."""
+        """Close everything, including open connections."""
         self.shutdown()
         self._thread.join()
         self.server_close()
@@ -109,7 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
     def handle(self):
         try:
             super().handle()
-        except (OSError, ValueError):  # the stub has stopped, or the client has
+        except (OSError, ValueError):  # the stub or the client has closed the connection
             self.close_connection = True
 
     def do_GET(self):
@@ -155,7 +155,7 @@ def stub(make_stub):
 
 @pytest.fixture
 def front(start, stub):
-    """Start warpguard before the stub; gives a client of it."""
+    """Start warpguard in front of the stub, and return a client."""
 
     def begin(**options):
         return start(
@@ -167,7 +167,7 @@ def front(start, stub):
 
 @pytest.fixture
 def binary():
-    """The body and the headers of a request with a binary tensor."""
+    """Make the body and the headers of a request with a binary tensor."""
 
     def make(pixels=None, files=None, **fields):
         raw = pixels.tobytes() if files is None else b""

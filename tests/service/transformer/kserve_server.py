@@ -1,6 +1,6 @@
-"""``python kserve_server.py --http_port PORT``: KServe's model server; the mean colour of images.
+"""``python kserve_server.py --http_port PORT``: KServe's server, with the mean colour of images.
 
-It runs in the clients' environment, which has none of ours.
+It runs in the clients' environment, which does not have this project's packages.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ class Colours(Model):
         binary = payload.use_binary_outputs
         output = InferOutput("means", [len(images), 3], "FP32")
         output.set_data_from_numpy(means(images), binary_data=binary)
-        identity = payload.id or "none"  # without one, kserve cannot write its answer
+        identity = payload.id or "none"  # kserve cannot write an answer without one
         return InferResponse(identity, self.name, [output], use_binary_outputs=binary)
 
 

@@ -1,6 +1,6 @@
 """``python stock_clients.py CLIENT HOST:PORT MODEL``: classify a red and a blue image; prints JSON.
 
-It runs in the clients' environment, which has none of ours.
+It runs in the clients' environment, which does not have this project's packages.
 """
 
 import asyncio

@@ -1,8 +1,7 @@
-"""From the start to the end of a server whose classifier is elsewhere."""
+"""From the start to the end of a server whose classifier is served elsewhere."""
 
 import http.client
 import json
-import signal
 import socket
 import threading
 import time
@@ -20,7 +19,7 @@ def takes(datatype, *shape):
 
 @pytest.fixture
 def run(spawn):
-    """Start a process before an upstream, with flags as KServe's controller writes them."""
+    """Start a server in front of an upstream, with flags as KServe's controller writes them."""
 
     def begin(host, *options, ready=True):
         flags = ["--model_name", "m", f"--predictor_host={host}", "--predictor_protocol", "v2"]
@@ -33,7 +32,7 @@ def post(server, sent):
     return server.ask(INFER, sent["content"], sent["headers"])
 
 
-def test_it_is_ready_once_the_upstream_is(run, make_stub, binary):
+def test_the_server_is_ready_once_the_upstream_is(run, make_stub, binary):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
@@ -54,21 +53,19 @@ def test_it_is_ready_once_the_upstream_is(run, make_stub, binary):
     server.wait_until(server.is_ready)
     assert post(server, binary(IMAGE)).status == 200
     assert "Forwarding to m on " in server.log
-    assert server.log.count("Waiting for m on ") == 2, "a line for each reason, not for each time"
+    assert server.log.count("Waiting for m on ") == 2, "a line for each reason, not for each try"
 
 
-def test_it_ends_at_once_while_it_waits(run):
+def test_the_server_ends_while_it_waits_for_the_upstream(run):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         server = run(f"127.0.0.1:{silent.getsockname()[1]}", ready=False)
         connection, _ = silent.accept()
-        started = time.monotonic()
-        server.signal(signal.SIGTERM)
+        server.signal()
         assert server.exit_code() == 0
-        assert time.monotonic() - started < 3
         connection.close()
 
 
-def test_it_ends_if_the_upstream_takes_no_images(run, stub):
+def test_the_server_ends_if_the_upstream_takes_no_images(run, stub):
     stub.inputs = takes("FP64", -1, 10)
     server = run(stub.host, ready=False)
     assert server.exit_code() == 1
@@ -90,29 +87,29 @@ def test_a_client_that_leaves_ends_the_upstream_s_work(run, stub, binary):
     server, sent = run(stub.host), binary(IMAGE)
     connection = http.client.HTTPConnection("127.0.0.1", server.port)
     connection.request("POST", INFER, sent["content"], sent["headers"])
-    assert begun.wait(10)
+    assert begun.wait(60)
     assert server.metric("warpguard_in_flight_images") == 1
     connection.close()
-    assert left.wait(10)
+    assert left.wait(60)
     server.wait_until(lambda: server.metric("warpguard_in_flight_images") == 0)
     assert len(stub.received) == 1
 
 
-def test_what_is_at_work_is_answered_before_the_end(run, stub, binary):
+def test_requests_at_work_are_answered_before_the_end(run, stub, binary):
     begun, over = threading.Event(), threading.Event()
 
     def do(handler, _):
         begun.set()
-        over.wait(10)
+        over.wait(60)
         handler.answer(200, {"outputs": []})
 
     stub.do = do
     server, answers = run(stub.host), []
     asking = threading.Thread(target=lambda: answers.append(post(server, binary(IMAGE))))
     asking.start()
-    assert begun.wait(10)
-    server.signal(signal.SIGTERM)
-    time.sleep(0.3)
+    assert begun.wait(60)
+    server.signal()
+    server.wait_until(lambda: not server.is_listening())
     over.set()
     asking.join()
     assert answers[0].status == 200
@@ -136,24 +133,24 @@ def test_the_upstream_s_work_is_a_part_of_the_trace(run, stub, binary):
 
 
 @pytest.mark.parametrize(
-    ("get", "said"),
+    ("get", "message"),
     [
         ((404, {}), "status 404"),
         ((200, b"<html>"), "status 200, and not with a JSON object"),
         ((200, []), "not with a JSON object"),
     ],
 )
-def test_an_upstream_of_another_protocol_is_told(front, stub, get, said):
+def test_an_upstream_of_another_protocol_is_an_error(front, stub, get, message):
     stub.get = lambda path: stub.usual(path) if path.endswith("/ready") else get
-    assert said in str(failure(front(wait=False)))
+    assert message in str(failure(front(wait=False)))
 
 
-def test_a_defence_that_does_not_fit_the_upstream_is_told(front, stub):
+def test_a_defence_that_does_not_fit_the_upstream_is_an_error(front, stub):
     client = front(wait=False, defense="rdg(cell=33)")
     assert "32" in str(failure(client))
 
 
-def test_metadata_that_are_not_there_yet_are_waited_for(front, stub):
+def test_the_server_waits_for_the_upstream_s_metadata(front, stub):
     troubles = iter([(503, {}), (500, {})])
 
     def get(path):
@@ -165,14 +162,14 @@ def test_metadata_that_are_not_there_yet_are_waited_for(front, stub):
 
 
 def failure(client):
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + 60
     while client.app.state.backend.failure is None:
         assert time.monotonic() < give_up
         time.sleep(0.01)
     return client.app.state.backend.failure
 
 
-def test_loaded_anew_it_learns_what_the_upstream_takes_now(front, stub, binary):
+def test_a_reload_learns_the_upstream_s_input_again(front, stub, binary):
     client, load = front(allow_load=True), "/v2/repository/models/m/load"
     stub.inputs = takes("FP32", -1, 3, 16, 16)
     assert client.post(INFER, **binary(IMAGE)).status_code == 200
@@ -187,7 +184,9 @@ def test_loaded_anew_it_learns_what_the_upstream_takes_now(front, stub, binary):
     assert client.post("/v2/repository/models/other/load").status_code == 404
 
 
-def test_a_thread_that_dies_makes_it_not_ready_until_a_reload(front, stub, binary, monkeypatch):
+def test_a_thread_that_dies_makes_the_server_not_ready_until_a_reload(
+    front, stub, binary, monkeypatch
+):
     client = front(allow_load=True)
 
     def die(*_):

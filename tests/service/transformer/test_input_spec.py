@@ -1,4 +1,4 @@
-"""What metadata and manifests say of an input."""
+"""The input of an upstream, as its metadata or a manifest describes it."""
 
 import pytest
 
@@ -22,27 +22,27 @@ def of(datatype, *shape, binary=True):
         (("-1", "24", "32", "3"), "NHWC", (24, 32)),  # as some servers write them
     ],
 )
-def test_metadata(shape, layout, size):
-    frame = of("FP32", *shape)
-    assert frame.manifest.input.layout == layout
-    assert frame.fixed == (size is not None)
+def test_metadata_describes_the_layout_and_the_size(shape, layout, size):
+    spec = of("FP32", *shape)
+    assert spec.manifest.input.layout == layout
+    assert spec.fixed == (size is not None)
     if size:
-        assert (frame.manifest.input.height_px, frame.manifest.input.width_px) == size
+        assert (spec.manifest.input.height_px, spec.manifest.input.width_px) == size
 
 
 @pytest.mark.parametrize(
-    ("metadata", "said"),
+    "metadata",
     [
-        ({}, "has not one input"),
-        ({"inputs": []}, "has not one input"),
-        ({"inputs": None}, "has not one input"),
-        ({"inputs": [{}, {}]}, "has not one input"),
-        ({"inputs": [{"name": "x", "datatype": "FP32"}]}, "has not one input"),
-        ({"inputs": [{"name": "x", "datatype": "FP32", "shape": ["a"]}]}, "has not one input"),
+        {},
+        {"inputs": []},
+        {"inputs": None},
+        {"inputs": [{}, {}]},
+        {"inputs": [{"name": "x", "datatype": "FP32"}]},
+        {"inputs": [{"name": "x", "datatype": "FP32", "shape": ["a"]}]},
     ],
 )
-def test_metadata_of_no_single_input(metadata, said):
-    with pytest.raises(ManifestError, match=said):
+def test_metadata_without_exactly_one_input_is_refused(metadata):
+    with pytest.raises(ManifestError, match="has not one input"):
         InputSpec.of_metadata(metadata, binary=True)
 
 
@@ -58,17 +58,17 @@ def test_metadata_of_no_single_input(metadata, said):
         ("BYTES", ()),
     ],
 )
-def test_metadata_of_no_images(datatype, shape):
+def test_metadata_of_an_input_that_is_not_for_images_is_refused(datatype, shape):
     with pytest.raises(ManifestError, match="takes"):
         of(datatype, *shape)
 
 
 @pytest.mark.parametrize(
-    ("resize", "enough"), [(Resize(crop_fraction=0.5), 80), (Resize(mode="squash"), 40)]
+    ("resize", "side_px"), [(Resize(crop_fraction=0.5), 80), (Resize(mode="squash"), 40)]
 )
-def test_a_side_that_is_enough(resize, enough):
+def test_a_large_image_is_reduced_no_further_than_the_input_needs(resize, side_px):
     scaling = Scaling(mean=(0, 0, 0), std=(1, 1, 1))
     size = GraphInput(height_px=32, width_px=40)
-    frame = InputSpec.of_manifest(Manifest(name="x", scaling=scaling, input=size, resize=resize))
-    assert frame.decode_to_px == enough
+    spec = InputSpec.of_manifest(Manifest(name="x", scaling=scaling, input=size, resize=resize))
+    assert spec.decode_to_px == side_px
     assert InputSpec().decode_to_px is None

@@ -1,7 +1,6 @@
-"""An upstream that is away, slow, gone in the middle, or back."""
+"""An upstream that is away, slow, back again, or that breaks off in the middle of an answer."""
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -19,7 +18,7 @@ def hang_up(handler, _):
 
 
 def half(handler, _):
-    """Half of an answer, and nothing more."""
+    """Send half of an answer."""
     handler.send_response(200)
     handler.send_header("content-length", "100")
     handler.end_headers()
@@ -28,7 +27,7 @@ def half(handler, _):
 
 
 @pytest.mark.parametrize("failure", [hang_up, half])
-def test_a_failed_connection_is_tried_again(front, stub, binary, failure):
+def test_a_request_is_sent_again_after_a_failed_connection(front, stub, binary, failure):
     failures = iter([failure, failure])
 
     def do(handler, request):
@@ -41,7 +40,7 @@ def test_a_failed_connection_is_tried_again(front, stub, binary, failure):
 
 
 @pytest.mark.parametrize("failure", [hang_up, half])
-def test_but_not_for_ever(front, stub, binary, failure):
+def test_a_request_is_given_up_after_some_failed_connections(front, stub, binary, failure):
     stub.do = failure
     answer = front().post(INFER, **binary(IMAGE))
     assert answer.status_code == 503
@@ -50,7 +49,7 @@ def test_but_not_for_ever(front, stub, binary, failure):
     assert len(stub.received) == 1 + len(upstream.RETRY_PAUSES_S)
 
 
-def test_an_answer_that_cannot_be_read_is_told(front, stub, binary):
+def test_an_answer_that_cannot_be_read_is_an_error(front, stub, binary):
     def do(handler, _):
         handler.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n")
         handler.wfile.write(b"content-length: 3\r\n\r\nabc")
@@ -58,14 +57,17 @@ def test_an_answer_that_cannot_be_read_is_told(front, stub, binary):
     stub.do = do
     answer = front().post(INFER, **binary(IMAGE))
     assert answer.status_code == 503
-    assert len(stub.received) == 1, "that was an answer, and is not asked for again"
+    assert len(stub.received) == 1, "an answered request is not sent again"
 
 
-def test_an_upstream_that_went_away_and_came_back(front, stub, make_stub, binary):
-    """Its connections, open since before, are stale then."""
+def test_an_upstream_that_was_away_is_used_again(front, stub, make_stub, binary):
+    """The connections that were open before are stale."""
     client = front()
     with ThreadPoolExecutor(8) as pool:
-        ask = lambda _: client.post(INFER, **binary(IMAGE)).status_code  # noqa: E731
+
+        def ask(_):
+            return client.post(INFER, **binary(IMAGE)).status_code
+
         assert set(pool.map(ask, range(16))) == {200}
         stub.stop()
         assert client.get("/readyz").status_code == 503
@@ -84,7 +86,7 @@ def test_an_upstream_that_went_away_and_came_back(front, stub, make_stub, binary
     assert len(again.received) == 16
 
 
-def test_not_ready_while_the_model_is_not(front, stub):
+def test_the_server_is_not_ready_while_the_upstream_s_model_is_not(front, stub):
     client = front()
     stub.ready = 503
     answer = client.get("/v2/health/ready")
@@ -93,14 +95,13 @@ def test_not_ready_while_the_model_is_not(front, stub):
 
 
 @pytest.mark.parametrize("whose", ["the server's", "the client's"])
-def test_a_slow_upstream_is_given_up_at_the_deadline(front, stub, binary, whose):
+def test_a_request_to_a_slow_upstream_ends_at_the_deadline(front, stub, binary, whose):
     over = threading.Event()
-    stub.do = lambda *_: over.wait(10)
-    client = front(deadline_ms=300 if whose == "the server's" else 9000)
+    stub.do = lambda *_: over.wait(60)
+    client = front(deadline_ms=300 if whose == "the server's" else 600_000)
     parameters = {"timeout": 300_000} if whose == "the client's" else {}
-    started = time.monotonic()
     answer = client.post(INFER, **binary(IMAGE, parameters=parameters))
-    assert 0.3 <= time.monotonic() - started < 3
+    assert not over.is_set()
     over.set()
     assert answer.status_code == 504
     assert "300 ms" in answer.json()["error"]
@@ -112,7 +113,7 @@ def test_images_at_work_are_bounded(front, stub, binary):
 
     def do(handler, _):
         begun.release()
-        over.wait(10)
+        over.wait(60)
         handler.answer(200, {})
 
     stub.do = do
@@ -120,7 +121,7 @@ def test_images_at_work_are_bounded(front, stub, binary):
     two, four = binary(np.repeat(IMAGE, 2, 0)), binary(np.repeat(IMAGE, 4, 0))
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(client.post, INFER, **two)
-        assert begun.acquire(timeout=10)
+        assert begun.acquire(timeout=60)
         answer = client.post(INFER, **two)
         assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
         assert client.post(INFER, **four).status_code == 413

@@ -1,4 +1,4 @@
-"""What a classifier gets that is asked over TensorFlow's protocol, and what comes back."""
+"""Requests to a classifier over TensorFlow's protocol, and its answers."""
 
 import json
 from base64 import b64encode
@@ -33,7 +33,7 @@ def ask(front, stub):
     return begin
 
 
-def test_integers_stay_integers(ask, stub):
+def test_integers_are_passed_on_as_integers(ask, stub):
     pixels = noise(2, 20, 24, 3)
     stub.do = lambda handler, _: handler.answer(200, {"predictions": [1, 2]})
     answer = ask(pixels.tolist(), {"signature_name": "serving_default"})
@@ -44,14 +44,14 @@ def test_integers_stay_integers(ask, stub):
     assert json.dumps(request.document) == json.dumps(expected)
 
 
-def test_numbers_stay_numbers(ask, stub):
+def test_numbers_in_0_to_1_are_passed_on_as_such(ask, stub):
     pixels = noise(20, 24, 3) / np.float32(255)
     assert ask([pixels.tolist()]).status_code == 200
     np.testing.assert_array_equal(np.float32(stub.received[0].document["instances"]), [pixels])
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
-def test_files_become_numbers(ask, stub, wrapped):
+def test_files_are_passed_on_as_numbers_in_0_to_1(ask, stub, wrapped):
     pixels = noise(20, 24, 3)
     instance = {"image_bytes": b64(pixels)} if wrapped else b64(pixels)
     assert ask([instance], defense="fd").status_code == 200
@@ -63,8 +63,8 @@ def test_files_become_numbers(ask, stub, wrapped):
 def test_a_manifest_describes_the_input(ask, stub, tmp_path):
     path = tmp_path / "manifest.json"
     scaling = Scaling(mean=(10, 20, 30), std=(2, 4, 8))
-    frame = GraphInput(layout="NCHW", height_px=32, width_px=32)
-    path.write_text(Manifest(name="any", scaling=scaling, input=frame).model_dump_json())
+    size = GraphInput(layout="NCHW", height_px=32, width_px=32)
+    path.write_text(Manifest(name="any", scaling=scaling, input=size).model_dump_json())
     pixels = noise(2, 32, 32, 3)
     instances = [pixels[0].tolist(), b64(pixels[1])]
     assert ask(instances, predictor_manifest=path).status_code == 200
@@ -80,7 +80,7 @@ def test_the_answer_is_the_upstream_s_own(ask, stub, status):
     assert (answer.status_code, answer.content) == (status, b'{"error":  "so it is"}')
 
 
-def test_readiness_is_the_upstream_s(front, stub):
+def test_the_readiness_is_the_upstream_s(front, stub):
     client = front(predictor_protocol="v1")
     assert client.get("/v1/models/m").json() == {"name": "m", "ready": True}
     stub.ready = 503
@@ -94,7 +94,7 @@ GOOD = np.zeros((8, 8, 3), int).tolist()
 
 
 @pytest.mark.parametrize(
-    ("instances", "status", "said"),
+    ("instances", "status", "message"),
     [
         ([], 422, "instances"),
         ("x", 422, "instances"),
@@ -125,15 +125,15 @@ GOOD = np.zeros((8, 8, 3), int).tolist()
         ([GOOD, np.zeros((9, 8, 3), int).tolist()], 422, "one by one"),
     ],
 )
-def test_what_is_no_image(ask, stub, instances, status, said):
+def test_instances_that_are_not_images_are_refused(ask, stub, instances, status, message):
     answer = ask(instances, max_images=4, max_pixels=1024)
     assert answer.status_code == status
-    assert said in answer.json()["error"]
+    assert message in answer.json()["error"]
     assert stub.received == []
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'{"inputs": [1]}', b"[" * 100_000])
-def test_what_is_no_request(front, stub, body):
+def test_a_body_that_is_not_a_request_is_refused(front, stub, body):
     answer = front(predictor_protocol="v1").post(PREDICT, content=body)
     assert answer.status_code in (400, 422)
     assert list(answer.json()) == ["error"]
@@ -141,7 +141,7 @@ def test_what_is_no_request(front, stub, body):
 
 
 @pytest.mark.parametrize("path", ["/v1/models/other:predict", "/v2/models/m/infer"])
-def test_other_paths_lead_nowhere(front, stub, path):
+def test_other_paths_are_not_found(front, stub, path):
     answer = front(predictor_protocol="v1").post(path, json={"instances": [GOOD]})
     assert answer.status_code == 404
     assert isinstance(answer.json()["error"], str)

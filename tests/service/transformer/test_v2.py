@@ -1,4 +1,4 @@
-"""What a classifier gets that is asked over the Open Inference Protocol, and what comes back."""
+"""Requests to a classifier over the Open Inference Protocol, and its answers."""
 
 import gzip
 import json
@@ -43,7 +43,7 @@ def as_json(pixels, **fields):
     return {"json": {"inputs": [tensor], **fields}}
 
 
-# What the upstream gets
+# The upstream's request
 
 
 def test_undefended_pixels_arrive_bit_for_bit(front, stub, binary):
@@ -56,7 +56,7 @@ def test_undefended_pixels_arrive_bit_for_bit(front, stub, binary):
 
 
 @pytest.mark.parametrize("as_file", [False, True])
-def test_what_arrives_is_defended(front, stub, binary, as_file):
+def test_the_upstream_gets_defended_images(front, stub, binary, as_file):
     client, pixels = front(defense="fd"), noise(32, 32, 3)
     sent = binary(files=[png(pixels)]) if as_file else binary(pixels[None])
     assert client.post(INFER, **sent).status_code == 200
@@ -78,7 +78,9 @@ def test_every_image_is_defended_with_a_draw_of_its_own(front, stub, binary):
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
 @pytest.mark.parametrize("datatype", ["UINT8", "FP32"])
 @pytest.mark.parametrize("given", [np.uint8, np.float32])
-def test_pixels_come_in_the_upstream_s_form(front, stub, binary, given, datatype, layout, side):
+def test_pixels_are_converted_to_the_upstream_s_form(
+    front, stub, binary, given, datatype, layout, side
+):
     stub.inputs = takes(datatype, -1, *((side, side, 3) if layout == "NHWC" else (3, side, side)))
     pixels = noise(2, 32, 32, 3, dtype=given)
     assert front().post(INFER, **binary(pixels)).status_code == 200
@@ -96,7 +98,7 @@ def test_pixels_come_in_the_upstream_s_form(front, stub, binary, given, datatype
 
 @pytest.mark.parametrize("extensions", [["binary_tensor_data"], []])
 @pytest.mark.parametrize("shape", [[-1], [-1, 1]])
-def test_files_for_an_upstream_of_files(front, stub, binary, shape, extensions):
+def test_an_upstream_of_files_gets_files(front, stub, binary, shape, extensions):
     stub.extensions = extensions
     stub.inputs = takes("BYTES", *shape)
     pixels = noise(20, 24, 3), noise(48, 16, 3)
@@ -107,7 +109,7 @@ def test_files_for_an_upstream_of_files(front, stub, binary, shape, extensions):
         np.testing.assert_array_equal(pixels_of(file), image)
 
 
-def test_images_are_brought_to_a_fixed_size_before_they_are_defended(front, stub, binary):
+def test_images_are_resized_to_a_fixed_size_before_they_are_defended(front, stub, binary):
     pixels = noise(40, 48, 3), noise(64, 36, 3)
     client = front(defense="fd")
     assert client.post(INFER, **binary(files=[png(each) for each in pixels])).status_code == 200
@@ -116,7 +118,7 @@ def test_images_are_brought_to_a_fixed_size_before_they_are_defended(front, stub
     np.testing.assert_array_equal(stub.received[0].tensor, expected)
 
 
-def test_images_of_different_sizes_are_no_tensor(front, stub, binary):
+def test_images_of_different_sizes_cannot_form_one_tensor(front, stub, binary):
     stub.inputs = takes("FP32", -1, -1, -1, 3)
     files = [png(noise(20, 24, 3)), png(noise(24, 24, 3))]
     answer = front().post(INFER, **binary(files=files))
@@ -125,7 +127,7 @@ def test_images_of_different_sizes_are_no_tensor(front, stub, binary):
     assert stub.received == []
 
 
-def test_an_image_that_is_too_small_for_the_defence(front, stub, binary):
+def test_an_image_that_is_too_small_for_the_defence_is_refused(front, stub, binary):
     stub.inputs = takes("UINT8", -1, -1, -1, 3)
     answer = front(defense="rdg(cell=33)").post(INFER, **binary(noise(1, 32, 48, 3)))
     assert answer.status_code == 422
@@ -133,11 +135,11 @@ def test_an_image_that_is_too_small_for_the_defence(front, stub, binary):
 
 
 def test_a_manifest_describes_the_input(front, stub, binary, tmp_path):
-    stub.inputs = []  # as of a server that tells nothing
+    stub.inputs = []  # as if the server had no metadata
     scaling = Scaling(mean=(10, 20, 30), std=(2, 4, 8))
-    frame = GraphInput(name="x", layout="NCHW", height_px=32, width_px=32)
+    size = GraphInput(name="x", layout="NCHW", height_px=32, width_px=32)
     path = tmp_path / "manifest.json"
-    path.write_text(Manifest(name="any", scaling=scaling, input=frame).model_dump_json())
+    path.write_text(Manifest(name="any", scaling=scaling, input=size).model_dump_json())
     pixels = noise(1, 32, 32, 3)
     assert front(predictor_manifest=path).post(INFER, **binary(pixels)).status_code == 200
     (request,) = stub.received
@@ -152,7 +154,9 @@ def test_a_manifest_describes_the_input(front, stub, binary, tmp_path):
 )
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 @pytest.mark.parametrize("given_binary", [False, True])
-def test_binary_or_json(front, stub, binary, extensions, is_binary, dtype, given_binary):
+def test_the_upstream_s_extensions_decide_between_binary_and_json(
+    front, stub, binary, extensions, is_binary, dtype, given_binary
+):
     stub.extensions = extensions
     stub.inputs = takes("FP32" if dtype == np.float32 else "UINT8", -1, 32, 32, 3)
     pixels = noise(2, 32, 32, 3, dtype=dtype)
@@ -174,7 +178,7 @@ def test_binary_or_json(front, stub, binary, extensions, is_binary, dtype, given
         assert request.document["outputs"] == [{"name": "y", "parameters": {"classification": 2}}]
 
 
-def test_a_body_that_is_one_image_file(front, stub):
+def test_a_body_may_be_one_image_file(front, stub):
     pixels = noise(32, 32, 3)
     answer = front().post(INFER, content=png(pixels), headers={LENGTH: "0"})
     assert answer.status_code == 200
@@ -183,7 +187,7 @@ def test_a_body_that_is_one_image_file(front, stub):
     assert request.document["parameters"] == {"binary_data_output": True}
 
 
-def test_what_is_meant_for_this_server_is_not_passed_on(front, stub, binary):
+def test_parameters_for_this_server_are_not_passed_on(front, stub, binary):
     parameters = {"defense": "fd", "draws": 1, "timeout": 10**7, "priority": 3}
     sent = binary(noise(1, 32, 32, 3), id="7", model_name="m", parameters=parameters)
     assert front().post(INFER, **sent).status_code == 200
@@ -217,7 +221,7 @@ def test_ids_are_passed_on_and_secrets_are_not(front, stub, binary):
     assert request.headers.keys().isdisjoint(secrets)
 
 
-def test_a_request_without_an_id_is_given_one(front, stub, binary):
+def test_a_request_without_an_id_gets_one(front, stub, binary):
     answer = front().post(INFER, **binary(noise(1, 32, 32, 3)))
     assert stub.received[0].headers["x-request-id"] == answer.headers["x-request-id"]
 
@@ -231,22 +235,22 @@ def test_headers_that_cannot_be_sent_are_left_out(front, stub, binary):
     assert request.headers["b3"] == "0"
 
 
-# What the client gets
+# The client's answer
 
 
 @pytest.mark.parametrize("status", [200, 400, 404, 422, 429, 500, 503])
 def test_the_answer_is_the_upstream_s_own(front, stub, binary, status):
-    body = b'{"error": "so it is",  "more": [1.50]}'
+    body = b'{"error": "its own",  "more": [1.50]}'
     stub.do = lambda handler, _: handler.answer(status, body, retry_after="7", x_secret="s")
     answer = front().post(INFER, **binary(noise(1, 32, 32, 3)))
     assert (answer.status_code, answer.content) == (status, body)
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["retry-after"] == "7"
     assert "x-secret" not in answer.headers
-    assert len(stub.received) == 1, "what was answered is not sent again"
+    assert len(stub.received) == 1, "an answered request is not sent again"
 
 
-def test_binary_outputs_come_back_as_they_are(front, stub, binary):
+def test_binary_outputs_are_passed_back_unchanged(front, stub, binary):
     json_part = json.dumps({"outputs": [{"name": "y", "parameters": {"binary_data_size": 4}}]})
     body = json_part.encode() + b"\0\1\2\3"
     stub.do = lambda handler, _: handler.answer(
@@ -261,7 +265,7 @@ def test_binary_outputs_come_back_as_they_are(front, stub, binary):
     assert answer.headers["content-type"] == "application/octet-stream"
 
 
-def test_a_compressed_answer_is_inflated(front, stub, binary):
+def test_a_compressed_answer_is_decompressed(front, stub, binary):
     body = json.dumps({"outputs": list(range(1000))}).encode()
     stub.do = lambda handler, _: handler.answer(200, gzip.compress(body), content_encoding="gzip")
     sent = binary(noise(1, 32, 32, 3))
@@ -272,13 +276,13 @@ def test_a_compressed_answer_is_inflated(front, stub, binary):
     assert stub.received[0].headers["accept-encoding"] == "identity"
 
 
-def test_a_huge_answer(front, stub, binary):
+def test_a_large_answer_is_passed_back(front, stub, binary):
     body = bytes(50_000_000)
     stub.do = lambda handler, _: handler.answer(200, body, content_type="text/plain")
     assert front().post(INFER, **binary(noise(1, 32, 32, 3))).content == body
 
 
-def test_metadata_are_the_upstream_s_own(front, stub):
+def test_the_metadata_is_the_upstream_s_own(front, stub):
     client = front()
     for path in ("/v2/models/m", "/v2/models/m/versions/1"):
         assert client.get(path).json() == stub.usual("/v2/models/m")[1]
@@ -288,7 +292,7 @@ def test_metadata_are_the_upstream_s_own(front, stub):
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"parameters": {"draws": 2}}, "draws can only be 1"),
         ({"parameters": {"draws": 99}}, "draws"),
@@ -300,10 +304,10 @@ def test_metadata_are_the_upstream_s_own(front, stub):
         ({"outputs": [{"name": "y", "parameters": {"shared_memory_region": "r"}}]}, "shared"),
     ],
 )
-def test_what_is_not_passed_on_at_all(front, stub, binary, fields, said):
+def test_a_request_that_is_not_valid_is_not_passed_on(front, stub, binary, fields, message):
     answer = front().post(INFER, **binary(noise(1, 32, 32, 3), **fields))
     assert answer.status_code == 422
-    assert said in answer.json()["error"]
+    assert message in answer.json()["error"]
     assert stub.received == []
 
 
@@ -317,20 +321,20 @@ def test_what_is_not_passed_on_at_all(front, stub, binary, fields, said):
         ("/v1/predict", 404),
     ],
 )
-def test_other_paths_lead_nowhere(front, stub, binary, path, status):
+def test_other_paths_are_not_found(front, stub, binary, path, status):
     answer = front().post(path, **binary(noise(1, 32, 32, 3)))
     assert answer.status_code == status
     assert stub.received == []
 
 
-def test_a_bad_image_is_named(front, stub, binary):
+def test_an_error_names_the_bad_image(front, stub, binary):
     answer = front().post(INFER, **binary(files=[png(noise(32, 32, 3)), b"\x89PNG\r\n\x1a\nno"]))
     assert answer.status_code == 400
     assert answer.json()["error"].startswith("Image 2 of 2: This PNG file is cut short")
     assert stub.received == []
 
 
-def test_a_defence_can_be_chosen_among_the_allowed(front, stub, binary):
+def test_a_request_may_name_an_allowed_defence(front, stub, binary):
     client, pixels = front(), noise(32, 32, 3)
     sent = binary(pixels[None], parameters={"defense": "fd"})
     assert client.post(INFER, **sent).status_code == 200
@@ -338,7 +342,7 @@ def test_a_defence_can_be_chosen_among_the_allowed(front, stub, binary):
     assert client.get("/v1/defenses").json()["default"] == "none"
 
 
-def test_it_is_counted(front, stub, binary):
+def test_forwarded_requests_are_counted(front, stub, binary):
     client = front(defense="fd")
     assert client.post(INFER, **binary(noise(2, 32, 32, 3))).status_code == 200
     client.post(INFER, **binary(noise(1, 32, 32, 3), parameters={"draws": 2}))

@@ -1,6 +1,6 @@
 """What the checks of every client share: known images, and a report for the test that runs them.
 
-These files run in the clients' own environment, which has none of ours.
+These files run in the clients' own environment, which does not have this project's packages.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ def plain(*colours):
 
 
 def unit(*colours):
-    """The same as (N, 3, 32, 32) float32."""
+    """Images of one colour each: (N, 3, 32, 32) float32 in [0, 1]."""
     images = plain(*colours).astype(np.float32) / np.float32(255)
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
@@ -40,7 +40,7 @@ def probabilities(*colours):
 
 
 def expect(error, call):
-    """Call, and return the error of that type."""
+    """Call, and return the error of the expected type."""
     try:
         call()
     except error as raised:
@@ -49,7 +49,7 @@ def expect(error, call):
 
 
 async def expect_of(error, awaitable):
-    """The same of something to be awaited."""
+    """Await, and return the error of the expected type."""
     try:
         await awaitable
     except error as raised:
@@ -58,7 +58,7 @@ async def expect_of(error, awaitable):
 
 
 def report(checks, address):
-    """Run every function named check_…; print what became of each as JSON."""
+    """Run every function named check_…; print the problem of each, or null, as JSON."""
     results = {}
     for name, check in checks.items():
         if not name.startswith("check_"):
@@ -68,6 +68,6 @@ def report(checks, address):
             if inspect.isawaitable(result):
                 asyncio.run(result)
             results[name] = None
-        except BaseException:  # noqa: BLE001  # it is reported
+        except BaseException:  # noqa: BLE001  # reported by the test
             results[name] = traceback.format_exc()
     json.dump(results, sys.stdout)

@@ -179,11 +179,11 @@ def check_timeout(address):
         )
         assert error.status() == "504"
         assert error.message() == "No answer within 0.001 ms; try again later."
-        client.infer(MODEL, [tensor(plain(RED))], timeout=5_000_000)
+        client.infer(MODEL, [tensor(plain(RED))], timeout=60_000_000)
 
 
 def check_many_at_once(address):
-    """Each of them gets its own answer."""
+    """Each request gets its own answer."""
     colours = [RED, GREEN, BLUE] * 16
     with http.InferenceServerClient(address, concurrency=8) as client:
         pending = [

@@ -1,7 +1,7 @@
-"""``python triton_aio.py HOST:PORT``: tritonclient.http.aio, which asks for gzip by itself.
+"""``python triton_aio.py HOST:PORT``: tritonclient.http.aio, which requests gzip by itself.
 
-aiohttp sends ``Accept-Encoding: gzip, deflate``, and this client inflates the answers of inferences
-and nothing else.
+aiohttp sends ``Accept-Encoding: gzip, deflate``, and this client decompresses only the answers of
+inferences.
 """
 
 import asyncio
