@@ -231,7 +231,7 @@ def spawn_for_all(tmp_path_factory, colour_store):
 
 @pytest.fixture(scope="session")
 def without_rights():
-    """The beginning of a command that runs without root's rights, also if root runs the tests."""
+    """The beginning of a command that runs without root's rights, even if root runs the tests."""
     if os.geteuid() != 0:
         return []
     if shutil.which("setpriv") is None:

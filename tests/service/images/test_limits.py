@@ -1,4 +1,4 @@
-"""Small files that would decode to much more: what they cost a server in a process of its own."""
+"""Small files that decode to much more, and their cost to a server in a process of its own."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What is counted and logged of each request, and that no client can make it grow."""
+"""The count and the log line of each request, and the metrics, which no client can make grow."""
 
 import asyncio
 import logging

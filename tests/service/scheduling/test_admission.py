@@ -1,4 +1,4 @@
-"""How many images may be at work at once, and what a key's rate limit has to do with it."""
+"""Admission: the images that are at work at once, and the rate limit of a request's key."""
 
 import pytest
 

@@ -367,9 +367,9 @@ def test_threads_preparers_and_streams_bound_the_work_at_once(threads, at_once):
             most[kind] = max(most[kind], busy[kind])
             most["all"] = max(most["all"], sum(busy.values()))
             changed.notify_all()
-            if next(free, None) is None:  # hold the others until as many as may be are busy
+            if next(free, None) is None:  # hold the others until the bound is reached
                 assert changed.wait_for(lambda: most["all"] >= at_once, timeout=60)
-        time.sleep(0.002)  # more threads than may be would be busy now
+        time.sleep(0.002)  # without a bound, more threads would be busy now
         with changed:
             busy[kind] -= 1
 

@@ -1,4 +1,4 @@
-"""What ``service/server/connection.py`` uses of uvicorn, which promises none of it.
+"""The parts of uvicorn that ``service/server/connection.py`` uses, which are not documented.
 
 ``pyproject.toml`` pins uvicorn's minor version. If a test fails after the pin was raised, read
 ``Connection`` against uvicorn's new ``HttpToolsProtocol``.

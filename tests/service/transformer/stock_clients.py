@@ -1,4 +1,4 @@
-"""``python stock_clients.py CLIENT HOST:PORT MODEL``: classify a red and a blue image; prints JSON.
+"""``python stock_clients.py HOST:PORT MODEL CLIENT …``: classify a red and a blue image; prints JSON.
 
 It runs in the clients' environment, which does not have this project's packages.
 """
@@ -54,5 +54,5 @@ def kserve_v1(address, model):
 
 
 if __name__ == "__main__":
-    client, address, model = sys.argv[1:]
-    json.dump(globals()[client](address, model), sys.stdout)
+    address, model, *clients = sys.argv[1:]
+    json.dump([globals()[client](address, model) for client in clients], sys.stdout)

@@ -188,7 +188,7 @@ def test_a_body_may_be_one_image_file(front, stub):
 
 
 def test_parameters_for_this_server_are_not_passed_on(front, stub, binary):
-    parameters = {"defense": "fd", "draws": 1, "timeout": 10**7, "priority": 3}
+    parameters = {"defense": "fd", "draws": 1, "timeout": 10**9, "priority": 3}
     sent = binary(noise(1, 32, 32, 3), id="7", model_name="m", parameters=parameters)
     assert front().post(INFER, **sent).status_code == 200
     document = stub.received[0].document
