@@ -33,7 +33,7 @@ class SetupError(Exception):
 
 
 class ServiceError(Exception):
-    """The root: an error that the client is told about.
+    """The root of all errors that a client gets as an answer.
 
     Attributes:
         status: the HTTP status.

@@ -187,7 +187,7 @@ class TestDescription:
 
     def test_lists_the_allowed_defences_for_an_unknown_one(self):
         with pytest.raises(
-            EndpointError, match=r"no defence 'magic'.* http://endpoint allows fd, none\.$"
+            EndpointError, match=r"Unknown defence 'magic'.* http://endpoint allows fd, none\.$"
         ):
             target(defense="magic")
 

@@ -116,7 +116,7 @@ def test_files_that_cannot_be_used_are_named(files, authority, tmp_path, broken)
     chain, key = files
     client_ca = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(client_ca)
-    if broken == "another key":
+    if broken == "another certificate's key":
         authority.issue_cert("other").private_key_pem.write_to_path(key)
     elif broken != "no key":
         {"chain": chain, "key": key, "client_ca": client_ca}[broken].write_text("not a PEM file")

@@ -1,4 +1,4 @@
-"""``python stock_clients.py HOST:PORT MODEL CLIENT …``: classify a red and a blue image; prints JSON.
+"""``python stock_clients.py HOST:PORT MODEL CLIENT …``: classify a red and a blue image as JSON.
 
 It runs in the clients' environment, which does not have this project's packages.
 """

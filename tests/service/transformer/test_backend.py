@@ -38,7 +38,8 @@ def test_the_server_is_ready_once_the_upstream_is(run, make_stub, binary):
         port = taken.getsockname()[1]
     server = run(f"127.0.0.1:{port}", ready=False)
     server.wait_until(lambda: "Waiting for m on " in server.log)
-    server.wait_until(lambda: server.ask("/healthz").status == 200)
+    server.wait_until(server.is_listening)
+    assert server.ask("/healthz").status == 200
     assert server.ask("/v2/health/live").status == 200
     for path in ("/readyz", "/v2/health/ready", "/v2/models/m/ready"):
         assert server.ask(path).status == 503
