@@ -15,7 +15,8 @@ import onnx
 from numpy.typing import NDArray
 
 from models.errors import WeightsError
-from models.graph import Activation, FeatureMap, GraphBuilder
+from models.feature_map import FeatureMap
+from models.graph import Activation, GraphBuilder
 
 # For each stage: repeats before scaling, kernel size, stride of the first block, expansion ratio.
 _STAGES = (

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from models.errors import WeightsError
+from models.feature_map import FeatureMap, Padding, window
 
 # The versions of ONNX 1.12 (2022), so that every ONNX Runtime since 1.12 reads the graph:
 # https://onnxruntime.ai/docs/reference/compatibility.html
@@ -26,18 +27,6 @@ Shape = tuple[int | None, ...]
 Weights = Mapping[str, NDArray[Any]] | Callable[[str, Shape], NDArray[Any]]
 """Floating-point tensors by name, in torch's layouts, or a function from name and shape."""
 Activation = Literal["relu", "relu6"]
-Padding = Literal["same", "valid"] | tuple[int, int]
-"""``"same"`` as in TensorFlow, ``"valid"`` for none, or the rows and columns added on each side."""
-
-
-@dataclass(frozen=True)
-class FeatureMap:
-    """A value of the graph of shape (batch, channels, height, width), FP32."""
-
-    name: str
-    channels: int
-    height: int
-    width: int
 
 
 @dataclass(frozen=True)
@@ -131,7 +120,7 @@ class GraphBuilder:
             self._constant(f"{name}.weight", folded_weight),
             self._constant(f"{name}.bias", folded_bias),
         ]
-        attributes, height, width = _window(name, x, kernel, stride, padding)
+        attributes, height, width = window(name, x, kernel, stride, padding)
         self._add("Conv", inputs, name, group=groups, **attributes)
         return FeatureMap(self._activate(name, activation), channels, height, width)
 
@@ -166,7 +155,7 @@ class GraphBuilder:
         Raises:
             WeightsError: the window is larger than the padded input.
         """
-        attributes, height, width = _window(name, x, (kernel, kernel), stride, padding)
+        attributes, height, width = window(name, x, (kernel, kernel), stride, padding)
         self._add("MaxPool", [x.name], name, **attributes)
         return FeatureMap(name, x.channels, height, width)
 
@@ -194,7 +183,7 @@ class GraphBuilder:
         Raises:
             WeightsError: the window is larger than the padded input.
         """
-        attributes, height, width = _window(name, x, (kernel, kernel), stride, padding)
+        attributes, height, width = window(name, x, (kernel, kernel), stride, padding)
         attributes["count_include_pad"] = int(counts_padding)
         self._add("AveragePool", [x.name], name, **attributes)
         return FeatureMap(name, x.channels, height, width)
@@ -303,37 +292,3 @@ class GraphBuilder:
 
 def _shape(x: FeatureMap) -> tuple[int, int, int]:
     return x.channels, x.height, x.width
-
-
-def _window(
-    name: str, x: FeatureMap, kernel: tuple[int, int], stride: int, padding: Padding
-) -> tuple[dict[str, Any], int, int]:
-    """Return the ONNX attributes of a sliding window, and the height and width of its output."""
-    before, after, made = [], [], []
-    for axis, size in enumerate((x.height, x.width)):
-        left, right = _pads(size, kernel[axis], stride, padding, axis)
-        room = size + left + right - kernel[axis]
-        if room < 0:
-            raise WeightsError(
-                f"{name} needs at least {kernel} values, but {x.name} has {(x.height, x.width)}, "
-                "because the input is too small"
-            )
-        before.append(left)
-        after.append(right)
-        made.append(room // stride + 1)
-    attributes = {
-        "kernel_shape": list(kernel),
-        "strides": [stride, stride],
-        "pads": before + after,
-    }
-    return attributes, made[0], made[1]
-
-
-def _pads(size: int, kernel: int, stride: int, padding: Padding, axis: int) -> tuple[int, int]:
-    if padding == "valid":
-        return 0, 0
-    if padding == "same":
-        # https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2
-        total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-        return total // 2, total - total // 2
-    return padding[axis], padding[axis]

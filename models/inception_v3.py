@@ -6,7 +6,8 @@ https://github.com/tensorflow/models/blob/master/research/slim/nets/inception_v3
 
 import onnx
 
-from models.graph import FeatureMap, GraphBuilder, Padding, Weights
+from models.feature_map import FeatureMap, Padding
+from models.graph import GraphBuilder, Weights
 
 _EPS = 1e-3
 _Layer = tuple[int, tuple[int, int]]
