@@ -1,6 +1,7 @@
 """The Prometheus metrics. Labels are route templates and fixed words: no client adds series."""
 
 from collections.abc import Iterable
+from functools import partial
 
 from prometheus_client import (
     CollectorRegistry,
@@ -30,68 +31,51 @@ class Metrics:
 
     def __init__(self, version: str) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "warpguard_requests",
-            "Answers by route and status.",
-            ("route", "status"),
-            registry=self.registry,
+        counter = partial(Counter, registry=self.registry)
+        gauge = partial(Gauge, registry=self.registry)
+        histogram = partial(Histogram, registry=self.registry)
+        info = partial(Info, registry=self.registry)
+        self.requests = counter(
+            "warpguard_requests", "Answers by route and status.", ("route", "status")
         )
-        self._errors = Counter(
+        self._errors = counter(
             "warpguard_errors",
             "Requests, or files of a form, answered with an error, by its code.",
             ("code",),
-            registry=self.registry,
         )
-        self.images = Counter(
+        self.images = counter(
             "warpguard_images",
             "Images defended, each draw counting as one, by defence.",
             ("defense",),
-            registry=self.registry,
         )
-        stages = Histogram(
+        stages = histogram(
             "warpguard_stage_seconds",
             "Time of each stage of an image, from its body to its answer.",
             ("stage",),
             buckets=_SECONDS,
-            registry=self.registry,
         )
-        self.batch_images = Histogram(
+        self.batch_images = histogram(
             "warpguard_batch_images",
             "Images of one inference.",
             buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
-            registry=self.registry,
         )
-        self.agreement = Histogram(
+        self.agreement = histogram(
             "warpguard_agreement_ratio",
             "Share of the draws that agree with the answer, for answers of several draws.",
             buckets=_SHARES,
-            registry=self.registry,
         )
-        self.in_flight = Gauge(
-            "warpguard_in_flight_images",
-            "Images at work, each draw counting as one.",
-            registry=self.registry,
+        self.in_flight = gauge(
+            "warpguard_in_flight_images", "Images at work, each draw counting as one."
         )
-        self.in_flight_limit = Gauge(
+        self.in_flight_limit = gauge(
             "warpguard_in_flight_limit_images",
             "Most images at work at once; beyond it requests are answered 429.",
-            registry=self.registry,
         )
-        self.queued = Gauge(
-            "warpguard_queued_images",
-            "Images that wait for a thread or a batch.",
-            registry=self.registry,
-        )
-        self.connections = Gauge(
-            "warpguard_connections", "Open connections.", registry=self.registry
-        )
-        self.ready = Gauge(
-            "warpguard_ready", "1 once the model is loaded and warm.", registry=self.registry
-        )
-        self.model = Info(
-            "warpguard_model", "The served model and its provider.", registry=self.registry
-        )
-        Info("warpguard_build", "The version.", registry=self.registry).info({"version": version})
+        self.queued = gauge("warpguard_queued_images", "Images that wait for a thread or a batch.")
+        self.connections = gauge("warpguard_connections", "Open connections.")
+        self.ready = gauge("warpguard_ready", "1 once the model is loaded and warm.")
+        self.model = info("warpguard_model", "The served model and its provider.")
+        info("warpguard_build", "The version.").info({"version": version})
         ProcessCollector(registry=self.registry)
         # Create every series at start; rate() misses the first event of a series born with it.
         self._stages = {stage: stages.labels(stage) for stage in STAGES}
