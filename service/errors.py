@@ -7,7 +7,7 @@
     bytes ──── BodyTooLargeError 413, TooManyImagesError 413, BadRequestError 400
       │ decode
       │        UnsupportedMediaError 415, BadImageError 400, TooManyPixelsError 413,
-      │        ImageTooSmallError 422
+      │        ImageTooSmallError 422, OutOfMemoryError 503
     image
       │ defend, preprocess
       │        UnknownDefenseError 422, InvalidParameterError 422
@@ -136,7 +136,7 @@ class TooManyPixelsError(ServiceError):
 
 
 class UnsupportedMediaError(ServiceError):
-    """The body is not an image file of a supported format."""
+    """The body is not an image file of a supported format, or is of a variant that is not read."""
 
     status = 415
     code = "unsupported_media"
@@ -147,6 +147,13 @@ class ImageTooSmallError(ServiceError):
 
     status = 422
     code = "image_too_small"
+
+
+class OutOfMemoryError(ServiceError):
+    """The server has not enough memory to decode the image. The log says so too."""
+
+    status = 503
+    code = "out_of_memory"
 
 
 class UnknownDefenseError(ServiceError):

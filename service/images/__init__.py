@@ -1,1 +1,1 @@
-"""Images: ``decode`` turns files into pixels, within ``limits``, and ``defend`` draws for them."""
+"""Images: ``decode`` turns files into pixels within ``limits``, and ``defend`` draws for them."""

@@ -38,7 +38,7 @@ def encoded(image, kind, **options):
 def test_every_format_is_read(kind):
     pixels = gradient()
     body = encoded(Image.fromarray(pixels), kind)
-    tolerance = {"JPEG": 12, "WEBP": 12, "GIF": 12}.get(kind, 0)
+    tolerance = {"JPEG": 12, "WEBP": 12, "GIF": 12, "AVIF": 12}.get(kind, 0)
     decoded = decode(body, max_pixels=LIMIT)
     assert decoded.shape == (40, 60, 3)
     assert decoded.dtype == np.uint8
