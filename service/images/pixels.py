@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFile, TiffImagePlugin
 
 from service.errors import BadImageError, ServiceError
-from service.images import exif
+from service.images import bmp_rle, exif
 from service.images.containers.container import Container, damaged, not_read
 
 for plugin in ("Avif", "Bmp", "Gif", "Jpeg", "Png", "Tiff", "WebP"):
@@ -113,6 +113,8 @@ def load(container: Container, reduce_to_px: int | None) -> tuple[Image.Image, C
 def _open(container: Container, more: bytes = b"") -> ImageFile.ImageFile:
     """Have Pillow read the header, and compare it with what the walk has read."""
     kind, file = container.kind, container.file + more
+    if container.run_length:
+        file = bmp_rle.expand(file, container.run_length)
     try:
         image = Image.open(BytesIO(file), formats=[kind])
     except (OSError, SyntaxError) as error:
