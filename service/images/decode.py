@@ -32,8 +32,8 @@ def decode(
 ) -> NDArray[np.uint8]:
     """Decode an image file.
 
-    EXIF orientation is applied. Grey, palette, CMYK and 16-bit images become 8-bit RGB; transparent
-    parts lie on white.
+    EXIF orientation is applied, and ICC profiles are converted to sRGB. Grey, palette, CMYK and
+    16-bit images become 8-bit RGB; transparent parts lie on white.
 
     Args:
         body: the file's bytes.

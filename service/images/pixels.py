@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFile, TiffImagePlugin
 
 from service.errors import BadImageError, ServiceError
-from service.images import bmp_rle, exif
+from service.images import bmp_rle, colour, exif
 from service.images.containers.container import Container, damaged, not_read
 
 for plugin in ("Avif", "Bmp", "Gif", "Jpeg", "Png", "Tiff", "WebP"):
@@ -102,7 +102,8 @@ def load(container: Container, reduce_to_px: int | None) -> tuple[Image.Image, C
         image.load()
     if container.kind == "AVIF":  # its boxes have the orientation, which Pillow hands on as EXIF
         block = image.info.get("exif", b"").removeprefix(b"Exif\0\0")
-        container = replace(container, orientation=exif.orientation(block))
+        profile = image.info.get("icc_profile")
+        container = replace(container, orientation=exif.orientation(block), icc=profile)
     if container.frame is not None:
         image, container = _on_canvas(image, container)
     if container.orientation in _TURNS:
@@ -174,12 +175,12 @@ def _on_canvas(image: Image.Image, container: Container) -> tuple[Image.Image, C
     canvas = Image.new("RGB", (container.width, container.height), "white")
     for first, band in bands(image, container):
         canvas.paste(Image.fromarray(band), (left, top + first))
-    plain = replace(container, frame=None, transparent=None)
+    plain = replace(container, frame=None, icc=None, gamma=None, transparent=None)
     return canvas, plain
 
 
 def _to_rgb(image: Image.Image, container: Container) -> NDArray[np.uint8]:
-    """Convert a band: scale to 8 bits, find what is transparent, put on white."""
+    """Convert a band: scale to 8 bits, find what is transparent, convert colours, put on white."""
     samples = container.transparent
     if image.mode.startswith("I;16"):
         grey = np.asarray(image)
@@ -195,6 +196,7 @@ def _to_rgb(image: Image.Image, container: Container) -> NDArray[np.uint8]:
         image.putalpha(Image.fromarray(opacity))
     if container.is_inverted:
         image = ImageChops.invert(image.convert("L"))
+    image = colour.to_srgb(image, container)
     if image.has_transparency_data:
         image = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
