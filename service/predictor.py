@@ -120,7 +120,7 @@ class Predictor:
         def prepare() -> list[Tensor]:
             timings.mark_dequeued()
             with timings.measure("decode"):
-                image = fit(self._decode(source), manifest)
+                image = fit(self._decode(source, until_s), manifest)
             with timings.measure("defend"):
                 images = [pipeline(image, SYSTEM_RANDOM) for _ in range(draws)]
             with timings.measure("preprocess"):
@@ -130,7 +130,7 @@ class Predictor:
             return tensors
 
         with timings:
-            async with deadline(self._settings.deadline_ms, timeout_ms):
+            async with deadline(self._settings.deadline_ms, timeout_ms) as until_s:
                 scores = await as_service_error(self._scheduler.submit(prepare, draws, timings))
 
         by_draw = probabilities(scores, manifest)
@@ -154,23 +154,24 @@ class Predictor:
 
         def run() -> bytes:
             with timings.measure("decode"):
-                image = decode(body, max_pixels=self._settings.max_pixels)
+                image = decode(body, max_pixels=self._settings.max_pixels, until_s=until_s)
             with timings.measure("defend"):
                 defended = pipeline(image, SYSTEM_RANDOM)
             return encode_png(defended)
 
         with timings:
-            async with deadline(self._settings.deadline_ms, None):
+            async with deadline(self._settings.deadline_ms, None) as until_s:
                 png = await as_service_error(self._scheduler.run(run))
         timings.finish()
         self._metrics.images.labels(str(pipeline)).inc()
         return png
 
-    def _decode(self, source: bytes | Image) -> Image:
+    def _decode(self, source: bytes | Image, until_s: float) -> Image:
         if not isinstance(source, bytes):
             return source
         return decode(
             source,
             max_pixels=self._settings.max_pixels,
             reduce_to_px=self.classifier.manifest.decode_to_px,
+            until_s=until_s,
         )

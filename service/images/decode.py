@@ -1,6 +1,7 @@
 """From the bytes of an image file to 8-bit RGB pixels, and back.
 
-    bytes ──► containers.walk ──► records ──► pixels
+    bytes ──► containers.walk ──► records ──► pixels      in this thread: an ordinary file
+                                        └───► isolated    in a process that can be stopped
 
 The walk decides what Pillow sees of a file: only records that make pixels.
 """
@@ -14,11 +15,16 @@ from numpy.typing import NDArray
 from defenses import MIN_SIDE_PX
 from defenses import Image as RgbImage
 from service.errors import BadRequestError, OutOfMemoryError
+from service.images import isolated
+from service.images.colour import is_simple
 from service.images.containers import FORMATS, walk
+from service.images.containers.container import Container
 from service.images.limits import Limits
 from service.images.pixels import load, reasons, to_array
 
 __all__ = ["FORMATS", "decode", "encode_png"]
+
+_PLAIN_MEMORY_BYTES = 64 << 20  # what each computing thread may take
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +35,7 @@ def decode(
     max_pixels: int,
     reduce_to_px: int | None = None,
     min_side_px: int = MIN_SIDE_PX,
+    until_s: float | None = None,
 ) -> NDArray[np.uint8]:
     """Decode an image file.
 
@@ -41,6 +48,8 @@ def decode(
         reduce_to_px: a side that both sides may be reduced to while decoding, which makes a large
             JPEG several times faster; None decodes every pixel.
         min_side_px: the shortest side that is accepted.
+        until_s: when the caller stops waiting, as :func:`time.monotonic` counts; a file that is
+            not of an ordinary form is decoded until then at the most.
 
     Returns:
         ``(H, W, 3)`` uint8 RGB.
@@ -52,17 +61,21 @@ def decode(
         TooManyPixelsError: the header declares more than ``max_pixels``, or a side of more than
             65,535; nothing was decoded.
         ImageTooSmallError: a side is shorter than ``min_side_px``.
-        BadImageError: the file is cut short or corrupted.
+        BadImageError: the file is cut short or corrupted, or takes more time than its pixels
+            explain.
         OutOfMemoryError: there is not enough memory.
+        DeadlineError: it was not decoded before ``until_s``.
     """
     if not body:
         raise BadRequestError("The body is empty: send the bytes of an image file.")
     try:
         container = walk(body, Limits(max_pixels, min_side_px))
+        if not _is_ordinary(container, reduce_to_px):
+            return isolated.decode(container, reduce_to_px=reduce_to_px, until_s=until_s)
         with reasons(container.kind):
             return to_array(*load(container, reduce_to_px))
     except MemoryError as error:
-        _log.error("There is not enough memory to decode an image: %s", error)
+        _log.error("There is not enough memory to decode an image: %s", error or "in this process")
         raise OutOfMemoryError(
             "The server has not enough memory to decode this image; try again later."
         ) from None
@@ -72,3 +85,15 @@ def encode_png(image: RgbImage) -> bytes:
     """Encode an ``(H, W, 3)`` uint8 RGB image as a PNG file, without loss."""
     _, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     return encoded.tobytes()
+
+
+def _is_ordinary(container: Container, reduce_to_px: int | None) -> bool:
+    """Whether decoding takes time and memory that follow from the pixels, and not too much."""
+    if not container.is_plain or not is_simple(container.icc or b""):
+        return False
+    memory_bytes = container.memory_bytes
+    if reduce_to_px is not None:
+        scale = min(container.width, container.height) // reduce_to_px
+        if scale >= 2:
+            memory_bytes -= container.full_size_bytes * 3 // 4
+    return memory_bytes <= _PLAIN_MEMORY_BYTES

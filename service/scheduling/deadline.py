@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import math
+import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -33,8 +34,10 @@ async def as_service_error(work: Awaitable[T]) -> T:
 
 
 @asynccontextmanager
-async def deadline(server_ms: float, client_ms: float | None) -> AsyncIterator[None]:
-    """Cancel the block when the earlier of two deadlines passes.
+async def deadline(server_ms: float, client_ms: float | None) -> AsyncIterator[float]:
+    """Cancel the block when the earlier of two deadlines passes, and give it that time.
+
+    The time is as :func:`time.monotonic` counts, for work in threads, which cannot be cancelled.
 
     Raises:
         DeadlineError: a deadline has passed.
@@ -42,6 +45,6 @@ async def deadline(server_ms: float, client_ms: float | None) -> AsyncIterator[N
     limit_ms = min(server_ms, client_ms or math.inf)
     try:
         async with asyncio.timeout(limit_ms / 1e3):
-            yield
+            yield time.monotonic() + limit_ms / 1e3
     except TimeoutError:
         raise DeadlineError(f"No answer within {limit_ms:g} ms; try again later.") from None

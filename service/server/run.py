@@ -12,6 +12,7 @@ from defenses import DefenseError
 from models import Classifier, ModelError, Store, ensure, resolve
 from service.app import create_app
 from service.errors import ServiceError, SetupError
+from service.images import isolated
 from service.server.process import raise_open_file_limit, tune_malloc
 from service.server.server import Server
 from service.settings import ModelSettings, Settings
@@ -45,6 +46,7 @@ def serve(settings: Settings) -> int:
             code = _serve(settings)
     except (ModelError, DefenseError, ServiceError, SetupError, OSError) as error:
         _log.critical("%s", error)
+    isolated.close()  # threads wait for these processes
     _leave_threads(code)
     return code
 

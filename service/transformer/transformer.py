@@ -91,14 +91,14 @@ class Transformer:
                 images = []
                 for number, source in enumerate(sources, 1):
                     with numbered_errors(number, len(sources)):
-                        images.append(spec.fit(self._decode(source, spec)))
+                        images.append(spec.fit(self._decode(source, spec, until_s)))
             with timings.measure("defend"):
                 defended = [pipeline(image, SYSTEM_RANDOM) for image in images]
             with timings.measure("preprocess"):
                 return write(spec.rows(defended))
 
         with timings:
-            async with deadline(self._settings.deadline_ms, timeout_ms):
+            async with deadline(self._settings.deadline_ms, timeout_ms) as until_s:
                 body, own_headers = await as_service_error(self._scheduler.run(prepare))
                 with timings.measure("infer"):
                     reply = await self._upstream.post(path, body, {**headers, **own_headers})
@@ -106,8 +106,12 @@ class Transformer:
         self._metrics.images.labels(str(pipeline)).inc(len(sources))
         return reply
 
-    def _decode(self, source: bytes | Image, spec: InputSpec) -> Image:
+    def _decode(self, source: bytes | Image, spec: InputSpec, until_s: float) -> Image:
         if not isinstance(source, bytes):
             return source
-        max_pixels = self._settings.max_pixels
-        return decode(source, max_pixels=max_pixels, reduce_to_px=spec.decode_to_px)
+        return decode(
+            source,
+            max_pixels=self._settings.max_pixels,
+            reduce_to_px=spec.decode_to_px,
+            until_s=until_s,
+        )

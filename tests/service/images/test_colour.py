@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from service.errors import ServiceError
+from service.images import isolated
 
 SRGB = np.array([(0.4361, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7141)])
 DISPLAY_P3 = np.array(
@@ -119,6 +120,7 @@ def test_a_profile_in_many_segments_is_put_together(files, read):
     assert np.abs(read(body) - expected).mean() < 1.5
     missing = files.after_soi(jpeg, *segments[1:])
     np.testing.assert_array_equal(read(missing), read(jpeg))
+    isolated.close()
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "1"])

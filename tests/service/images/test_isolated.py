@@ -1,0 +1,343 @@
+"""Decoding in a child process: its limits, its end, and what is left of it."""
+
+import gc
+import logging
+import math
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.errors import BadImageError, DeadlineError, NotReadyError, OutOfMemoryError
+from service.images import isolated
+from service.images.containers import walk
+from service.images.decode import decode
+from service.images.isolated import _Child
+from service.images.limits import Limits
+
+MEGABYTE = 1 << 20
+LIMITS = Limits(25_000_000, 8)
+
+
+@pytest.fixture(autouse=True)
+def no_children():
+    """Every test begins and ends without a child."""
+    isolated.close()
+    yield
+    isolated.close()
+
+
+def children(parent=None):
+    """The processes that decode, by the parent that their status names."""
+    parent = parent or os.getpid()
+    found = []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            text, line = status.read_text(), (status.parent / "cmdline").read_bytes()
+        except OSError:  # it has just ended
+            continue
+        if f"\nPPid:\t{parent}\n" in text and b"service.images.child" in line:
+            found.append(int(status.parent.name))
+    return found
+
+
+def decoded(container, until_s=None):
+    return isolated.decode(container, reduce_to_px=None, until_s=until_s)
+
+
+@pytest.fixture
+def tiff(files):
+    return walk(files.tiff(files.photograph()), LIMITS)
+
+
+def stop_children():
+    for child in children():
+        os.kill(child, signal.SIGSTOP)
+
+
+def test_one_child_decodes_one_file_after_another(files, tiff):
+    for _ in range(5):
+        np.testing.assert_array_equal(decoded(tiff), files.photograph())
+    assert len(children()) == 1
+
+
+def test_files_of_ordinary_form_need_no_child(files):
+    pixels = files.photograph()
+    for kind, options in (
+        ("JPEG", {}),
+        ("JPEG", {"progressive": True}),
+        ("PNG", {}),
+        ("WEBP", {}),
+        ("BMP", {}),
+    ):
+        decode(files.saved(pixels, kind, **options), max_pixels=10_000)
+    assert children() == []
+
+
+def test_large_files_and_large_profiles_are_decoded_in_a_child(files):
+    large = files.saved(np.zeros((4200, 4200, 3), np.uint8), "PNG")
+    assert decode(large, max_pixels=25_000_000).shape == (4200, 4200, 3)
+    assert len(children()) == 1
+    isolated.close()
+    profile = files.saved(files.photograph(), "JPEG", icc_profile=bytes(100_000))
+    assert decode(profile, max_pixels=10_000).shape == (60, 80, 3)
+    assert len(children()) == 1
+
+
+def test_a_large_jpeg_is_reduced_without_a_child(files):
+    body = files.saved(np.zeros((4900, 5000, 3), np.uint8), "JPEG")
+    reduced = decode(body, max_pixels=25_000_000, reduce_to_px=300)
+    assert reduced.shape[0] < 1000
+    assert children() == []
+
+
+def test_a_child_is_killed_at_the_deadline_and_replaced(files, tiff):
+    decoded(tiff)
+    stop_children()
+    started = time.monotonic()
+    with pytest.raises(DeadlineError):
+        decoded(tiff, until_s=started + 0.3)
+    assert 0.25 < time.monotonic() - started < 1.5
+    np.testing.assert_array_equal(decoded(tiff), files.photograph())
+    assert len(children()) == 1
+
+
+def test_nobody_waits_for_a_child_past_the_deadline(tiff):
+    with pytest.raises(DeadlineError):
+        decoded(tiff, until_s=time.monotonic() - 1)
+    assert children() == []
+
+
+def test_cpu_time_is_limited_by_the_pixels(files, monkeypatch):
+    side = 5000
+    header = struct.pack(">IIBBBBB", side, side, 16, 6, 0, 0, 1)
+    data = zlib.compress(bytes(8 * side * side + 200_000), 1)
+    chunks = files.chunk(b"IHDR", header) + files.chunk(b"IDAT", data) + files.chunk(b"IEND", b"")
+    body = b"\x89PNG\r\n\x1a\n" + chunks
+
+    def decode_often():  # the limit is of whole seconds, and a decoding may take less
+        for _ in range(10):
+            assert decode(body, max_pixels=25_000_000).shape == (side, side, 3)
+
+    monkeypatch.setattr(isolated, "_CPU_S", 0.0)
+    monkeypatch.setattr(isolated, "_CPU_S_PER_PIXEL", 0.0)
+    with pytest.raises(BadImageError, match="more time to decode than its pixels explain"):
+        decode_often()
+    assert children() == []
+
+
+def test_a_child_that_sleeps_is_ended(tiff, monkeypatch):
+    decoded(tiff)
+    stop_children()
+    monkeypatch.setattr(isolated, "_WALL_S", 0.0)
+    monkeypatch.setattr(isolated, "_WALL_S_PER_CPU_S", 0.2)
+    with pytest.raises(BadImageError, match="more time to decode than its pixels explain"):
+        decoded(tiff)
+    assert children() == []
+
+
+def test_memory_is_limited_by_the_pixels(files, monkeypatch, caplog):
+    body = files.saved(np.zeros((4000, 4000, 3), np.uint8), "TIFF", compression="tiff_deflate")
+    container = replace(walk(body, LIMITS), memory_bytes=0)
+    monkeypatch.setattr(isolated, "_SPARE_MEMORY_BYTES", 8 * MEGABYTE)
+    with pytest.raises(MemoryError):
+        decoded(container)
+
+    monkeypatch.setattr("service.images.decode.walk", lambda *_: container)
+    with caplog.at_level(logging.ERROR), pytest.raises(OutOfMemoryError) as caught:
+        decode(body, max_pixels=25_000_000)
+    assert caught.value.status == 503
+    assert "not enough memory" in caplog.text
+
+
+def test_too_little_memory_in_this_process_is_no_fault_of_the_file(files, monkeypatch, caplog):
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("service.images.decode.load", fail)
+    with caplog.at_level(logging.ERROR), pytest.raises(OutOfMemoryError):
+        decode(files.saved(files.photograph(), "PNG"), max_pixels=10_000)
+    assert "not enough memory" in caplog.text
+
+
+def test_the_memory_of_all_children_is_limited(files, tiff, monkeypatch):
+    monkeypatch.setattr(isolated, "MOST_CHILDREN", 4)
+    most = isolated.MOST_MEMORY_BYTES
+    pool = isolated._Pool()
+    with pool.lent(most - 10, math.inf):
+        with pytest.raises(DeadlineError), pool.lent(11, time.monotonic() + 0.1):
+            pass
+        with pool.lent(10, time.monotonic() + 1):
+            pass
+    with pool.lent(10 * most, math.inf):  # alone, one image may need more
+        pass
+    pool.close()
+
+
+def test_children_are_lent_in_the_order_of_the_callers(monkeypatch):
+    monkeypatch.setattr(isolated, "MOST_CHILDREN", 1)
+    pool = isolated._Pool()
+    order = []
+
+    def use(number):
+        with pool.lent(1, math.inf):
+            order.append(number)
+
+    with pool.lent(1, math.inf):
+        threads = []
+        for number in range(5):
+            threads.append(threading.Thread(target=use, args=(number,)))
+            threads[-1].start()
+            while len(pool._waiting) < number + 1:
+                time.sleep(0.001)
+    for thread in threads:
+        thread.join()
+    pool.close()
+    assert order == list(range(5))
+
+
+def test_many_threads_share_few_children(files, monkeypatch):
+    monkeypatch.setattr(isolated, "MOST_CHILDREN", 2)
+    pictures = [np.roll(files.photograph(), i, axis=1) for i in range(24)]
+    with ThreadPoolExecutor(8) as threads:
+        results = threads.map(
+            lambda picture: decode(files.tiff(picture), max_pixels=10_000), pictures
+        )
+        for result, picture in zip(results, pictures, strict=True):
+            np.testing.assert_array_equal(result, picture)
+    assert 1 <= len(children()) <= 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT])
+def test_a_file_that_ends_the_decoder_is_a_bad_image_and_a_line_in_the_log(
+    files, tiff, number, caplog, monkeypatch
+):
+    ask = _Child.ask
+
+    def asked(self, job, container):
+        self._process.send_signal(number)
+        self._process.wait()
+        return ask(self, job, container)
+
+    monkeypatch.setattr(_Child, "ask", asked)
+    with pytest.raises(BadImageError, match="ended the decoder"):
+        decoded(tiff)
+    assert f"exit code {-number}" in caplog.text
+    monkeypatch.undo()
+    np.testing.assert_array_equal(decoded(tiff), files.photograph())
+
+
+def test_a_child_that_the_kernel_kills_is_missing_memory(tiff, monkeypatch):
+    ask = _Child.ask
+
+    def asked(self, job, container):
+        self._process.kill()
+        self._process.wait()
+        return ask(self, job, container)
+
+    monkeypatch.setattr(_Child, "ask", asked)
+    with pytest.raises(MemoryError, match="exit code -9"):
+        decoded(tiff)
+
+
+def test_a_child_that_ended_while_it_waited_is_replaced(files, tiff):
+    decoded(tiff)
+    (child,) = children()
+    os.kill(child, signal.SIGKILL)
+    while "\nState:\tZ" not in Path(f"/proc/{child}/status").read_text():
+        time.sleep(0.01)
+    np.testing.assert_array_equal(decoded(tiff), files.photograph())
+    assert children() != [child]
+
+
+def test_closing_ends_the_children_and_those_who_wait_for_them(tiff):
+    decoded(tiff)
+    stop_children()
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(decoded, tiff)
+        while not isolated._pool._lent:
+            time.sleep(0.01)
+        isolated.close()
+        with pytest.raises(NotReadyError, match="stopping"):
+            waiting.result(timeout=5)
+    assert children() == []
+
+
+def test_a_process_that_cannot_be_started_is_missing_memory(tiff, monkeypatch):
+    def fail(*_, **__):
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(subprocess, "Popen", fail)
+    with pytest.raises(MemoryError, match="no more processes"):
+        decoded(tiff)
+
+
+def test_a_child_holds_no_secret_and_no_file_of_the_server(tiff, monkeypatch, tmp_path):
+    monkeypatch.setenv("WARPGUARD_API_KEYS", "secret")
+    with (tmp_path / "open").open("w"):
+        decoded(tiff)
+        (child,) = children()
+        environment = Path(f"/proc/{child}/environ").read_bytes()
+        assert b"secret" not in environment
+        opened = [str(each.readlink()) for each in Path(f"/proc/{child}/fd").iterdir()]
+    assert not [name for name in opened if str(tmp_path) in name]
+    assert len(opened) < 10
+
+
+def test_a_child_ends_with_its_parent(files, tmp_path):
+    """Even with one that is killed: then the child's input ends."""
+    (tmp_path / "a.tiff").write_bytes(files.tiff(files.photograph()))
+    script = (
+        "import sys, time; from service.images.decode import decode\n"
+        f"decode(open({str(tmp_path / 'a.tiff')!r}, 'rb').read(), max_pixels=10**6)\n"
+        "from service.images import isolated\n"
+        "print(isolated._pool._idle[0]._process.pid, flush=True); time.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    child = int(parent.stdout.readline())
+    assert Path(f"/proc/{child}").exists()
+    parent.kill()
+    parent.communicate()
+    for _ in range(100):
+        if not Path(f"/proc/{child}").exists():
+            break
+        time.sleep(0.05)
+    assert not Path(f"/proc/{child}").exists()
+
+
+def test_a_child_answers_with_no_more_pixels_than_the_file_declares(tiff):
+    lying = replace(tiff, width=9, height=9)
+    with pytest.raises(BadImageError, match="two different sizes"):
+        decoded(lying)
+
+
+def test_nothing_is_left_open(tiff, recwarn):
+    decoded(tiff)
+    isolated.close()
+    gc.collect()
+    assert not [each for each in recwarn if each.category is ResourceWarning]
+
+
+def test_a_server_that_stops_leaves_no_child(spawn, files):
+    server = spawn("--deadline-ms", "1500")
+    body = files.tiff(files.photograph())
+    assert server.ask("/v1/predict", body).status == 200
+    (child,) = children(server.process.pid)
+    os.kill(child, signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(server.ask, "/v1/predict", body)
+        time.sleep(0.3)
+        server.process.terminate()
+        assert waiting.result(timeout=20).status == 504
+    assert server.process.wait(20) == 0
+    assert not Path(f"/proc/{child}").exists()
