@@ -16,14 +16,14 @@ from rich.table import Table
 from benchmarks.server import serving
 from fuzz.over_http import CORPUS, from_schema, post_mutated
 
-COVERAGE_GUIDED = ("image", "oip")
+COVERAGE_GUIDED = {"image": "image", "container": "image", "oip": "oip"}  # and their corpora
 
 
 def guided(name: str, seconds: int, seed: int) -> tuple[int, str]:
     """Run a coverage-guided target, and return how many bodies it tried and its error output."""
     with tempfile.TemporaryDirectory() as folder:
         corpus = Path(folder, "corpus")
-        shutil.copytree(CORPUS / name, corpus)
+        shutil.copytree(CORPUS / COVERAGE_GUIDED[name], corpus)
         command = [sys.executable, "-m", "fuzz.targets", name, str(corpus)]
         command += [f"-max_total_time={seconds}", f"-seed={seed}", f"-artifact_prefix={folder}/"]
         command += ["-max_len=65536", "-rss_limit_mb=4096", "-timeout=10", "-print_final_stats=1"]
@@ -40,7 +40,10 @@ def main() -> int:
         description="Send malformed bodies for a fixed time, and print the tally.",
     )
     parser.add_argument(
-        "--seconds", type=int, default=120, help="time for each of image, oip, http (default: 120)"
+        "--seconds",
+        type=int,
+        default=120,
+        help="time for each of image, container, oip, http (default: 120)",
     )
     parser.add_argument(
         "--examples",

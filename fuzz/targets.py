@@ -1,29 +1,70 @@
-"""The coverage-guided targets: ``python -m fuzz.targets image|oip CORPUS [libFuzzer options]``.
+"""The coverage-guided targets: ``python -m fuzz.targets NAME CORPUS [libFuzzer options]``.
+
+The names are image, container and oip.
 
 For any bytes, a target may raise only a :class:`ServiceError` of status 4xx.
 """
 
+import resource
 import sys
+import time
 from collections.abc import Callable
 
 import atheris
 
 with atheris.instrument_imports(include=["service", "PIL"]):
     from service.errors import ServiceError
-    from service.images.decode import decode as decode_image
+    from service.images.containers import walk
+    from service.images.limits import Limits
+    from service.images.pixels import load, reasons, to_array
     from service.oip import codec
     from service.oip.tensors import RequestLimits
 
 MAX_PIXELS = 100_000
+MAX_BYTES = 1 << 20
+MAX_SECONDS = 5.0  # the instrumented walk is twenty times slower
+MAX_KIB = 65_536
+LIMITS = Limits(max_pixels=MAX_PIXELS, min_side_px=8)
 OUTPUTS = ("probabilities", "logits")
 
 
 def image(data: bytes) -> None:
-    """Decode an image file."""
-    pixels = decode_image(data, max_pixels=MAX_PIXELS, reduce_to_px=64)
-    height, width, channels = pixels.shape
+    """Decode an image file in this process, whatever its form."""
+    container = walk(data, LIMITS)
+    with reasons(container.kind):
+        height, width, channels = to_array(*load(container, 64)).shape
     if channels != 3 or height * width > MAX_PIXELS:
-        raise AssertionError(f"the decoded image has the shape {pixels.shape}")
+        raise AssertionError(f"the decoded image has the shape {(height, width, channels)}")
+
+
+def container(data: bytes) -> None:
+    """Walk over the records of an image file, some of them a thousandfold, within a ceiling."""
+    data = _multiplied(data)
+    peak_kib, started_s = _peak_kib(), time.thread_time()
+    try:
+        found = walk(data, LIMITS)
+    finally:
+        seconds, kib = time.thread_time() - started_s, _peak_kib() - peak_kib
+        if seconds > MAX_SECONDS or kib > MAX_KIB:
+            raise AssertionError(f"{len(data)} bytes took {seconds:.1f} s and {kib} KiB")
+    if found.width * found.height > MAX_PIXELS or len(found.file) > len(data) + 65_536:
+        raise AssertionError(f"the container has {len(found.file)} bytes")
+
+
+def _multiplied(data: bytes) -> bytes:
+    """Repeat a part of a file that ends in ``*``; the two bytes before it say which part."""
+    if len(data) < 16 or not data.endswith(b"*"):
+        return data
+    first, last = sorted(len(data) * share // 256 for share in data[-3:-1])
+    return (
+        data[:first]
+        + data[first:last] * min(10_000, MAX_BYTES // max(1, last - first))
+        + data[last:]
+    )
+
+
+def _peak_kib() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def oip(data: bytes) -> None:
@@ -39,7 +80,7 @@ def oip(data: bytes) -> None:
         raise AssertionError(f"the request has {len(inference.images.sources)} images")
 
 
-TARGETS: dict[str, Callable[[bytes], None]] = {"image": image, "oip": oip}
+TARGETS: dict[str, Callable[[bytes], None]] = {"image": image, "container": container, "oip": oip}
 
 
 def main() -> None:
