@@ -9,6 +9,9 @@ from harness.server import Server
 
 # In each layer two threads of PyTorch would wait for each other, for long on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+PATIENCE_MS = "600000"
+"""The servers' deadline. The default of ten seconds may pass while other processes compute."""
+
 # Every run takes the same examples, and no example has a time limit: a failure means a change.
 settings.load_profile("ci")
 
@@ -38,7 +41,8 @@ def serve(tmp_path_factory):
     logs = tmp_path_factory.mktemp("logs")
 
     def start(*options, environment=None, ready=True):
-        service = Service(*options, log=logs / f"{len(services)}.log", variables=environment)
+        variables = {"WARPGUARD_DEADLINE_MS": PATIENCE_MS} | (environment or {})
+        service = Service(*options, log=logs / f"{len(services)}.log", variables=variables)
         services.append(service)
         if ready:
             service.wait_until_ready()

@@ -23,6 +23,9 @@ from harness.runs.run import versions
 from harness.server import WARPGUARD, Server, environment
 from harness.types import OnProgress
 
+_PATIENCE_MS = 600_000
+"""The server's deadline. The machine may be busy with other work for hours."""
+
 
 def reproduce(
     names: Sequence[str],
@@ -55,6 +58,7 @@ def reproduce(
         bank = make_bank(folder, data)
     allowed = dict.fromkeys([BARE, *(_with(bank, each) for each in specifications)])
     options = ["--model", model, "--log-level", "error", "--log-format", "text"]
+    options += ["--deadline-ms", str(_PATIENCE_MS)]
     options += [word for each in allowed for word in ("--allow-defense", each)]
     with Server(*options, log=folder / "server.log") as server:
         with HttpTarget(server.url, defense=BARE) as target:

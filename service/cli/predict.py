@@ -6,6 +6,9 @@ from typing import Any
 
 from service.cli.command import DEFENSE, JSON, STORE, AddParser, add_command, print_json
 
+_PATIENCE_MS = 3_600_000
+"""The user can end a command, so it needs no deadline like a server's."""
+
 
 def register(add_parser: AddParser) -> None:
     """Add the command to the parser."""
@@ -53,7 +56,9 @@ async def _classify(options: argparse.Namespace) -> list[dict[str, Any]]:
 
     cpus = available_cpus()
     # WARPGUARD_* variables configure servers. These groups of settings do not read them.
-    settings = PredictorSettings(defense=options.defense, inference_streams=1)
+    settings = PredictorSettings(
+        defense=options.defense, inference_streams=1, deadline_ms=_PATIENCE_MS
+    )
     model = ModelSettings(model=options.model, store=options.store, threads_per_inference=cpus)
     predictor = Predictor(load_classifier(model), settings, Metrics(__version__))
     await predictor.start()

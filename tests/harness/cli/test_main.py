@@ -16,8 +16,6 @@ from harness.cli.main import main
 from harness.rates import rates
 from harness.results import Run
 
-pytestmark = pytest.mark.timeout(1800)
-
 NAMES = ("noise", "i-fgsm", "bpda", "bpda-eot", "square", "adaptive")
 SHORT = (
     "noise",

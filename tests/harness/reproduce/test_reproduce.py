@@ -10,8 +10,6 @@ from harness.cli.main import main
 from harness.reproduce import ITEMS, SCALES, Reproduction, published
 from harness.reproduce.standard import table
 
-pytestmark = pytest.mark.timeout(1800)
-
 SHORT = {
     "table3": replace(
         ITEMS["table3"],

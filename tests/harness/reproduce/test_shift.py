@@ -15,7 +15,7 @@ from harness.reproduce.changes import moved
 from harness.surrogate.surrogate import Surrogate
 from models import Store, ensure
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.slow
 ATTACK = parse_attack("bpda(rounds=20,rule=raw,step=0.1)")
 
 
