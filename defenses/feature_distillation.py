@@ -21,6 +21,12 @@ PHASE_STRIDE_PX = 2
 """The distance by which each further pass moves the grid; the published code moves the image."""
 CHUNK_VALUES = 30_000
 """Values per chunk; the scratch array fits the cache and stays below malloc's mmap threshold."""
+TIE_COEFFICIENT = 2.0**-18
+"""The fraction by which a coefficient is lowered before it is rounded. Many coefficients of 8-bit
+images lie exactly between two steps, because they are sums of pixels over 8. Otherwise the last bit
+of such a sum would decide, and with it the order in which a processor adds up."""
+TIE_PIXEL = 2.0**-10
+"""The part of a level by which a pixel is lowered before it is rounded, for the same reason."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +41,9 @@ class FeatureDistillation(StraightThrough[FeatureDistillationDraw]):
     """Quantise the block cosine transform, as JPEG does, with the same steps in each channel.
 
     Each channel of RGB goes through an 8x8 orthonormal DCT-II, division by the step, rounding half
-    to even, multiplication by the step, the inverse transform, and clipping. A side that is not a
-    multiple of 8 is padded by reflection (299: 2 px before, 3 px after) and cropped back to its
-    place, so the image does not move.
+    towards zero, multiplication by the step, the inverse transform, and clipping. A side that is
+    not a multiple of 8 is padded by reflection (299: 2 px before, 3 px after) and cropped back to
+    its place, so the image does not move.
 
     On one grid the operation is idempotent up to clipping. Therefore each pass uses another grid,
     and pass j has its grid at phase + 2j px.
@@ -111,7 +117,7 @@ class FeatureDistillation(StraightThrough[FeatureDistillationDraw]):
 
         peak = 255.0 if image.dtype == np.uint8 else 1.0
         steps = self._steps(row_values) * np.float32(peak / 255)
-        inverse_steps = 1 / steps
+        inverse_steps = np.float32(1 - TIE_COEFFICIENT) / steps
         chunk = max(1, CHUNK_VALUES // (BLOCK_PX * row_values))
         for start in range(0, len(stripes), chunk):
             stripe = stripes[start : start + chunk].astype(np.float32, copy=False)
@@ -127,8 +133,8 @@ class FeatureDistillation(StraightThrough[FeatureDistillationDraw]):
             pixels = np.matmul(
                 vertical.reshape(by_row), ROW_DCT.T, out=coefficients.reshape(by_row)
             )
-            if image.dtype == np.uint8:
-                np.rint(pixels, out=pixels)
+            if image.dtype == np.uint8:  # the conversion to uint8 rounds down
+                pixels += np.float32(0.5 - TIE_PIXEL)
             np.clip(pixels, 0, peak, out=pixels)
             out[start : start + chunk] = pixels.reshape(stripe.shape)
         restored = out.reshape(padded.shape)[top : top + height, left : left + width]

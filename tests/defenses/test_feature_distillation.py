@@ -7,8 +7,11 @@ from scipy.fft import dctn, idctn
 from defenses import FeatureDistillation
 
 
-def reference(image, operation, offset):
-    """Compute the definition block by block in double precision; NaN where a coefficient ties."""
+def reference(image, operation, offset, tie=0.0):
+    """Compute the definition block by block in double precision; NaN where a coefficient ties.
+
+    With ``tie`` there is no NaN: ties are moved by this fraction of a coefficient towards zero.
+    """
     height, width = image.shape[:2]
     top, left = offset
     pad = ((top, -(height + top) % 8), (left, -(width + left) % 8), (0, 0))
@@ -20,10 +23,10 @@ def reference(image, operation, offset):
         for y in range(0, padded.shape[0], 8):
             for x in range(0, padded.shape[1], 8):
                 block = padded[y : y + 8, x : x + 8, channel]
-                scaled = dctn(block, norm="ortho") / steps
-                tie = np.abs(scaled - np.floor(scaled) - 0.5).min() < 1e-4
+                scaled = dctn(block, norm="ortho") / steps * (1 - tie)
                 restored = idctn(np.rint(scaled) * steps, norm="ortho")
-                out[y : y + 8, x : x + 8, channel] = np.nan if tie else restored
+                tied = not tie and np.abs(scaled - np.floor(scaled) - 0.5).min() < 1e-4
+                out[y : y + 8, x : x + 8, channel] = np.nan if tied else restored
     return np.clip(out[top : top + height, left : left + width], 0, 255)
 
 
@@ -53,7 +56,20 @@ def test_equals_the_block_by_block_definition(size, parameters, offset):
     assert np.abs(exact - expected)[decided].max() <= 1e-3
 
     rounded = operation(image, Random())
-    assert np.abs(rounded - expected)[decided].max() <= 0.5 + 1e-3
+    assert np.abs(rounded - expected)[decided].max() <= 0.5 + 2e-3
+
+
+def test_no_rounding_depends_on_the_order_of_summation():
+    """Ties are common in 8-bit images. Another processor adds up in another order."""
+    y, x = np.mgrid[:299, :299]
+    waves = np.stack([np.sin(x / 19 + c) * np.cos(y / 23 - c) for c in range(3)], axis=-1)
+    generator = np.random.default_rng(1)
+    image = np.clip(127.5 + 90 * waves + generator.normal(0, 3, waves.shape), 0, 255)
+    image = image.astype(np.uint8)
+    for operation in (FeatureDistillation(), FeatureDistillation(step=20, corner_step=10)):
+        exact = reference(image, operation, (2, 2), tie=2.0**-18)
+        expected = np.clip(np.rint(exact - 2.0**-10), 0, 255)
+        assert (operation(image, Random()) != expected).mean() < 2e-4
 
 
 def test_a_large_image_is_worked_through_in_chunks_that_do_not_show():
