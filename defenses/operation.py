@@ -31,6 +31,9 @@ Image: TypeAlias = NDArray[np.uint8 | np.float32]
 Gradient: TypeAlias = NDArray[np.floating[Any]]
 """``(H, W, 3)`` floating point, the derivative of a scalar by each value of an image."""
 
+ROUNDING = 1e-5
+"""How far a ``float32`` value may lie outside of [0, 1], as a resize may leave it."""
+
 MIN_SIDE_PX = 8
 """The smallest height and width, which is one block of the discrete cosine transform."""
 
@@ -101,9 +104,15 @@ class Operation(ABC, Generic[DrawT]):
             A new array of the same shape, dtype and range.
 
         Raises:
-            ImageError: the array is not a valid image, or does not have the size of the draw.
+            ImageError: the array is not a valid image, has values outside of its range, or does
+                not have the size of the draw.
         """
         _check(image)
+        _check_range(image)
+        return self._apply_if_it_fits(image, params)
+
+    def _apply_if_it_fits(self, image: Image, params: DrawT) -> Image:
+        """Defend a valid image, also one of an earlier operation, whose values may be rounded."""
         if image.shape[:2] != params.shape:
             raise ImageError(f"The draw is for images of {params.shape}, not {image.shape[:2]}.")
         return self._apply(image, params)
@@ -185,9 +194,28 @@ class StraightThrough(Operation[DrawT]):
 def _check(image: object) -> None:
     if not isinstance(image, np.ndarray) or image.dtype not in (np.uint8, np.float32):
         got = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
-        raise ImageError(f"An image is an array of uint8 or float32, not {got}.")
+        raise ImageError(
+            f"An image is an array of uint8 in [0, 255] or float32 in [0, 1], not {got}."
+        )
     if image.ndim != 3 or image.shape[2] != 3:
         raise ImageError(f"An image has the shape (H, W, 3), not {image.shape}.")
+
+
+def _check_range(image: Image) -> None:
+    """Make sure that the values of a ``float32`` image are in [0, 1]; ``uint8`` cannot be wrong."""
+    if image.dtype == np.uint8 or image.size == 0:
+        return
+    low, high = float(image.min()), float(image.max())
+    if low >= -ROUNDING and high <= 1 + ROUNDING:  # false for a NaN
+        return
+    found = f"values from {low:g} to {high:g}"
+    if np.isnan(low):
+        found, to_do = "a NaN", "replace it"
+    elif low >= 0 and high > 2:
+        to_do = "divide by 255, or pass uint8"
+    else:
+        to_do = "scale or clip them"
+    raise ImageError(f"A float32 image has values in [0, 1]; this one has {found}: {to_do}.")
 
 
 def image_size(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -112,7 +112,7 @@ class Pipeline(Operation[PipelineDraw]):
     def _apply(self, image: Image, params: PipelineDraw) -> Image:
         defended = image
         for operation, draw in zip(self.operations, params.draws, strict=True):
-            defended = operation.apply(defended, draw)
+            defended = operation._apply_if_it_fits(defended, draw)
         return image.copy() if defended is image else defended
 
     def _vjp(self, grad: Gradient, params: PipelineDraw) -> Gradient:

@@ -135,6 +135,34 @@ def test_an_array_that_is_not_a_valid_image_is_refused(specification, image, sai
         operation.apply(image, params)
 
 
+@pytest.mark.parametrize("specification", SPECIFICATIONS)
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (200.0, r"from 0 to 200: divide by 255, or pass uint8"),
+        (1.01, r"from 0 to 1\.01: scale or clip them"),
+        (-0.01, r"from -0\.01 to 0: scale or clip them"),
+        (np.inf, r"to inf"),
+        (np.nan, r"has a NaN"),
+    ],
+)
+def test_a_value_out_of_range_is_refused(specification, value, said):
+    operation = Pipeline.parse(specification)
+    image = np.zeros((16, 16, 3), np.float32)
+    image[7, 9, 1] = value
+    with pytest.raises(ImageError, match=said):
+        operation(image, Random(0))
+    for alone in operation.operations:
+        with pytest.raises(ImageError, match=said):
+            alone(image, Random(0))
+
+
+@pytest.mark.parametrize("specification", SPECIFICATIONS)
+def test_a_value_beyond_the_range_by_rounding_is_accepted(specification):
+    image = np.full((16, 16, 3), 1 + 1e-6, np.float32)
+    assert np.isfinite(Pipeline.parse(specification)(image, Random(0))).all()
+
+
 def test_an_object_without_a_shape_is_refused_before_the_draw():
     with pytest.raises(ImageError, match="list"):
         Pipeline.parse("rdg")([[0]], Random(0))
