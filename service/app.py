@@ -18,6 +18,7 @@ from defenses import DefenseError
 from models import Classifier, ModelError
 from service import __version__
 from service.api.operations import router as operations
+from service.api.query import check_query
 from service.api.repository import router as repository
 from service.api.routes import defending, local, router
 from service.auth.keys import require_key
@@ -106,9 +107,10 @@ def create_app(
         app.include_router(operations)
         if settings.allow_load:
             routers += (repository,)
-    protection = [] if backend.keys is None else [Depends(require_key)]
+    checks = [] if backend.keys is None else [Depends(require_key)]
+    checks.append(Depends(check_query))  # after the key: who has none learns nothing
     for each in (router, *routers):
-        app.include_router(each, dependencies=protection)
+        app.include_router(each, dependencies=checks)
     return app
 
 
@@ -117,7 +119,7 @@ def create_admin_app(backend: Backend[Any]) -> FastAPI:
     app = _surrounded(backend, openapi_url=None)
     app.include_router(operations)
     if backend.settings.allow_load:
-        app.include_router(repository)
+        app.include_router(repository, dependencies=[Depends(check_query)])
     return app
 
 
@@ -163,7 +165,7 @@ async def _on_validation_error(request: Request, error: Any) -> JSONResponse:
 
 
 async def _on_http_exception(request: Request, error: Any) -> JSONResponse:
-    """Starlette's own: an unknown path, a method that a path does not take, a malformed form."""
+    """Starlette's own: an unknown path, or a method that a path does not take."""
     kind = _HTTP_ERRORS.get(error.status_code, BadRequestError)
     response = _respond(request, kind(str(error.detail)))
     response.headers.update(error.headers or {})  # Allow, with the methods

@@ -198,7 +198,13 @@ class Backend(ABC, Generic[EngineT]):
         pipeline = self._pipelines.get("+".join(name.split()))
         if pipeline is None:
             allowed = ", ".join(self._pipelines)
-            raise UnknownDefenseError(f"Unknown defence. Allowed on this server: {allowed}.")
+            what, flag = "Unknown defence.", "--allow-defense"
+            if name == "none":
+                what, flag = "The defence none is not allowed.", "--allow-defense none"
+            raise UnknownDefenseError(
+                f"{what} Allowed on this server: {allowed}. "
+                f"Its operator can allow more with {flag}."
+            )
         return pipeline
 
 

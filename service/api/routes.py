@@ -169,7 +169,7 @@ async def defend(
     return Response(png, media_type="image/png", headers={"x-warpguard-defense": str(pipeline)})
 
 
-@local.get("/v1/models", summary="The served model", responses=_errors(503))
+@local.get("/v1/models", summary="The served model", responses=_errors(422, 503))
 async def models(backend: Local) -> ModelsAnswer:
     """Which model is served, and on which execution provider."""
     classifier = backend.engine.classifier
@@ -183,7 +183,7 @@ async def models(backend: Local) -> ModelsAnswer:
     return ModelsAnswer(models=[entry])
 
 
-@router.get("/v1/defenses", summary="The defences that a request may name")
+@router.get("/v1/defenses", summary="The defences that a request may name", responses=_errors(422))
 async def defenses(backend: AnyBackend) -> DefensesAnswer:
     """The default, and the others that the operator allows."""
     settings = backend.settings

@@ -108,10 +108,18 @@ def test_forms_have_their_limits(start, make_photograph):
     answer = client.post(PREDICT, files=[("picture", ("a.png", b"x"))])
     assert (answer.status_code, code(answer)) == (422, "invalid_parameter")
     assert "'files'" in answer.json()["error"]["message"]
-    broken = client.post(
-        PREDICT, content=b"--x\r\nbroken", headers={"content-type": "multipart/form-data"}
-    )
-    assert (broken.status_code, code(broken)) == (400, "bad_request")
+
+
+@pytest.mark.parametrize("route", [PREDICT, "/v1/defend"])
+def test_a_form_without_its_end_is_refused_as_a_whole(client, make_photograph, route):
+    head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n'
+    form = head + make_photograph() + b"\r\n"
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    for content in (form, form + form[:-100], form + form):
+        answer = client.post(route, content=content, headers=headers)
+        assert (answer.status_code, code(answer)) == (400, "bad_request")
+        assert "cut short" in answer.json()["error"]["message"]
+    assert client.post(route, content=form + b"--x--", headers=headers).status_code == 200
 
 
 def test_a_defence_that_the_operator_does_not_allow_is_refused_by_name(client, make_photograph):
@@ -119,6 +127,16 @@ def test_a_defence_that_the_operator_does_not_allow_is_refused_by_name(client, m
         answer = client.post(PREDICT, params={"defense": asked}, content=make_photograph())
         assert (answer.status_code, code(answer)) == (422, "unknown_defense")
         assert "fd+rdg, none, fd, rand" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("route", [PREDICT, "/v1/defend"])
+def test_a_refused_none_says_how_an_operator_allows_it(start, make_photograph, route):
+    answer = start(allow_defense="fd").post(f"{route}?defense=none", content=make_photograph())
+    assert answer.status_code == 422
+    assert answer.json()["error"]["message"] == (
+        "The defence none is not allowed. Allowed on this server: fd+rdg, fd. "
+        "Its operator can allow more with --allow-defense none."
+    )
 
 
 @pytest.mark.parametrize("route", [PREDICT, "/v1/defend"])
@@ -199,10 +217,10 @@ def test_no_parameter_sets_the_draw(client, make_photograph):
     assert names == {"defense", "draws", "top_k", "timeout_ms"}
     body = make_photograph(noise=40, size=(120, 160))
     for attempt in ("seed=1", "random_state=1", "rng=1", "params={}", "draw=0"):
-        url = f"/v1/defend?{attempt}"
-        headers = {"x-seed": "1", "x-request-id": "the-same"}
-        answers = [pixels(client.post(url, content=body, headers=headers)) for _ in range(2)]
-        assert not np.array_equal(*answers)
+        assert client.post(f"/v1/defend?{attempt}", content=body).status_code == 422
+    headers = {"x-seed": "1", "x-request-id": "the-same"}
+    answers = [pixels(client.post("/v1/defend", content=body, headers=headers)) for _ in range(2)]
+    assert not np.array_equal(*answers)
 
 
 @pytest.mark.parametrize("size", [(40, 48), (9, 101), (301, 299)])

@@ -342,7 +342,10 @@ def test_every_error_is_in_the_protocol_s_shape(client, make_photograph):
     )
     unknown = {"parameters": {"defense": "webp"}}
     error = refused(client, *request(plain(RED), **unknown))
-    assert error == "Unknown defence. Allowed on this server: fd+rdg, none, fd, rand."
+    assert error == (
+        "Unknown defence. Allowed on this server: fd+rdg, none, fd, rand. "
+        "Its operator can allow more with --allow-defense."
+    )
     error = refused(client, *files(b"not an image"), status=415)
     assert error.startswith("Not a supported image file. Supported formats: JPEG")
     error = refused(client, *files(make_photograph(), make_photograph()[:99]), status=400)

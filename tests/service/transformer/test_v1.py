@@ -146,3 +146,15 @@ def test_other_paths_are_not_found(front, stub, path):
     assert answer.status_code == 404
     assert isinstance(answer.json()["error"], str)
     assert stub.received == []
+
+
+@pytest.mark.parametrize("protocol", ["v1", "v2"])
+def test_a_query_is_refused_because_it_is_not_passed_on(front, stub, protocol):
+    client = front(predictor_protocol=protocol)
+    paths = {"v1": [PREDICT], "v2": ["/v2/models/m/infer", "/v2/models/m/versions/1/infer"]}
+    for path in paths[protocol]:
+        answer = client.post(f"{path}?draws=2", json={})
+        assert answer.status_code == 422
+        assert "'draws'" in answer.json()["error"]
+    assert client.get(f"/{protocol}/models/m?verbose=1").status_code == 422
+    assert stub.received == []
