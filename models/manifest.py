@@ -1,10 +1,12 @@
 """The description of a served model: its input, its scaling, its labels, its source."""
 
 import math
+from collections.abc import Callable
+from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -24,7 +26,7 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class GraphInput(_Frozen):
@@ -61,10 +63,52 @@ class Scaling(_Frozen):
     std: tuple[float, float, float]
 
     @model_validator(mode="after")
-    def _divisible(self) -> Self:
+    def _of_pixels_in_0_to_255(self) -> Self:
         if any(value <= 0 for value in self.std):
             raise ValueError(f"std must be positive, got {self.std}")
+        mean, std = _corrected(self.mean, self.std)
+        if (mean, std) != (self.mean, self.std):
+            raise ValueError(
+                f"pixels are in [0, 255], and mean {list(self.mean)} with std {list(self.std)} is "
+                f"not for such pixels. Write mean {_rounded(mean)} and std {_rounded(std)}. A "
+                "graph that takes other values than these must scale them itself"
+            )
         return self
+
+
+_Rgb = tuple[float, float, float]
+_LARGEST_FACTOR = 0.04
+"""Below this, a std is a factor, like 1/58.395 or 1/255. The std of pixels in [0, 1] is above."""
+_SMALLEST_COMMON_STD = 10.0
+
+
+def _corrected(mean: _Rgb, std: _Rgb) -> tuple[_Rgb, _Rgb]:
+    """The mean and std for pixels in [0, 255]; unchanged unless they are clearly for others.
+
+    A std below 1 would make the graph's values larger than the pixels. It belongs to pixels in
+    [0, 1], or it is a factor instead of a divisor. A mean of at most 1 belongs to pixels in [0, 1],
+    unless it is 0, or the std shows that the images are nearly black.
+    """
+    scaled_std = std
+    if max(std) < _LARGEST_FACTOR:
+        scaled_std = _each(std, lambda value: 1 / value)
+    elif min(std) < 1:
+        scaled_std = _each(std, lambda value: 255 * value if value <= 1 else value)
+    elif max(std) == 1 and 0 < max(mean) < 1:  # pixels in [0, 1], of which only the mean is taken
+        scaled_std = (255.0, 255.0, 255.0)
+    is_mean_of_others = scaled_std != std or min(std) >= _SMALLEST_COMMON_STD
+    if is_mean_of_others and min(mean) >= 0 and 0 < max(mean) <= 1:
+        mean = _each(mean, lambda value: 255 * value)
+    return mean, scaled_std
+
+
+def _each(values: _Rgb, change: Callable[[float], float]) -> _Rgb:
+    red, green, blue = map(change, values)
+    return red, green, blue
+
+
+def _rounded(values: _Rgb) -> list[float]:
+    return [float(f"{value:.6g}") for value in values]
 
 
 class Manifest(_Frozen):
@@ -126,9 +170,22 @@ class Manifest(_Frozen):
             return cls.model_validate_json(text)
         except ValidationError as error:
             problems = "; ".join(
-                f"{'.'.join(map(str, e['loc'])) or 'document'}: {e['msg']}" for e in error.errors()
+                cls._sentence(each["type"], each["loc"], each["msg"]) for each in error.errors()
             )
             raise ManifestError(f"The manifest {origin} is not valid: {problems}") from None
+
+    @classmethod
+    def _sentence(cls, kind: str, place: tuple[int | str, ...], message: str) -> str:
+        where = ".".join(map(str, place)) or "document"
+        if kind != "extra_forbidden":
+            return f"{where}: {message.removeprefix('Value error, ')}"
+        group: Any = cls
+        for part in place[:-1]:
+            group = group.model_fields[part].annotation
+        fields = list(group.model_fields)
+        near = get_close_matches(str(place[-1]).lower(), fields, n=1)
+        meant = f"Did you mean {near[0]!r}? " if near else ""
+        return f"{where}: unknown field. {meant}Allowed: {', '.join(fields)}"
 
     @classmethod
     def read(cls, path: Path) -> Self:
