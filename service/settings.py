@@ -17,10 +17,17 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from defenses import Pipeline
 from models import available_cpus
+from service.environment import PREFIX, is_of_a_service
 
 MAX_DRAWS = 16
 """The most draws that a client can ask for."""
@@ -222,6 +229,18 @@ class PredictorSettings(SchedulingSettings, DefenseSettings, LimitSettings):
     """What the spine needs."""
 
 
+class _Environment(EnvSettingsSource):
+    """The variables, without the addresses of Services that Kubernetes sets."""
+
+    def __call__(self) -> dict[str, Any]:
+        """The values by setting; ``WARPGUARD_PORT=tcp://…`` is not one of them."""
+        return {
+            name: value
+            for name, value in super().__call__().items()
+            if not is_of_a_service(PREFIX + name.upper(), str(value))
+        }
+
+
 class Settings(
     TelemetrySettings,
     UpstreamSettings,
@@ -237,13 +256,24 @@ class Settings(
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="WARPGUARD_",
+        env_prefix=PREFIX,
         cli_kebab_case=True,
         cli_implicit_flags=True,
         cli_hide_none_type=True,
         env_ignore_empty=True,
         frozen=True,
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *_: PydanticBaseSettingsSource,
+        **__: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the arguments, and then the environment; there are no other sources."""
+        return init_settings, _Environment(settings_cls)
 
     @model_validator(mode="after")
     def _upstream_is_named(self) -> Self:

@@ -6,15 +6,15 @@ from difflib import get_close_matches
 _MOST_CHARACTERS = 40
 
 
-def did_you_mean(name: str, allowed: Iterable[str]) -> str:
-    """A question that names the nearest of the allowed names; empty if none is near.
+def nearest(name: str, allowed: Iterable[str]) -> str | None:
+    """The allowed name that is most like a misspelt one; None if no name is like it.
 
-    >>> did_you_mean("topk", ["draws", "top_k"])
-    " Did you mean 'top_k'?"
+    >>> nearest("TOPK", ["draws", "top_k"])
+    'top_k'
     """
     by_key = {each.lower(): each for each in allowed}
     near = get_close_matches(name[:_MOST_CHARACTERS].lower(), by_key, n=1)
-    return f" Did you mean {by_key[near[0]]!r}?" if near else ""
+    return by_key[near[0]] if near else None
 
 
 def quoted(name: str) -> str:

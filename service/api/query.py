@@ -5,7 +5,7 @@ from collections import Counter
 from fastapi import Request
 
 from service.errors import InvalidParameterError
-from service.spelling import did_you_mean, quoted
+from service.spelling import nearest, quoted
 
 _PROBES = ("/live", "/ready")
 """The ends of the paths that are probes. Their answer does not depend on a parameter, and what asks
@@ -26,9 +26,9 @@ def check_query(request: Request) -> None:
     given = Counter(name for name, _ in request.query_params.multi_items())
     for name, count in given.items():
         if name not in allowed:
-            raise InvalidParameterError(
-                f"Unknown query parameter {quoted(name)}.{did_you_mean(name, allowed)} "
-                + (f"Allowed: {', '.join(allowed)}." if allowed else _NONE)
-            )
+            near = nearest(name, allowed)
+            meant = f" Did you mean {near!r}?" if near else ""
+            takes = f"Allowed: {', '.join(allowed)}." if allowed else _NONE
+            raise InvalidParameterError(f"Unknown query parameter {quoted(name)}.{meant} {takes}")
         if count > 1:
             raise InvalidParameterError(f"The query parameter {name!r} is given {count} times.")

@@ -11,6 +11,7 @@ import cv2
 from defenses import DefenseError
 from models import Classifier, ModelError, Store, ensure, resolve
 from service.app import create_app
+from service.environment import unknown_variables
 from service.errors import ServiceError, SetupError
 from service.images import isolated
 from service.server.process import raise_open_file_limit, tune_malloc
@@ -40,6 +41,8 @@ def load_classifier(settings: ModelSettings) -> Classifier:
 def serve(settings: Settings) -> int:
     """Serve until a signal, and return the exit code. Errors are in the log."""
     logs.configure(settings.log_format, settings.log_level)
+    for warning in unknown_variables(os.environ, Settings.model_fields):
+        _log.warning("%s", warning)
     code = 1
     try:
         with tracing.sent_to(settings.otel_endpoint):

@@ -93,3 +93,11 @@ def test_a_server_that_cannot_start_ends_with_1(arguments, message):
     assert (done.returncode, done.stdout) == (1, "")
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_misspelt_variable_is_in_the_log_at_the_start(monkeypatch):
+    monkeypatch.setenv("WARPGUARD_MAX_BATCHES", "8")
+    command = [sys.executable, "-W", "error", "-m", "service", "serve", "--model", "nonsense"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stderr.count("WARPGUARD_MAX_BATCHES") == 1
+    assert "did you mean WARPGUARD_MAX_BATCH?" in done.stderr
