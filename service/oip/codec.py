@@ -5,6 +5,7 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 """
 
 import gc
+import re
 import struct
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,11 @@ _DATATYPES = {
     np.dtype(np.float32): "FP32",
     np.dtype(object): "BYTES",
 }
+_WITHOUT_HEADER = (
+    f"An image file alone needs the header {HEADER_LENGTH}: 0; if binary data follow the JSON, the "
+    "header is the length of the JSON."
+)
+_BEGINNING_OF_JSON = re.compile(rb'[ \t\r\n]*[\[{"\-0-9tfn]')
 _MOST_QUOTES = 1000
 _BYTES_OF_A_LIST = 7
 """An image's JSON has at most one list in seven bytes, because ``[0,0,0]`` is a whole pixel."""
@@ -129,9 +135,13 @@ def split(body: bytes, header_length: str | None) -> tuple[Any, memoryview]:
     Raises:
         BadRequestError: the JSON is not valid.
     """
-    end = len(body) if header_length is None else _length(header_length, len(body))
-    document = None if end == 0 and header_length is not None else _parse(body[:end])
-    return document, memoryview(body)[end:]
+    if header_length is None:
+        try:
+            return parse(body), memoryview(b"")
+        except BadRequestError as error:
+            raise BadRequestError(f"{error.message} {_WITHOUT_HEADER}") from None
+    end = _length(header_length, len(body))
+    return parse(body[:end]) if end else None, memoryview(body)[end:]
 
 
 def images_of(tensor: Input, raw: memoryview, limits: RequestLimits) -> Images:
@@ -161,14 +171,23 @@ def _length(text: str, most: int) -> int:
     return int(text)
 
 
-def _parse(text: bytes) -> Any:
+def parse(text: bytes) -> Any:
+    """A body's JSON document.
+
+    Raises:
+        BadRequestError: the JSON is not valid, or would take too much memory.
+    """
     if not text:
-        raise BadRequestError("The body is empty: send an inference request as JSON.")
+        raise BadRequestError("The body is empty: send a request as JSON.")
+    if not _BEGINNING_OF_JSON.match(text):
+        raise BadRequestError("The request's JSON cannot be read: the body is not JSON.")
     # Objects in memory are up to thirty times as large as their JSON, and objects of many fields
     # take seconds to make.
     lists = text.count(b"[") + text.count(b"{")
     if text.count(b'"') > _MOST_QUOTES or lists > 1000 + len(text) // _BYTES_OF_A_LIST:
-        raise BadRequestError("The request's JSON has more strings or lists than any image needs.")
+        raise BadRequestError(
+            "The request's JSON has more strings or lists than any image needs: pixels are numbers."
+        )
     gc.disable()  # there is no garbage in it, and looking for some takes four times the parsing
     try:
         return from_json(text)

@@ -22,7 +22,7 @@ from service.errors import (
     TooManyImagesError,
     numbered_errors,
 )
-from service.oip.codec import split
+from service.oip.codec import parse
 from service.oip.schema import Datatype, Input
 from service.oip.tensors import RequestLimits, read
 from service.transformer.backend import Forwarding
@@ -75,7 +75,7 @@ def _as_sent(spec: InputSpec, sources: Sequence[bytes | Image]) -> InputSpec:
 
 def _read(body: bytes, limits: RequestLimits) -> tuple[dict[str, Any], list[bytes | Image]]:
     """The document of a request, and its images."""
-    document, _ = split(body, None)
+    document = parse(body)
     return document, _sources(document, limits)
 
 

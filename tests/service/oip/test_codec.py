@@ -2,14 +2,17 @@
 
 import json
 import struct
+from io import BytesIO
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from service.errors import (
     BadRequestError,
     ImageTooSmallError,
     InvalidParameterError,
+    ServiceError,
     TooManyImagesError,
     TooManyPixelsError,
 )
@@ -440,6 +443,39 @@ def test_a_body_that_is_not_json_is_refused(text):
         read(text)
     with pytest.raises(BadRequestError, match="The body is empty"):
         read(b"")
+
+
+HEADER_HINT = (
+    "An image file alone needs the header Inference-Header-Content-Length: 0; if binary data "
+    "follow the JSON, the header is the length of the JSON."
+)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP"])
+def test_an_image_file_without_the_header_is_refused_with_what_to_do(kind):
+    buffer = BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (400, 400, 3), np.uint8)  # has many quotes
+    Image.fromarray(noise).save(buffer, kind)
+    with pytest.raises(BadRequestError) as caught:
+        decode(buffer.getvalue(), None, outputs=OUTPUTS, limits=LIMITS)
+    assert caught.value.message == (
+        f"The request's JSON cannot be read: the body is not JSON. {HEADER_HINT}"
+    )
+
+
+def test_the_header_is_named_only_if_it_is_missing():
+    with pytest.raises(BadRequestError, match="Inference-Header-Content-Length: 0"):
+        decode(b'{"inputs": }', None, outputs=OUTPUTS, limits=LIMITS)
+    with pytest.raises(BadRequestError, match=r"expected value at line 1 column 12\.$"):
+        decode(b'{"inputs": }', "12", outputs=OUTPUTS, limits=LIMITS)
+
+
+@pytest.mark.parametrize("side", [10, 40])
+def test_pixels_that_are_strings_are_refused_with_what_they_are(side):
+    data = ["7"] * (side * side * 3)
+    request = document(tensor(np.zeros((side, side, 3), np.uint8)) | {"data": data})
+    with pytest.raises(ServiceError, match=r"must be integers in|needs: pixels are numbers\."):
+        read(json.dumps(request).encode())
 
 
 def test_a_body_of_too_many_objects_is_not_parsed():

@@ -158,3 +158,10 @@ def test_a_query_is_refused_because_it_is_not_passed_on(front, stub, protocol):
         assert "'draws'" in answer.json()["error"]
     assert client.get(f"/{protocol}/models/m?verbose=1").status_code == 422
     assert stub.received == []
+
+
+def test_an_image_file_is_not_a_request(front, make_photograph):
+    answer = front(predictor_protocol="v1").post(PREDICT, content=make_photograph())
+    assert answer.status_code == 400
+    expected = "The request's JSON cannot be read: the body is not JSON."
+    assert answer.json() == {"error": expected}  # the header of v2 has no meaning here
