@@ -15,7 +15,8 @@ server together, ``backend.py`` holds what its routes share, and ``settings.py``
 ``telemetry/`` has metrics, logs and traces; ``cli/`` the commands.
 
 ``errors.py`` has each error's status and code. An error's message is written where it is raised,
-and ``error_response.py`` turns any error into an answer with its headers.
+and ``error_response.py`` turns any error into an answer with its headers. ``environment.py`` finds
+misspelt variables, and ``spelling.py`` the name that was meant.
 
 At the top of each folder are its spine and its contracts; a folder is a reason to change.
 """

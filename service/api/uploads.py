@@ -132,7 +132,7 @@ class _Form:
         if _text(field) != FORM_FIELD:
             raise InvalidParameterError(
                 f"The form has a field {quoted(_text(field))}. Only image files are allowed, each "
-                f"in a field named {FORM_FIELD!r}; parameters belong into the query of the address."
+                f"in a field named {FORM_FIELD!r}; parameters belong in the query of the address."
             )
         if len(self.uploads) == self._max_images:
             raise TooManyImagesError(f"The form has more than {self._max_images} files.")

@@ -103,7 +103,7 @@ def test_another_field_is_named(field, name, before):
     message = refused(before + part(b"3", head) + b"--x--", 422)
     assert message == (
         f"The form has a field {field[:40]!a}. Only image files are allowed, each in a field "
-        "named 'files'; parameters belong into the query of the address."
+        "named 'files'; parameters belong in the query of the address."
     )
 
 
