@@ -16,8 +16,9 @@
       │        BusyError 429, NotReadyError 503, InferenceError 503, DeadlineError 504
     answer
 
-Beside that path: UnknownModelNameError 404; UpstreamError 503 if the classifier is elsewhere;
-LoadError 503 if a model cannot be reloaded; InternalError 500 for a bug of this server.
+Beside that path: UnknownModelNameError 404; UpstreamError 503 and UpstreamAnswerError 502 if the
+classifier is elsewhere; LoadError 503 if a model cannot be reloaded; InternalError 500 for a bug of
+this server.
 
 Each is answered as ``{"error": {"code": …, "message": …}}``. A message says what is wrong and what
 is allowed. It never contains a stack trace or a path of this machine.
@@ -210,6 +211,13 @@ class UpstreamError(ServiceError):
 
     status = 503
     code = "upstream_failed"
+
+
+class UpstreamAnswerError(UpstreamError):
+    """The classifier behind this server gave an answer that cannot be passed back."""
+
+    status = 502
+    code = "bad_upstream_answer"
 
 
 class DeadlineError(ServiceError):

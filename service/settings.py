@@ -200,6 +200,8 @@ class UpstreamSettings(_Group):
     predictor_manifest: Path | None = None
     """Manifest of its input, as for 'warpguard models add'; by default the server's own metadata,
     with pixels in [0, 1] if it takes FP32."""
+    predictor_max_bytes: int = Field(64 * 1024 * 1024, ge=1024, le=2**31)
+    """Largest answer of that server, decompressed; over it, 502."""
 
     @field_validator("predictor_host")
     @classmethod

@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
+from http import HTTPStatus
 from typing import Annotated, Any
 
-import httpx2
 from fastapi import Depends, Request
 from pydantic_core import from_json
 
@@ -41,7 +41,11 @@ class UpstreamBackend(Backend[Transformer]):
         super().__init__(settings)
         path = settings.predictor_manifest
         self._manifest = None if path is None else Manifest.read(path)
-        self.upstream = Upstream(str(settings.predictor_host))
+        self.upstream = Upstream(
+            str(settings.predictor_host),
+            max_answer_bytes=settings.predictor_max_bytes,
+            max_held_bytes=max(settings.max_buffered_bytes, settings.predictor_max_bytes),
+        )
         self._upstream_ready = False
 
     @property
@@ -76,7 +80,10 @@ class UpstreamBackend(Backend[Transformer]):
             check_defenses(self.settings.pipelines.values(), size.height_px, size.width_px)
         self.metrics.model.info({"name": self.model_name, "provider": "upstream"})
         _log.info("Forwarding to %s on %s behind %s", self.model_name, host, self.settings.defense)
-        await self._swap(Transformer(spec, self.upstream, self.settings, self.metrics))
+        transformer = Transformer(spec, self.upstream, self.settings, self.metrics)
+        if self.settings.predictor_protocol == "v2":  # over v1 integers may be sent as they are
+            transformer.warn_of_scaling(spec)
+        await self._swap(transformer)
 
     @property
     def is_ready(self) -> bool:
@@ -101,7 +108,7 @@ class UpstreamBackend(Backend[Transformer]):
         path = f"/v2/models/{self.model_name}/ready" if v2 else f"/v1/models/{self.model_name}"
         try:
             reply = await self.upstream.get(path)
-            if reply.status != httpx2.codes.OK:
+            if reply.status != HTTPStatus.OK:
                 raise UpstreamError(f"it answers {path} with status {reply.status}")
         except UpstreamError:
             self._upstream_ready = False
@@ -120,13 +127,13 @@ class UpstreamBackend(Backend[Transformer]):
 
     async def _document(self, path: str) -> dict[str, Any]:
         reply = await self.upstream.get(path)
-        if reply.status >= httpx2.codes.INTERNAL_SERVER_ERROR:
+        if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise UpstreamError(f"it answers {path} with status {reply.status}")
         try:
             document = from_json(reply.body)
         except ValueError:
             document = None
-        if reply.status != httpx2.codes.OK or not isinstance(document, dict):
+        if reply.status != HTTPStatus.OK or not isinstance(document, dict):
             raise ManifestError(
                 f"The upstream answers {path} with status {reply.status}, and not with a JSON "
                 "object: it does not speak the Open Inference Protocol v2."

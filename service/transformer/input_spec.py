@@ -32,6 +32,7 @@ class InputSpec:
         name: the input's name; None keeps the client's.
         column: whether the shape of BYTES is ``[N, 1]``.
         binary: whether the upstream takes tensors as bytes beside JSON.
+        described: whether a manifest gives the scaling; if not, it is a guess.
     """
 
     manifest: Manifest = _PLAIN
@@ -40,11 +41,13 @@ class InputSpec:
     name: str | None = None
     column: bool = False
     binary: bool = False
+    described: bool = False
 
     @classmethod
     def of_manifest(cls, manifest: Manifest, *, binary: bool = False) -> Self:
         """The input that a manifest describes: FP32 of a fixed size."""
-        return cls(manifest, fixed=True, name=manifest.input.name, binary=binary)
+        name = manifest.input.name
+        return cls(manifest, fixed=True, name=name, binary=binary, described=True)
 
     @classmethod
     def of_metadata(cls, metadata: Mapping[str, Any], *, binary: bool) -> Self:
@@ -75,6 +78,11 @@ class InputSpec:
             raise ManifestError(f"The upstream takes images of {width} x {height} px.") from None
         manifest = _PLAIN.model_copy(update={"input": graph_input})
         return cls(manifest, datatype, fixed, name, binary=binary)
+
+    @property
+    def guesses_scaling(self) -> bool:
+        """Whether pixels are scaled to [0, 1] although the upstream may take other values."""
+        return self.datatype == "FP32" and not self.described
 
     @property
     def decode_to_px(self) -> int | None:

@@ -1,5 +1,8 @@
 """The spine of transformer mode: decode → defend → preprocess → forward."""
 
+import logging
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -11,14 +14,20 @@ from service.images.decode import decode
 from service.images.defend import SYSTEM_RANDOM
 from service.scheduling.deadline import as_service_error, deadline
 from service.scheduling.scheduler import Scheduler
-from service.settings import PredictorSettings
+from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.telemetry.timings import Timings
+from service.transformer.answer import Reply
 from service.transformer.input_spec import InputSpec
-from service.transformer.upstream import Reply, Upstream
+from service.transformer.upstream import Upstream
 
 Body: TypeAlias = tuple[bytes, dict[str, str]]
 """A request's body, and the headers that describe it."""
+
+WARNED_EVERY_S = 3600.0
+"""How often the log repeats that the scaling is a guess."""
+
+_log = logging.getLogger(__name__)
 
 
 class Transformer:
@@ -32,13 +41,14 @@ class Transformer:
         self,
         input_spec: InputSpec,
         upstream: Upstream,
-        settings: PredictorSettings,
+        settings: Settings,
         metrics: Metrics,
     ) -> None:
         self.input_spec = input_spec
         self._upstream = upstream
         self._settings = settings
         self._metrics = metrics
+        self._warn_again_s = -math.inf
         threads = settings.preprocess_threads
         self._scheduler = Scheduler(threads=threads, preprocess_threads=threads)
         self._scheduler.start()
@@ -56,6 +66,18 @@ class Transformer:
     def queued_images(self) -> int:
         """The images that wait for a thread; all images of a request count as one."""
         return self._scheduler.queued_images
+
+    def warn_of_scaling(self, spec: InputSpec) -> None:
+        """Log that the scaling of the pixels is a guess, once in :data:`WARNED_EVERY_S`."""
+        now_s = time.monotonic()
+        if spec.guesses_scaling and now_s >= self._warn_again_s:
+            self._warn_again_s = now_s + WARNED_EVERY_S
+            _log.warning(
+                "%s gets pixels as FP32 from 0 to 1, since nothing describes its scaling. If it "
+                "takes other values, its answers are wrong: describe its input in a file, and name "
+                "the file with --predictor-manifest.",
+                self._settings.model_name,
+            )
 
     async def forward(
         self,
@@ -84,6 +106,7 @@ class Transformer:
         """
         timings = Timings(self._metrics)
         spec = input_spec or self.input_spec
+        self.warn_of_scaling(spec)
 
         def prepare() -> Body:
             timings.mark_dequeued()

@@ -58,7 +58,8 @@ class Stub(ThreadingHTTPServer):
     Attributes:
         received: the requests for inference.
         do: answers such a request: a function of the handler and the request.
-        get: returns the status and the content for the path of a GET.
+        get: returns the status and the content for the path of a GET, or all bytes of an answer,
+            or pieces of bytes.
     """
 
     daemon_threads = True
@@ -113,7 +114,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def do_GET(self):
-        self.answer(*self.server.get(self.path))
+        answer = self.server.get(self.path)
+        if isinstance(answer, tuple):
+            self.answer(*answer)
+        else:
+            self.send(answer)
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"]))
@@ -121,6 +126,11 @@ class _Handler(BaseHTTPRequestHandler):
         request = Received(self.path, headers, body)
         self.server.received.append(request)
         self.server.do(self, request)
+
+    def send(self, answer):
+        """Send the bytes of an answer, or pieces of it, whatever they mean."""
+        for piece in [answer] if isinstance(answer, bytes) else answer:
+            self.wfile.write(piece)
 
     def answer(self, status, content, **headers):
         body = content if isinstance(content, bytes) else json.dumps(content).encode()

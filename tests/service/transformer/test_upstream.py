@@ -49,17 +49,6 @@ def test_a_request_is_given_up_after_some_failed_connections(front, stub, binary
     assert len(stub.received) == 1 + len(upstream.RETRY_PAUSES_S)
 
 
-def test_an_answer_that_cannot_be_read_is_an_error(front, stub, binary):
-    def do(handler, _):
-        handler.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n")
-        handler.wfile.write(b"content-length: 3\r\n\r\nabc")
-
-    stub.do = do
-    answer = front().post(INFER, **binary(IMAGE))
-    assert answer.status_code == 503
-    assert len(stub.received) == 1, "an answered request is not sent again"
-
-
 def test_an_upstream_that_was_away_is_used_again(front, stub, make_stub, binary):
     """The connections that were open before are stale."""
     client = front()
@@ -128,3 +117,46 @@ def test_images_at_work_are_bounded(front, stub, binary):
         over.set()
         assert first.result().status_code == 200
     assert client.post(INFER, **two).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/readyz", "/v2/health/ready", "/v2/models/m", "/v2/models/m/ready"]
+)
+@pytest.mark.parametrize("part", ["the head", "the body", "informational answers"])
+def test_a_probe_does_not_wait_for_an_answer_that_drips(front, stub, path, part):
+    """The time of the whole answer counts, and not the time between two bytes."""
+    client, over = front(), threading.Event()
+    whole = b"HTTP/1.1 200 X\r\ncontent-length: 2000\r\n\r\n" + b"{}".ljust(2000)
+    hints = [b"HTTP/1.1 103 X\r\n\r\n"] * 15
+
+    def drip(_):
+        pieces = [bytes([byte]) for byte in whole]
+        if part == "the body":
+            pieces = [whole[:-1000], *pieces[-1000:]]
+        elif part == "informational answers":
+            pieces = [*hints, whole]
+        for piece in pieces:
+            yield piece
+            over.wait(0.3)
+
+    stub.get = drip
+    answer = client.get(path)
+    assert not over.is_set()
+    over.set()
+    assert answer.status_code == 503
+
+
+def test_an_answer_that_drips_ends_at_the_deadline(front, stub, binary):
+    over = threading.Event()
+
+    def do(handler, _):
+        handler.send(b"HTTP/1.1 200 X\r\ncontent-length: 1000\r\n\r\n")
+        for _ in range(1000):
+            handler.send(b" ")
+            over.wait(0.1)
+
+    stub.do = do
+    answer = front(deadline_ms=1000).post(INFER, **binary(IMAGE))
+    assert not over.is_set()
+    over.set()
+    assert answer.status_code == 504

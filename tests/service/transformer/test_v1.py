@@ -165,3 +165,10 @@ def test_an_image_file_is_not_a_request(front, make_photograph):
     assert answer.status_code == 400
     expected = "The request's JSON cannot be read: the body is not JSON."
     assert answer.json() == {"error": expected}  # the header of v2 has no meaning here
+
+
+def test_a_guess_of_the_scaling_is_warned_of_once_numbers_are_sent(ask, stub, caplog):
+    assert ask([noise(20, 24, 3).tolist()]).status_code == 200
+    assert "--predictor-manifest" not in caplog.text
+    assert ask([b64(noise(20, 24, 3))]).status_code == 200
+    assert "--predictor-manifest" in caplog.text
