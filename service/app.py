@@ -39,6 +39,7 @@ from service.oip.routes import router as oip
 from service.settings import Settings
 from service.telemetry.logs import REQUEST_ID_HEADER
 from service.transformer.backend import UpstreamBackend
+from service.transformer.elsewhere import router as elsewhere
 from service.transformer.v1 import router as transformer_v1
 from service.transformer.v2 import router as transformer_v2
 
@@ -76,7 +77,8 @@ def create_app(
             routers += (defending,)
     else:
         backend = UpstreamBackend(settings)
-        routers = (transformer_v2,) if settings.predictor_protocol == "v2" else (transformer_v1,)
+        v2 = settings.predictor_protocol == "v2"
+        routers = (transformer_v2 if v2 else transformer_v1, elsewhere)
 
     async def load_or_fail() -> None:
         try:

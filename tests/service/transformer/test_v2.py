@@ -3,6 +3,7 @@
 import gzip
 import json
 from io import BytesIO
+from time import time
 
 import numpy as np
 import pytest
@@ -134,7 +135,7 @@ def test_an_image_that_is_too_small_for_the_defence_is_refused(front, stub, bina
     assert "cell is 33 px, larger than the image" in answer.json()["error"]
 
 
-def test_a_manifest_describes_the_input(front, stub, binary, tmp_path):
+def test_a_manifest_describes_the_input(front, stub, binary, tmp_path, caplog):
     stub.inputs = []  # as if the server had no metadata
     scaling = Scaling(mean=(10, 20, 30), std=(2, 4, 8))
     size = GraphInput(name="x", layout="NCHW", height_px=32, width_px=32)
@@ -146,6 +147,7 @@ def test_a_manifest_describes_the_input(front, stub, binary, tmp_path):
     assert request.document["inputs"][0]["name"] == "x"
     expected = (pixels - np.array(scaling.mean)) / np.array(scaling.std)
     np.testing.assert_allclose(request.tensor, expected.transpose(0, 3, 1, 2), rtol=1e-5)
+    assert "--predictor-manifest" not in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -226,13 +228,57 @@ def test_a_request_without_an_id_gets_one(front, stub, binary):
     assert stub.received[0].headers["x-request-id"] == answer.headers["x-request-id"]
 
 
-def test_headers_that_cannot_be_sent_are_left_out(front, stub, binary):
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("traceparent", TRACE.upper()),
+        ("traceparent", f"{TRACE} "[1:]),
+        ("traceparent", f"ff{TRACE[2:]}"),
+        ("traceparent", f"{TRACE}-more"),
+        ("traceparent", f"00-{32 * '0'}-b7ad6b7169203331-01"),
+        ("traceparent", f"00-0af7651916cd43dd8448eb211c80319c-{16 * '0'}-01"),
+        ("tracestate", "\u00e9=1"),
+        ("tracestate", "novalue"),
+        ("tracestate", "a=1,,=2"),
+        ("tracestate", "a=" + 600 * "1"),
+        ("b3", "x"),
+        ("x-b3-traceid", "<script>"),
+        ("x-b3-spanid", 15 * "0"),
+        ("x-b3-sampled", "yes"),
+        ("x-b3-flags", "01"),
+    ],
+)
+def test_ids_that_are_not_valid_are_left_out(front, stub, binary, name, value):
     sent = binary(noise(1, 32, 32, 3))
-    sent["headers"] = [*sent["headers"].items(), (b"tracestate", b"\xe9=1"), (b"b3", b"0")]
+    given = {"traceparent": TRACE, "b3": "1", name: value}
+    sent["headers"] = [
+        *sent["headers"].items(),
+        *((key.encode(), value.strip(" ").encode("latin-1")) for key, value in given.items()),
+    ]
     assert front().post(INFER, **sent).status_code == 200
     (request,) = stub.received
-    assert "tracestate" not in request.headers
-    assert request.headers["b3"] == "0"
+    assert name not in request.headers
+    assert {"traceparent", "b3"} - {name} <= request.headers.keys()
+
+
+def test_headers_of_the_connection_are_not_passed_on(front, stub, binary):
+    sent = binary(noise(1, 32, 32, 3))
+    sent["headers"] |= {"traceparent": TRACE, "tracestate": "a=1", "b3": "1"}
+    sent["headers"] |= {"connection": "close, B3 ,traceparent", "proxy-authorization": "x"}
+    assert front().post(INFER, **sent).status_code == 200
+    (request,) = stub.received
+    hop_by_hop = {"traceparent", "b3", "tracestate", "connection", "proxy-authorization"}
+    assert request.headers.keys().isdisjoint(hop_by_hop)
+
+
+def test_a_header_that_is_sent_twice_is_left_out(front, stub, binary):
+    sent = binary(noise(1, 32, 32, 3))
+    sent["headers"] = [*sent["headers"].items(), ("traceparent", TRACE), ("traceparent", TRACE)]
+    assert front().post(INFER, **sent).status_code == 200
+    assert "traceparent" not in stub.received[0].headers
 
 
 # The client's answer
@@ -317,14 +363,51 @@ def test_a_request_that_is_not_valid_is_not_passed_on(front, stub, binary, field
         ("/v2/models/other/infer", 404),
         ("/v2/models/m/versions/..%2f../infer", 404),
         ("/v2/models/m/versions/%3fx/infer", 404),
-        ("/v1/models/m:predict", 404),
-        ("/v1/predict", 404),
+        ("/v1/other", 404),
     ],
 )
 def test_other_paths_are_not_found(front, stub, binary, path, status):
     answer = front().post(path, **binary(noise(1, 32, 32, 3)))
     assert answer.status_code == status
     assert stub.received == []
+
+
+@pytest.mark.parametrize(
+    ("protocol", "path", "right"),
+    [
+        ("v2", "/v1/predict", INFER),
+        ("v2", "/v1/defend", INFER),
+        ("v2", "/v1/models/m:predict", INFER),
+        ("v1", "/v1/predict", "/v1/models/m:predict"),
+        ("v1", INFER, "/v1/models/m:predict"),
+    ],
+)
+def test_paths_that_another_server_has_name_the_right_one(front, stub, protocol, path, right):
+    client = front(predictor_protocol=protocol)
+    answer = client.post(path, content=png(noise(32, 32, 3)))
+    assert answer.status_code == 404
+    error = answer.json()["error"]
+    message = error if isinstance(error, str) else error["message"]
+    assert message.endswith(f"Send the images to POST {right}.")
+    assert isinstance(error, str) or error["code"] == "not_found"
+    assert stub.received == []
+    assert not {"/v1/predict", "/v1/defend"} & client.get("/openapi.json").json()["paths"].keys()
+
+
+@pytest.mark.parametrize("datatype", ["FP32", "UINT8"])
+def test_a_guess_of_the_scaling_is_warned_of(front, stub, binary, caplog, datatype, monkeypatch):
+    stub.inputs = takes(datatype, -1, 32, 32, 3)
+    client = front()
+    lines = [line for line in caplog.messages if "--predictor-manifest" in line]
+    assert len(lines) == (datatype == "FP32")
+    for _ in range(3):
+        assert client.post(INFER, **binary(noise(1, 32, 32, 3))).status_code == 200
+    lines = [line for line in caplog.messages if "--predictor-manifest" in line]
+    assert len(lines) == (datatype == "FP32"), "not for each request"
+    monkeypatch.setattr("service.transformer.transformer.time.monotonic", lambda: time() + 10**9)
+    assert client.post(INFER, **binary(noise(1, 32, 32, 3))).status_code == 200
+    lines = [line for line in caplog.messages if "--predictor-manifest" in line]
+    assert len(lines) == 2 * (datatype == "FP32"), "again after a while"
 
 
 def test_an_error_names_the_bad_image(front, stub, binary):
