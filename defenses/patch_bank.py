@@ -1,11 +1,13 @@
 """A bank of patches from clean images, with its file and a search for near patches."""
 
+import io
+import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from random import Random
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,10 @@ from defenses.from_file import FileVersion
 
 MIN_SIDE_PX, MAX_SIDE_PX = 3, 16
 MIN_PATCHES, MAX_PATCHES = 100, 100_000
+
+# The largest header of an array that NumPy reads is smaller.
+_MAX_HEADER_BYTES = 16 * 1024
+_NO_PATCHES = "has no array 'patches'; make a bank with 'warpguard quilt-bank'."
 
 Patches = NDArray[np.uint8]
 """``(n, side, side, 3)``, RGB."""
@@ -61,20 +67,8 @@ class PatchBank:
         Raises:
             BankError: the patches have another form or size, or are too few or too many.
         """
-        if patches.dtype != np.uint8 or patches.ndim != 4 or patches.shape[3] != 3:
-            raise BankError(
-                f"holds {patches.dtype} of shape {patches.shape} as its patches; they must be "
-                "uint8 of shape (n, side, side, 3)."
-            )
-        count, side, other, _ = patches.shape
-        if side != other or not MIN_SIDE_PX <= side <= MAX_SIDE_PX:
-            raise BankError(
-                f"has patches of {side}x{other} px; they must be square, of "
-                f"{MIN_SIDE_PX}…{MAX_SIDE_PX} px."
-            )
-        if not MIN_PATCHES <= count <= MAX_PATCHES:
-            raise BankError(f"has {count} patches; it must have {MIN_PATCHES:,}…{MAX_PATCHES:,}.")
-        vectors = patches.reshape(count, -1).astype(np.float32)
+        _check(patches.shape, patches.dtype)
+        vectors = patches.reshape(len(patches), -1).astype(np.float32)
         centres = _centres(vectors)
         cell = _nearest(vectors, centres)
         members = [np.flatnonzero(cell == index) for index in range(len(centres))]
@@ -156,12 +150,56 @@ def load(file: FileVersion) -> PatchBank:
 
 
 def _read(path: Path) -> Patches:
-    with path.open("rb") as file:
-        archive = np.load(file, allow_pickle=False)
-        if isinstance(archive, np.ndarray) or "patches" not in archive:
-            raise BankError("has no array 'patches'; make a bank with 'warpguard quilt-bank'.")
-        patches: Patches = archive["patches"]
+    """Read the array of patches, once its header is that of a valid bank."""
+    if not zipfile.is_zipfile(path):
+        raise BankError(_NO_PATCHES)
+    with zipfile.ZipFile(path) as archive:
+        try:
+            entry = archive.getinfo("patches.npy")
+        except KeyError:
+            raise BankError(_NO_PATCHES) from None
+        # Python decompresses the other methods without a limit, and a bank does not use them.
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise BankError("is compressed in a way that a bank is not; make a new bank.")
+        with archive.open(entry) as member:
+            _check(*_header(io.BytesIO(member.read(_MAX_HEADER_BYTES))))
+        with archive.open(entry) as member:
+            patches: Patches = np.lib.format.read_array(member, allow_pickle=False)
+            if member.read(1):
+                raise BankError("has bytes after its patches; make a new bank.")
     return patches
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Read the shape and the dtype of an array in NumPy's format."""
+    version = np.lib.format.read_magic(file)
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }[version]
+    shape, _, dtype = read(file)
+    return shape, dtype
+
+
+def _check(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Check the form and the size of patches.
+
+    Raises:
+        BankError: they are not those of a valid bank.
+    """
+    if dtype != np.uint8 or len(shape) != 4 or shape[3] != 3:
+        raise BankError(
+            f"holds {dtype!s:.40} of shape {shape!s:.80} as its patches; they must be uint8 of "
+            "shape (n, side, side, 3)."
+        )
+    count, side, other, _ = shape
+    if side != other or not MIN_SIDE_PX <= side <= MAX_SIDE_PX:
+        raise BankError(
+            f"has patches of {side}x{other} px; they must be square, of "
+            f"{MIN_SIDE_PX}…{MAX_SIDE_PX} px."
+        )
+    if not MIN_PATCHES <= count <= MAX_PATCHES:
+        raise BankError(f"has {count} patches; it must have {MIN_PATCHES:,}…{MAX_PATCHES:,}.")
 
 
 def _centres(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,3 +1,6 @@
+import io
+import tracemalloc
+import zipfile
 from random import Random
 
 import numpy as np
@@ -90,10 +93,70 @@ def test_nothing_pickled_is_read(tmp_path):
 
     with (tmp_path / "evil.npz").open("wb") as file:
         np.savez(file, patches=np.array([Evil()], object))
-    with pytest.raises(DefenseError, match="cannot be read as a bank") as caught:
+    with pytest.raises(DefenseError, match="holds object of shape"):
         Quilting(bank=str(tmp_path / "evil.npz"))
-    assert "allow_pickle" not in str(caught.value)  # NumPy's message advises to allow pickles
     assert not (tmp_path / "ran").exists()
+
+
+def header(shape, dtype="|u1"):
+    """The header of an array in a file, without the array."""
+    file = io.BytesIO()
+    parts = {"descr": dtype, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, parts)
+    return file.getvalue()
+
+
+def refuse(path, patches, method=zipfile.ZIP_DEFLATED):
+    """Write a bank, see that it is refused; returns the error and the most MB that it took."""
+    with zipfile.ZipFile(path, "w", method) as archive, archive.open("patches.npy", "w") as entry:
+        for piece in patches:
+            entry.write(piece)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DefenseError) as caught:
+            Quilting(bank=str(path))
+        return str(caught.value), tracemalloc.get_traced_memory()[1] / 1e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("begin", "said"),
+    [
+        (header((800_000, 5, 5, 3)), "has 800000 patches; it must have 100"),
+        (header((100, 400, 400, 3)), "has patches of 400x400 px"),
+        (header((60_000_000,)), "holds uint8 of shape (60000000,)"),
+        (header((1000, 5, 5, 3), "<f8"), "holds float64 of shape"),
+        (header((1000, 5, 5, 3), "|S100000"), "holds |S100000 of shape"),
+        (header((1000, 5, 5, 3), "|O"), "holds object of shape"),
+        (b"\x93NUMPY\2\0\xff\xff\xff\x0f", "cannot be read as a bank"),
+        (b"\x93NUMPY\1\0\xff\xff{", "cannot be read as a bank"),
+        (header((-1000, 5, 5, 3)), "has -1000 patches"),
+        (b"", "cannot be read as a bank"),
+        (header((1000, 5, 5, 3)), "has bytes after its patches"),
+    ],
+)
+def test_the_header_is_checked_before_the_data(tmp_path, begin, said):
+    """60 MB in a file of 60 kB."""
+    message, most_mb = refuse(tmp_path / "bank.npz", [begin, *[bytes(10**6)] * 60])
+    assert said in message
+    assert most_mb < 8
+    assert (tmp_path / "bank.npz").stat().st_size < 100_000
+
+
+def test_a_bank_that_is_cut_short_is_refused(tmp_path):
+    message, _ = refuse(tmp_path / "bank.npz", [header((1000, 5, 5, 3)), bytes(1000)])
+    assert "cannot be read as a bank" in message
+
+
+def test_a_bank_is_compressed_as_numpy_does_it(tmp_path):
+    patches = [header((1000, 5, 5, 3)), bytes(75_000)]
+    for method in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        message, _ = refuse(tmp_path / "bank.npz", patches, method)
+        assert "is compressed in a way that a bank is not" in message
+    with (tmp_path / "stored.npz").open("wb") as file:
+        np.savez(file, patches=np.zeros((1000, 5, 5, 3), np.uint8))
+    assert Quilting(bank=str(tmp_path / "stored.npz")).random
 
 
 def test_a_file_without_patches_is_refused(tmp_path):
