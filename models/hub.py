@@ -26,7 +26,6 @@ from huggingface_hub import (
     get_hf_file_metadata,
     get_session,
     hf_hub_url,
-    hf_raise_for_status,
 )
 from huggingface_hub.constants import ENDPOINT
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
@@ -84,8 +83,8 @@ def pull(
         The file, whose SHA-256 has been verified.
 
     Raises:
-        PullError: the hub cannot be reached, does not have the file, or declares no SHA-256 for a
-            file whose SHA-256 is unknown. The bytes that have arrived are kept.
+        PullError: the hub cannot be reached, does not have the file, or declares no size, or no
+            SHA-256 for a file whose SHA-256 is unknown. The bytes that have arrived are kept.
         ChecksumError: the hub has a different file. Nothing of it is kept.
         StoreError: the file cannot be written. The bytes that have arrived are kept.
     """
@@ -96,13 +95,13 @@ def pull(
             timeout=timeout_s,
         )
         commit = metadata.commit_hash or revision
-        digest = _digest(file, metadata)
+        digest, size = _digest(file, metadata), _size(file, metadata)
         url = hf_hub_url(file.repository, file.name, revision=commit, endpoint=hub)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{digest}.part"
         with FileLock(folder / ".lock", timeout=0):
             with path.open("ab") as part:
-                _fetch(url, part, metadata.size, file, quiet=quiet, timeout_s=timeout_s)
+                _fetch(url, part, size, file, quiet=quiet, timeout_s=timeout_s)
             with path.open("rb") as part:
                 actual = hashlib.file_digest(part, "sha256").hexdigest()
             if actual != digest:
@@ -133,8 +132,18 @@ def _digest(file: HubFile, metadata: HfFileMetadata) -> str:
     return digest
 
 
+def _size(file: HubFile, metadata: HfFileMetadata) -> int:
+    """Return the number of bytes that the file must have, which is the most that is written."""
+    if metadata.size is None:
+        raise PullError(
+            f"The hub declares no size for {file.name} of {file.repository}. Nothing was "
+            "downloaded. " + _by_hand(file)
+        )
+    return metadata.size
+
+
 def _fetch(
-    url: str, part: BinaryIO, size: int | None, file: HubFile, *, quiet: bool, timeout_s: float
+    url: str, part: BinaryIO, size: int, file: HubFile, *, quiet: bool, timeout_s: float
 ) -> None:
     """Append the missing bytes to a file, over as many connections as necessary."""
     bar = tqdm(  # type: ignore[no-untyped-call] # the library's own
@@ -151,7 +160,7 @@ def _fetch(
         while not complete:
             before = part.tell()
             try:
-                complete = _fetch_once(url, part, bar, timeout_s=timeout_s)
+                complete = _fetch_once(url, part, size, bar, timeout_s=timeout_s)
             except (httpx2.TransportError, HfHubHTTPError) as error:
                 if isinstance(error, HfHubHTTPError) and not _is_transient(error):
                     raise
@@ -162,16 +171,19 @@ def _fetch(
                 time.sleep(RETRY_PAUSE_S)
 
 
-def _fetch_once(url: str, part: BinaryIO, bar: tqdm, *, timeout_s: float) -> bool:
-    """Append the bytes that one connection brings; return True when the file is complete."""
+def _fetch_once(url: str, part: BinaryIO, size: int, bar: tqdm, *, timeout_s: float) -> bool:
+    """Append the bytes that one connection brings; return True when the file is complete.
+
+    What follows the declared size is not read, and neither is the text of an error.
+    """
     headers = build_hf_headers(headers={"Accept-Encoding": "identity"})
     if part.tell():
         headers["Range"] = f"bytes={part.tell()}-"
     # The client does not send the token when it follows a redirect to the hub's storage.
     with get_session().stream("GET", url, headers=headers, timeout=timeout_s) as response:
         beyond = response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
-        if not (beyond and part.tell()):
-            hf_raise_for_status(response)
+        if response.is_error and not (beyond and part.tell()):
+            raise HfHubHTTPError(f"status {response.status_code}", response=response)
         if response.status_code != HTTPStatus.PARTIAL_CONTENT:
             bar.update(-part.tell())
             part.truncate(0)
@@ -179,9 +191,12 @@ def _fetch_once(url: str, part: BinaryIO, bar: tqdm, *, timeout_s: float) -> boo
         if beyond:
             return False  # the local part was longer than the remote file: start over
         for chunk in response.iter_raw():
-            part.write(chunk)
+            missing = chunk[: max(0, size - part.tell())]
+            part.write(missing)
             part.flush()  # so that a killed process loses nothing
-            bar.update(len(chunk))
+            bar.update(len(missing))
+            if part.tell() >= size:
+                break
     return True
 
 

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -74,12 +76,18 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(302, {"Location": f"{server.storage}/storage?signature=1"}, 0)
             return
         action, _, count = (server.script.pop(0) if server.script else "ok").partition(" ")
+        if count == "flood":
+            self.flood(int(action))
+            return
         if action.isdigit():
             self.answer(int(action), {}, 0)
             return
         start = 0
         if server.ranges and self.headers["Range"]:
             start = int(re.fullmatch(r"bytes=(\d+)-", self.headers["Range"])[1])
+        if action == "flood":
+            self.flood()
+            return
         body = server.data[start:]
         if start and not body:
             self.answer(416, {"Content-Range": f"bytes */{len(server.data)}"}, 0)
@@ -95,6 +103,17 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         if action == "stall":
             server.released.wait(20)
+
+    def flood(self, status=200):
+        """Send more than was declared, without an end."""
+        self.send_response(status)
+        self.end_headers()
+        with suppress(OSError):
+            self.wfile.write(self.server.data)
+            while not self.server.released.is_set():
+                self.wfile.write(bytes(100_000))
+                self.server.sent += 100_000
+        self.close_connection = True
 
     def answer(self, status, headers, length):
         self.send_response(status)
@@ -164,6 +183,39 @@ def test_a_second_pull_sends_nothing(server, tmp_path):
     pull(server, tmp_path)
     pull(server, tmp_path)
     assert len(server.gets) == 1
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_a_pull_stops_at_the_declared_size(server, tmp_path, right):
+    server.script = ["flood"]
+    if right:
+        assert pull(server, tmp_path).path.read_bytes() == DATA
+    else:
+        server.data = b"x" + DATA[1:]
+        with pytest.raises(ChecksumError, match="has the SHA-256"):
+            pull(server, tmp_path)
+        assert not list(tmp_path.glob("*.part"))
+    assert server.sent < 40 * len(DATA), "this much fits into the sockets"
+
+
+def test_the_text_of_an_error_is_not_read(server, tmp_path):
+    server.script = ["404 flood"]
+    with pytest.raises(PullError, match="answered 404"):
+        pull(server, tmp_path)
+    assert server.sent < 40 * len(DATA), "this much fits into the sockets"
+
+
+def test_a_hub_that_declares_no_size(server, tmp_path, monkeypatch):
+    declared = hub.get_hf_file_metadata
+
+    def without(*arguments, **options):
+        return replace(declared(*arguments, **options), size=None)
+
+    monkeypatch.setattr(hub, "get_hf_file_metadata", without)
+    with pytest.raises(PullError, match="declares no size") as caught:
+        pull(server, tmp_path)
+    assert_says_what_to_do(str(caught.value))
+    assert not server.gets
 
 
 def test_progress_on_a_terminal(server, tmp_path, monkeypatch, capfd):
