@@ -1,19 +1,29 @@
 """Add the user's own classifier: an ONNX file, and a manifest that must describe it correctly."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped] # has no types
+from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped] # has no types
 
 from models.catalog import CATALOG
 from models.errors import ManifestError
 from models.manifest import Manifest
-from models.session import Classifier
 from models.store import Store
+from models.verify import verify
+
+VERIFIED_WITHIN_S = 60.0
+"""How long the verification of a model may take by default."""
 
 
-def add(store: Store, name: str, onnx_file: Path, manifest: Manifest) -> Manifest:
+def add(
+    store: Store,
+    name: str,
+    onnx_file: Path,
+    manifest: Manifest,
+    *,
+    timeout_s: float = VERIFIED_WITHIN_S,
+) -> Manifest:
     """Verify a model on the CPU, and store it. It replaces a stored model of the same name.
 
     Args:
@@ -21,13 +31,14 @@ def add(store: Store, name: str, onnx_file: Path, manifest: Manifest) -> Manifes
         name: the model's name, which must not be in the catalogue.
         onnx_file: the graph, with its weights inside.
         manifest: the model's description. Its own name is ignored.
+        timeout_s: how long, in seconds, the verification may take.
 
     Returns:
         The manifest as it was stored.
 
     Raises:
-        ManifestError: the name is in the catalogue, the file cannot be loaded, or the graph
-            contradicts the manifest.
+        ManifestError: the name is in the catalogue, the file cannot be loaded or keeps tensors in
+            other files, the graph contradicts the manifest, or its verification takes too long.
         StoreError: the store cannot be written.
     """
     if name in CATALOG or name == "auto":
@@ -42,32 +53,27 @@ def add(store: Store, name: str, onnx_file: Path, manifest: Manifest) -> Manifes
     except DecodeError as error:
         raise ManifestError(f"{onnx_file} is not an ONNX file: {error}") from error
     for tensor in _tensors(model):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
             raise ManifestError(
-                f"{onnx_file} keeps the weights {tensor.name!r} in another file. Save one file: "
+                f"{onnx_file} keeps the weights {tensor.name!a} in another file. Save one file: "
                 f"`onnx.save(onnx.load({onnx_file.name!r}), 'whole.onnx')`."
             )
-    Classifier(manifest, graph_bytes, device="cpu").verify()
+    verify(manifest, graph_bytes, timeout_s=timeout_s)
     return store.put(manifest, graph_bytes)
 
 
-def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Yield all tensors of a model, also those of nested graphs."""
-    yield from _graph_tensors(model.graph)
-    for function in model.functions:
-        yield from _node_tensors(function.node)
-
-
-def _graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    yield from _node_tensors(graph.node)
-
-
-def _node_tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
-    for node in nodes:
-        for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
-            for graph in (attribute.g, *attribute.graphs):
-                yield from _graph_tensors(graph)
+def _tensors(message: Message) -> Iterator[onnx.TensorProto]:
+    """Yield all tensors of a model, wherever it holds them: every field that may hold one."""
+    messages = [message]
+    while messages:
+        message = messages.pop()
+        if isinstance(message, onnx.TensorProto):
+            yield message
+        for field in message.DESCRIPTOR.fields:
+            if field.message_type is None:
+                continue
+            value = getattr(message, field.name)
+            if not isinstance(value, Message):
+                messages += value
+            elif message.HasField(field.name):
+                messages.append(value)

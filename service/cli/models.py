@@ -11,6 +11,8 @@ from typing import Any
 import models  # loads its modules when their names are first used
 from service.cli.command import JSON, STORE, AddParser, add_command, print_json, shared
 
+_MAX_SECONDS = 86_400
+
 
 def register(add_parser: AddParser) -> None:
     """Add the command to the parser, with its actions."""
@@ -28,7 +30,21 @@ def register(add_parser: AddParser) -> None:
     add = add_command(actions, "add", _add, name, STORE)
     add.add_argument("--onnx", required=True, **file, help="the graph")
     add.add_argument("--manifest", required=True, **file, help="the graph's manifest, JSON")
+    limit = "how long the model may take to be verified (default: 60)"
+    add.add_argument("--timeout-seconds", type=seconds, metavar="S", default=60.0, help=limit)
     add_command(actions, "remove", _remove, name, STORE)
+
+
+def seconds(text: str) -> float:
+    """Read a number of seconds.
+
+    Raises:
+        ArgumentTypeError: it is not a number in the allowed range.
+    """
+    value = float(text)
+    if not 0 < value <= _MAX_SECONDS:
+        raise argparse.ArgumentTypeError(f"must be more than 0 and at most {_MAX_SECONDS}")
+    return value
 
 
 def _list(options: argparse.Namespace) -> None:
@@ -100,7 +116,8 @@ def _add(options: argparse.Namespace) -> None:
     For example: warpguard models add mine --onnx mine.onnx --manifest mine.json
     """
     store = models.Store(options.store)
-    models.add(store, options.name, options.onnx, models.Manifest.read(options.manifest))
+    manifest = models.Manifest.read(options.manifest)
+    models.add(store, options.name, options.onnx, manifest, timeout_s=options.timeout_seconds)
     sys.stdout.write(f"{options.name} is in the store {store.root}\n")
 
 

@@ -108,6 +108,127 @@ def test_weights_of_a_branch_in_another_file(fresh_store, tmp_path, tiny_graph, 
         add(fresh_store, "mine", tmp_path / "branch.onnx", tiny_manifest())
 
 
+def outside(**fields):
+    """A tensor whose values are in another file."""
+    given = {"data_location": TensorProto.EXTERNAL} | fields
+    tensor = TensorProto(name="outside", data_type=TensorProto.FLOAT, dims=[5], **given)
+    tensor.external_data.add(key="location", value="/etc/passwd")
+    return tensor
+
+
+def constant(**attributes):
+    return helper.make_node("Constant", [], ["x"], **attributes)
+
+
+def body(tensor):
+    return helper.make_graph([constant(value=tensor)], "body", [], [])
+
+
+SPARSE = {
+    "values": onnx.SparseTensorProto(values=outside(), dims=[9]),
+    "indices": onnx.SparseTensorProto(indices=outside(), dims=[9]),
+}
+
+
+def in_function(model, node=None, default=None):
+    function = onnx.FunctionProto(name="f", domain="d", node=[node] if node else [])
+    if default is not None:
+        function.attribute_proto.append(helper.make_attribute("a", default))
+    model.functions.append(function)
+
+
+def in_training(model, **graphs):
+    model.training_info.append(onnx.TrainingInfoProto(**graphs))
+
+
+@pytest.mark.parametrize(
+    "hide",
+    [
+        lambda model: model.graph.initializer.append(outside()),
+        lambda model: model.graph.initializer.append(outside(data_location=TensorProto.DEFAULT)),
+        lambda model: model.graph.sparse_initializer.append(SPARSE["values"]),
+        lambda model: model.graph.sparse_initializer.append(SPARSE["indices"]),
+        lambda model: model.graph.node.append(constant(value=outside())),
+        lambda model: model.graph.node.append(constant(values=[outside()])),
+        lambda model: model.graph.node.append(constant(sparse_value=SPARSE["values"])),
+        lambda model: model.graph.node.append(constant(sparse_values=[SPARSE["indices"]])),
+        lambda model: model.graph.node.append(constant(body=body(outside()))),
+        lambda model: model.graph.node.append(constant(bodies=[body(outside())])),
+        lambda model: model.graph.node.append(
+            constant(body=helper.make_graph([constant(deeper=body(outside()))], "outer", [], []))
+        ),
+        lambda model: in_function(model, node=constant(value=outside())),
+        lambda model: in_function(model, default=outside()),
+        lambda model: in_function(model, default=body(outside())),
+        lambda model: in_training(model, algorithm=body(outside())),
+        lambda model: in_training(model, initialization=body(outside())),
+    ],
+)
+def test_no_tensor_may_be_in_another_file(fresh_store, tmp_path, tiny_graph, tiny_manifest, hide):
+    model = onnx.load_model_from_string(tiny_graph())
+    hide(model)
+    (tmp_path / "hidden.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ManifestError, match="keeps the weights 'outside' in another file"):
+        add(fresh_store, "mine", tmp_path / "hidden.onnx", tiny_manifest())
+    assert fresh_store.names() == ()
+
+
+def endless(model, *, constant_input):
+    """Add a loop that never ends; ONNX Runtime runs one of constants while it loads the graph."""
+    loop = helper.make_graph(
+        [
+            helper.make_node("Identity", ["yes"], ["again"]),
+            helper.make_node("Add", ["x", "x"], ["more"]),
+        ],
+        "loop",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("yes", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("again", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("more", TensorProto.FLOAT, None),
+        ],
+    )
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "begin"))
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros((3, 5), np.float32), "zeros"))
+    start = "zeros" if constant_input else "linear"
+    model.graph.node.append(helper.make_node("Loop", ["", "begin", start], ["last"], body=loop))
+    model.graph.node.append(helper.make_node("ReduceSum", ["last"], ["sum"], keepdims=0))
+    model.graph.node.append(helper.make_node("Add", ["linear", "sum"], ["logits"]))
+    model.graph.node[1].output[0] = "linear"
+
+
+@pytest.mark.parametrize("constant_input", [False, True])
+def test_a_graph_that_computes_without_an_end_is_refused(
+    fresh_store, tmp_path, tiny_graph, tiny_manifest, constant_input
+):
+    model = onnx.load_model_from_string(tiny_graph())
+    endless(model, constant_input=constant_input)
+    onnx.checker.check_model(model)
+    (tmp_path / "endless.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ManifestError, match=r"not loaded and run within 5 s.*--timeout-seconds"):
+        add(fresh_store, "mine", tmp_path / "endless.onnx", tiny_manifest(), timeout_s=5)
+    assert fresh_store.names() == ()
+
+
+def test_the_process_that_verifies_does_not_import_from_the_current_folder(
+    fresh_store, onnx_file, tiny_manifest, tmp_path, monkeypatch
+):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "__init__.py").write_text("raise SystemExit(1)")
+    path = onnx_file()
+    monkeypatch.chdir(tmp_path)
+    assert add(fresh_store, "mine", path, tiny_manifest()).name == "mine"
+
+
+def test_a_process_that_dies_is_an_error(fresh_store, onnx_file, tiny_manifest, monkeypatch):
+    monkeypatch.setattr("models.verify.sys.executable", "/bin/false")
+    with pytest.raises(ManifestError, match="ended with exit code 1"):
+        add(fresh_store, "mine", onnx_file(), tiny_manifest())
+
+
 def test_no_file(fresh_store, tmp_path, tiny_manifest):
     with pytest.raises(ManifestError, match="cannot be read"):
         add(fresh_store, "mine", tmp_path / "none.onnx", tiny_manifest())

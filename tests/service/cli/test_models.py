@@ -60,6 +60,9 @@ def test_pull_takes_weights_from_a_file(warpguard, tmp_path):
     [
         ("show nonsense", 1, "inception-v3"),
         ("add auto --onnx x --manifest missing.json", 1, "missing.json"),
+        ("add x --onnx x --manifest x --timeout-seconds 0", 2, "more than 0 and at most 86400"),
+        ("add x --onnx x --manifest x --timeout-seconds nan", 2, "more than 0 and at most 86400"),
+        ("add x --onnx x --manifest x --timeout-seconds 1m", 2, "invalid seconds value: '1m'"),
         ("remove mine", 1, "no model 'mine'"),
         ("list --store /dev/null", 1, "/dev/null"),
         ("", 2, "ACTION"),
