@@ -3,11 +3,11 @@
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from defenses import Image
 from models import GraphInput, Manifest, ManifestError, Scaling, fit, to_tensor
@@ -19,6 +19,16 @@ _PLAIN = Manifest(
     input=GraphInput(layout="NHWC"),
     scaling=Scaling(mean=(0, 0, 0), std=(255, 255, 255)),
 )
+
+
+class _Tensor(BaseModel):
+    name: str = Field(max_length=256)
+    datatype: str = Field(max_length=16)
+    shape: list[Annotated[int, Field(ge=-1, lt=2**63)]] = Field(max_length=16)
+
+
+class _Metadata(BaseModel):
+    inputs: list[_Tensor] = Field(min_length=1, max_length=1)
 
 
 @dataclass(frozen=True)
@@ -59,11 +69,13 @@ class InputSpec:
             ManifestError: the metadata does not describe one input for images.
         """
         try:
-            (tensor,) = metadata["inputs"]
-            name, datatype = str(tensor["name"]), str(tensor["datatype"])
-            shape = [int(side) for side in tensor["shape"]]
-        except (KeyError, TypeError, ValueError):
-            raise ManifestError(f"The upstream's metadata has not one input. {_DESCRIBE}") from None
+            (tensor,) = _Metadata.model_validate(metadata).inputs
+        except ValidationError:
+            raise ManifestError(
+                "The upstream's metadata has not one input with a name, a datatype and a shape. "
+                f"{_DESCRIBE}"
+            ) from None
+        name, datatype, shape = tensor.name, tensor.datatype, tensor.shape
         if datatype == "BYTES" and shape and shape[1:] in ([], [1]):
             return cls(datatype=datatype, name=name, column=shape[1:] == [1], binary=binary)
         if datatype not in ("UINT8", "FP32") or len(shape) != 4 or 3 not in (shape[1], shape[3]):

@@ -39,6 +39,13 @@ def test_metadata_describes_the_layout_and_the_size(shape, layout, size):
         {"inputs": [{}, {}]},
         {"inputs": [{"name": "x", "datatype": "FP32"}]},
         {"inputs": [{"name": "x", "datatype": "FP32", "shape": ["a"]}]},
+        {"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, float("inf"), 32, 3]}]},
+        {"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, float("nan"), 32, 3]}]},
+        {"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 32.5, 32, 3]}]},
+        {"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 10**30, 32, 3]}]},
+        {"inputs": [{"name": "x", "datatype": "FP32", "shape": 100_000 * [1]}]},
+        {"inputs": [{"name": "x" * 1000, "datatype": "FP32", "shape": [-1, 32, 32, 3]}]},
+        {"inputs": [{"name": "x", "datatype": "F" * 1000, "shape": [-1, 32, 32, 3]}]},
     ],
 )
 def test_metadata_without_exactly_one_input_is_refused(metadata):
