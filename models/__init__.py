@@ -9,7 +9,8 @@ A model of the catalogue is built from a weights file whose SHA-256 is known. An
 file is in an installed package, and the files of the other models are on the Hugging Face hub. The
 store keeps the graph, and the ONNX files that users add, and verifies a graph each time it loads
 it. Each model has a manifest, which describes its input, scaling, labels and source. ``obtain``
-finds or builds a catalogue's model, ``custom`` adds a user's own.
+finds or builds a catalogue's model, ``custom`` adds a user's own, once ``verify`` has run it in a
+process that can be ended.
 
 >>> from models import Classifier, Store, ensure, resolve
 >>> store = Store()
