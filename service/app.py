@@ -31,9 +31,11 @@ from service.errors import (
     NotFoundError,
     ServiceError,
 )
+from service.middleware.allowed_host import AllowedHost
 from service.middleware.body_limits import BodyBudget, BodyLimit
 from service.middleware.compression import Compression
 from service.middleware.disconnect import CancelOnDisconnect
+from service.middleware.head_as_get import HeadAsGet
 from service.middleware.request_log import RequestLog
 from service.oip.routes import router as oip
 from service.settings import Settings
@@ -129,13 +131,18 @@ def _surrounded(backend: Backend[Any], **options: Any) -> FastAPI:
     """An application without routes, with all that surrounds each request."""
     settings = backend.settings
     max_bytes = settings.max_body_bytes
+    hosts = []
+    if settings.allowed_host:
+        hosts = [Middleware(AllowedHost, allowed=settings.allowed_host, errors=backend.errors)]
     app = FastAPI(
         middleware=[  # the outermost first, in the order in which a request meets them
             Middleware(RequestLog, metrics=backend.metrics),
+            *hosts,
             Middleware(CancelOnDisconnect, errors=backend.errors),
             Middleware(BodyLimit, max_bytes=max_bytes),
             Middleware(Compression, max_bytes=max_bytes),
             Middleware(BodyBudget, max_bytes=max(settings.max_buffered_bytes, max_bytes)),
+            Middleware(HeadAsGet),
         ],
         exception_handlers={
             ServiceError: _on_service_error,
@@ -144,6 +151,7 @@ def _surrounded(backend: Backend[Any], **options: Any) -> FastAPI:
             ClientDisconnect: _on_disconnect,
             Exception: _on_bug,
         },
+        redirect_slashes=False,
         telemetry=_TELEMETRY,
         **options,
     )
@@ -170,7 +178,10 @@ async def _on_http_exception(request: Request, error: Any) -> JSONResponse:
     """Starlette's own: an unknown path, or a method that a path does not take."""
     kind = _HTTP_ERRORS.get(error.status_code, BadRequestError)
     response = _respond(request, kind(str(error.detail)))
-    response.headers.update(error.headers or {})  # Allow, with the methods
+    headers = dict(error.headers or {})
+    if headers.get("Allow") == "GET":
+        headers["Allow"] = "GET, HEAD"
+    response.headers.update(headers)
     return response
 
 

@@ -1,6 +1,7 @@
 """Every error that a client can get, hung on the path of its data.
 
-    connection  OverloadedError 503, RequestTimeoutError 408, HeadTooLargeError 431
+    connection  OverloadedError 503, RequestTimeoutError 408, HeadTooLargeError 431,
+      │         UnsupportedTransferCodingError 501, WrongHostError 421,
       │         UnauthorizedError 401, RateLimitedError 429
     route       NotFoundError 404, MethodNotAllowedError 405
       │
@@ -99,6 +100,20 @@ class HeadTooLargeError(ServiceError):
 
     status = 431
     code = "head_too_large"
+
+
+class UnsupportedTransferCodingError(ServiceError):
+    """The body's Transfer-Encoding is not chunked, so that its end is not known."""
+
+    status = 501
+    code = "unsupported_transfer_coding"
+
+
+class WrongHostError(ServiceError):
+    """The request names a host that the operator does not allow."""
+
+    status = 421
+    code = "wrong_host"
 
 
 class OverloadedError(ServiceError):

@@ -51,6 +51,10 @@ class ServerSettings(_Group):
     """Serve /healthz, /readyz, /metrics and model reloading on this port only, not on --port."""
     admin_host: str | None = None
     """Address of the admin port; by default the same as --host."""
+    allowed_host: Annotated[tuple[str, ...], NoDecode] = ()
+    """Host name that a request may be for, such as api.example.org or *.example.org; other requests
+    get 421. May be given several times; by default any. IP addresses and localhost are always
+    allowed."""
     tls_cert: FilePath | None = None
     """Certificate chain, PEM. With it --port speaks HTTPS; --admin-port does not."""
     tls_key: FilePath | None = None
@@ -69,6 +73,21 @@ class ServerSettings(_Group):
     drain_delay_seconds: float = Field(0.0, ge=0, le=600)
     """Time after SIGTERM in which the server is not ready but still accepts requests: as long as a
     load balancer needs to notice."""
+
+    @field_validator("allowed_host", mode="before")
+    @classmethod
+    def _split_names(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part for part in re.split(r"[,\s]+", value) if part)
+        return value
+
+    @field_validator("allowed_host")
+    @classmethod
+    def _are_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not re.fullmatch(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", name):
+                raise ValueError(f"{name!r} is not a host name: give it without a port or a path")
+        return tuple(name.lower() for name in value)
 
     @model_validator(mode="after")
     def _has_certificate(self) -> Self:

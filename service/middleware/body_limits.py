@@ -22,13 +22,15 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        received_bytes = 0
+        received_bytes, declared_bytes = 0, _declared_bytes(scope)
 
         async def counted() -> Message:
             nonlocal received_bytes
-            message = await receive()
-            received_bytes += len(message.get("body", b""))
-            if max(received_bytes, _declared_bytes(scope)) > self._max_bytes:
+            message: Message = {}
+            if declared_bytes <= self._max_bytes:  # else a client with Expect must not send it
+                message = await receive()
+                received_bytes += len(message.get("body", b""))
+            if max(received_bytes, declared_bytes) > self._max_bytes:
                 raise BodyTooLargeError(f"The body is larger than {self._max_bytes} bytes.")
             return message
 

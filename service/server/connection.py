@@ -1,32 +1,33 @@
 """One client's connection: how much time and memory its requests may take to arrive.
 
-uvicorn has no limits for heads and slow clients, and its own errors are plain text.
+uvicorn has no limits for heads, trailers, pipelines and slow clients, and its own errors are plain
+text. It also loses the body of a request that asks for another protocol, and the answer to a client
+that has closed its sending side.
 """
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.error_response import ErrorResponder
-from service.errors import (
-    BadRequestError,
-    HeadTooLargeError,
-    OverloadedError,
-    RequestTimeoutError,
-    ServiceError,
+from service.errors import BadRequestError, RequestTimeoutError, ServiceError
+from service.server.head import (
+    MOST_HEAD_BYTES,
+    check_head,
+    explain,
+    head_too_large,
+    without_upgrade,
 )
+from service.server.pieces import Pieces
+from service.server.spare import SPARE_S, SpareConnections, only_probes
 
-MOST_HEAD_BYTES = 16 * 1024
-"""The largest request line with its headers."""
-PROBES = frozenset(("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready", "/metrics"))
-"""The paths that are answered beyond the limit of connections too, on a few spare ones."""
-
-_SPARE_CONNECTIONS = 64
-_SPARE_S = 2.0
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_ASK_EVERY_S = 2.0
+"""How often a client that has closed its sending side is asked whether it still listens."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class ConnectionLimits:
 
 def connection_class(limits: ConnectionLimits) -> type["Connection"]:
     """The class of the connections with these limits, as uvicorn wants it."""
-    return type("LimitedConnection", (Connection,), {"limits": limits})
+    return type("LimitedConnection", (Connection,), {"limits": limits, "spare": SpareConnections()})
 
 
 class Connection(HttpToolsProtocol):
@@ -56,79 +57,181 @@ class Connection(HttpToolsProtocol):
 
     A timer runs from the connection, or from a request's first byte, to the request's last byte.
     Between requests uvicorn's own timer runs, and during its work a request has a deadline.
+
+    The parser is fed piece by piece. No piece goes beyond the end of a request, and the next
+    request is parsed once the one before is answered.
     """
 
     limits: ClassVar[ConnectionLimits]
+    spare: ClassVar[SpareConnections]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the request timer; beyond the connection limit, a short one."""
         super().connection_made(transport)
+        self.parser = httptools.HttpRequestParser(
+            self
+        )  # uvicorn's takes data after the last request
         self.url = b""
         self._timer: asyncio.TimerHandle | None = None
         self._fetching: asyncio.TimerHandle | None = None
-        self._in_head = False
-        self._head_bytes = 0
-        self._refusing: ServiceError = BadRequestError("This is not HTTP.")
-        over = len(self.connections) - (self.limits.connections or len(self.connections))
-        if over > _SPARE_CONNECTIONS:
-            transport.abort()
-        elif over > 0:
-            self.app = _only_probes(self.app, self.limits)
-            self._start_timer(min(_SPARE_S, self.limits.request_s))
-        else:
-            self._start_timer(self.limits.request_s)
+        self._asking: asyncio.TimerHandle | None = None
+        self._pieces = Pieces()
+        self._in_head = self._in_body = self._in_trailers = False
+        self._head_bytes = self._fields_bytes = 0
+        self._keeps_alive = True
+        self._ended = False
+        self._spare_address: str | None = None
+        seconds = self.limits.request_s
+        if self.limits.connections and len(self.connections) > self.limits.connections:
+            address = self.client[0] if self.client else ""
+            if not self.spare.take(address):
+                transport.abort()
+                return
+            self._spare_address = address
+            self.app = only_probes(self.app, self.limits.connections, self.limits.errors)
+            seconds = min(SPARE_S, seconds)
+        self._start_timer(seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the timers."""
         self._stop_timer()
-        if self._fetching is not None:
-            self._fetching.cancel()
+        for timer in (self._fetching, self._asking):
+            if timer is not None:
+                timer.cancel()
+        if self._spare_address is not None:
+            self.spare.give_back(self._spare_address)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse some bytes, and limit those of a head."""
-        if self._timer is None and (self.cycle is None or self.cycle.response_complete):
-            self._start_timer(self.limits.request_s)
-        was_in_head = self._in_head
-        super().data_received(data)
-        # The chunk in which a head starts may end the previous body, so it does not count.
-        if was_in_head and self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > MOST_HEAD_BYTES:
-                self._refuse(_HEAD_TOO_LARGE)
+        """Keep some bytes, and parse what may be parsed now."""
+        self._unset_keepalive_if_required()
+        self._pieces.add(data)
+        self._parse()
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio wants a bool
+        """Answer a client that has closed its sending side, if its request is whole.
+
+        Most clients that do this have left, and some wait for the answer. The difference shows
+        when something is written: a client that has left resets the connection.
+
+        Returns:
+            Whether the connection stays open. TLS has no connection that is open in one direction.
+        """
+        if self.scheme == "https" or not self._is_answering:
+            return False
+        self._ended = True
+        if not self._pieces:
+            self.cycle.keep_alive = False
+        self._asking = self.loop.call_later(_ASK_EVERY_S, self._ask_whether_client_listens)
+        return True
 
     def on_message_begin(self) -> None:
-        """Begin a request, perhaps in the middle of a chunk."""
+        """Begin a request, unless the one before it is not answered."""
+        if self._is_answering:
+            raise BadRequestError("The client must wait, or ask again after the next answer.")
         super().on_message_begin()
-        self._in_head, self._head_bytes = True, 0
-        if self._timer is None:
-            self._start_timer(self.limits.request_s)
+        self._in_head, self._fields_bytes = True, 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count the bytes of a header or a trailer, and drop the trailer."""
+        self._fields_bytes += len(name) + len(value) + 4
+        if self._fields_bytes > MOST_HEAD_BYTES:
+            raise head_too_large()  # this stops the parser
+        if not self._in_body:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Check the head's size, and start the application."""
-        self._in_head = False
-        if len(self.url) + sum(len(n) + len(v) for n, v in self.headers) > MOST_HEAD_BYTES:
-            self._refusing = _HEAD_TOO_LARGE
-            raise ValueError(_HEAD_TOO_LARGE.message)  # this stops the parser
+        """Check the head, and start the application."""
+        if len(self.url) + self._fields_bytes > MOST_HEAD_BYTES:
+            raise head_too_large()
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        length = check_head(method, version, self.headers)
+        if self.parser.should_upgrade():
+            return  # _feed() begins this request again
         super().on_headers_complete()
-        if self.limits.is_draining():
+        self._in_head, self._in_body = False, True
+        self._fields_bytes = 0
+        self._pieces.begin_body(length)
+        if self._spare_address is not None or self.limits.is_draining():
             self.cycle.keep_alive = False  # the answer says so; the client opens another
+        self._keeps_alive = self.cycle.keep_alive
+        if self.expect_100_continue:  # if it is refused, nobody knows whether its body will follow
+            self.cycle.keep_alive = False
+
+    def on_chunk_header(self) -> None:
+        """Expect a chunk's data or, after the last chunk, trailers."""
+        self._in_trailers, self._head_bytes = True, 0
+
+    def on_body(self, body: bytes) -> None:
+        """Pass on a part of the body."""
+        self._in_trailers = False
+        if self.expect_100_continue:
+            self.cycle.keep_alive = self._keeps_alive
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Stop the timer: the whole request has arrived."""
+        if self.parser.should_upgrade():
+            return
         super().on_message_complete()
+        self._in_body = self._in_trailers = False
+        self._head_bytes = 0
         self._stop_timer()
 
     def on_response_complete(self) -> None:
-        """Limit the time for the client to fetch the answer."""
+        """Parse the next request, and limit the time for the client to fetch this answer."""
         super().on_response_complete()
         if self._fetching is None:
             self._wait_for_client(self.transport.get_write_buffer_size())
+        if self._pieces:
+            self._unset_keepalive_if_required()
+            self._parse()
+        if self._ended and not self._is_answering:
+            self.transport.close()
 
-    def send_400_response(self, msg: str) -> None:
-        """Answer a request that the parser, or a method above, refused."""
-        del msg
-        self._refuse(self._refusing)
+    def shutdown(self) -> None:
+        """Close after the answer to the request that has begun, or else now."""
+        self._keeps_alive = False
+        super().shutdown()
+
+    @property
+    def _is_answering(self) -> bool:
+        """Whether a whole request has arrived, and is not answered yet."""
+        cycle = self.cycle
+        return cycle is not None and not (cycle.response_complete or cycle.more_body)
+
+    def _parse(self) -> None:
+        """Feed the parser up to the end of a request, if the one before it is answered."""
+        if self._timer is None and (self.cycle is None or self.cycle.response_complete):
+            self._start_timer(self.limits.request_s)
+        while self._pieces and not self.transport.is_closing():
+            if self._is_answering:
+                if not self._ended:
+                    self.flow.pause_reading()
+                return
+            self._feed(self._pieces.next())
+        self._pieces.clear()
+
+    def _feed(self, piece: bytes) -> None:
+        """Parse a piece, and limit the bytes of an unfinished head or of unfinished trailers."""
+        self._head_bytes += len(piece)
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade:  # the parser stops here, without the body
+            method, version = self.parser.get_method(), self.parser.get_http_version()
+            head = without_upgrade(method, self.url, version, self.headers)
+            self.parser = httptools.HttpRequestParser(self)
+            self._feed(head)
+        except httptools.HttpParserError as error:
+            if self._is_answering:  # on_message_begin() stopped the parser
+                self.cycle.keep_alive = False
+                self._pieces.clear()
+            else:
+                self._refuse(explain(error))
+        else:
+            unfinished = self._in_trailers or not self._in_body
+            if unfinished and self._head_bytes > MOST_HEAD_BYTES:
+                self._refuse(head_too_large())
 
     def _start_timer(self, seconds: float) -> None:
         self._timer = self.loop.call_later(seconds, self._on_timeout)
@@ -140,10 +243,7 @@ class Connection(HttpToolsProtocol):
 
     def _on_timeout(self) -> None:
         self._timer = None
-        begun = self.cycle is not None and not self.cycle.response_complete
-        if self.pipeline:  # the client is waiting for the server here
-            self._start_timer(self.limits.request_s)
-        elif (begun and self.cycle.response_started) or not (begun or self._in_head):
+        if not (self._in_head or self._in_body):
             self.transport.close()
         else:
             self._refuse(
@@ -162,31 +262,22 @@ class Connection(HttpToolsProtocol):
 
         self._fetching = self.loop.call_later(self.limits.request_s, check) if unsent else None
 
+    def _ask_whether_client_listens(self) -> None:
+        """Write an interim answer, which every client of HTTP/1.1 skips.
+
+        If the client has left, its reset makes the write after the next one fail.
+        """
+        if self.scope["http_version"] == "1.1" and not self.cycle.response_started:
+            self.transport.write(_CONTINUE)
+        self._asking = self.loop.call_later(_ASK_EVERY_S, self._ask_whether_client_listens)
+
     def _refuse(self, error: ServiceError) -> None:
-        """Answer in place of the application, and close."""
+        """Answer in place of the application, and close; if it has begun to answer, only close."""
         if self.transport.is_closing():
             return
-        answer = self.limits.errors.response(self.url.decode("latin-1"), error)
-        lines = [b"%b: %b\r\n" % header for header in answer.raw_headers]
-        self.transport.write(
-            b"".join([STATUS_LINE[error.status], *lines, b"connection: close\r\n\r\n", answer.body])
-        )
+        if not (self._in_body and self.cycle.response_started):
+            answer = self.limits.errors.response(self.url.decode("latin-1"), error)
+            lines = [b"%b: %b\r\n" % header for header in answer.raw_headers]
+            head = [STATUS_LINE[error.status], *lines, b"connection: close\r\n\r\n"]
+            self.transport.write(b"".join([*head, answer.body]))
         self.transport.close()
-
-
-_HEAD_TOO_LARGE = HeadTooLargeError(f"The head is larger than {MOST_HEAD_BYTES} bytes.")
-
-
-def _only_probes(app: Any, limits: ConnectionLimits) -> ASGIApp:
-    """The application for a connection beyond the limit."""
-
-    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] in PROBES:
-            await app(scope, receive, send)
-            return
-        error = OverloadedError(f"There are more than {limits.connections} connections.")
-        answer = limits.errors.response(scope["path"], error)
-        answer.headers["connection"] = "close"
-        await answer(scope, receive, send)
-
-    return refuse

@@ -3,20 +3,31 @@
 import pytest
 
 from service.app import create_admin_app, create_app
+from service.middleware.allowed_host import AllowedHost
 from service.middleware.body_limits import BodyBudget, BodyLimit
 from service.middleware.compression import Compression
 from service.middleware.disconnect import CancelOnDisconnect
+from service.middleware.head_as_get import HeadAsGet
 from service.middleware.request_log import RequestLog
 from service.settings import Settings
 
 UPSTREAM = {"predictor_host": "localhost", "model_name": "m"}
+HOSTS = {"allowed_host": "example.org"}
 
 
-@pytest.mark.parametrize("options", [{}, UPSTREAM], ids=["local", "upstream"])
+@pytest.mark.parametrize("options", [{}, UPSTREAM, HOSTS], ids=["local", "upstream", "hosts"])
 @pytest.mark.parametrize("port", ["port", "admin port"])
 def test_the_middlewares_are_in_the_order_in_which_a_request_meets_them(options, port):
     app = create_app(Settings(**options), load=lambda: None)
     if port == "admin port":
         app = create_admin_app(app.state.backend)
     layers = [each.cls for each in app.user_middleware]
-    assert layers == [RequestLog, CancelOnDisconnect, BodyLimit, Compression, BodyBudget]
+    assert layers == [
+        RequestLog,
+        *([AllowedHost] if "allowed_host" in options else []),
+        CancelOnDisconnect,
+        BodyLimit,
+        Compression,
+        BodyBudget,
+        HeadAsGet,
+    ]

@@ -47,6 +47,10 @@ def test_the_default_defence_comes_first_and_once():
         {"predictor_host": "localhost:65536"},
         {"predictor_host": "::1"},
         {"model_name": "a/b"},
+        {"allowed_host": "example.org:80"},
+        {"allowed_host": "http://example.org"},
+        {"allowed_host": "a.*.org"},
+        {"allowed_host": "*"},
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name(wrong):
@@ -54,6 +58,11 @@ def test_a_value_out_of_range_is_refused_by_name(wrong):
     with pytest.raises(ValidationError) as caught:
         Settings(**wrong)
     assert [error["loc"][0] for error in caught.value.errors()] == [name]
+
+
+def test_the_allowed_hosts_may_be_separated_in_any_way(monkeypatch):
+    monkeypatch.setenv("WARPGUARD_ALLOWED_HOST", "Api.example.org, *.example.net x_1")
+    assert Settings().allowed_host == ("api.example.org", "*.example.net", "x_1")
 
 
 @pytest.mark.parametrize("host", ["localhost", "a-b.c_d:9000", "10.0.0.1:80", "[::1]:8080"])

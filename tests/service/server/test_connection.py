@@ -53,12 +53,6 @@ def hasty(spawn_for_all):
     return spawn_for_all("--request-timeout-seconds", "1", "--keep-alive-seconds", "600")
 
 
-@pytest.fixture(scope="module")
-def patient(spawn_for_all):
-    """A server that waits longer than any test lasts."""
-    return spawn_for_all(*PATIENT)
-
-
 def drip(connection, piece):
     """Send a piece now and then, until the connection is closed."""
 
@@ -253,48 +247,6 @@ def test_a_thousand_connections_held_open_hold_up_no_other_client(spawn, make_ph
             connection.close()
 
 
-def test_over_the_limit_of_connections_only_probes_are_answered(spawn, make_photograph):
-    server = spawn("--max-connections", "3", *PATIENT)
-    held = [server.connect() for _ in range(3)]
-    server.wait_until(lambda: server.metric("warpguard_connections") == 4)
-    answer = server.ask(PREDICT, make_photograph())
-    assert answer.status == 503
-    assert json.loads(answer.content)["error"]["code"] == "overloaded"
-    assert answer.getheader("retry-after") == "1"
-    assert answer.getheader("connection") == "close"
-    answer = server.ask("/v2/models/colours/infer", b"{}")
-    assert answer.status == 503
-    assert "3 connections" in json.loads(answer.content)["error"]
-    for probe in ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready", "/metrics"):
-        assert server.ask(probe).status == 200
-    assert server.metric('warpguard_errors_total{code="overloaded"}') == 2
-    with server.connect() as silent:
-        assert receive(silent) == b""  # although the server is patient below the limit
-    for connection in held:
-        connection.close()
-    server.wait_until(lambda: server.ask(PREDICT, make_photograph()).status == 200)
-
-
-def test_far_over_the_limit_of_connections_not_even_probes_are_answered(spawn):
-    """Some 64 spare connections are for probes."""
-    server = spawn("--max-connections", "3", *PATIENT)
-    held = [server.connect() for _ in range(3)]
-    server.wait_until(lambda: server.metric("warpguard_connections") == 4)
-    answered = []
-    for _ in range(80):
-        held.append(server.connect())
-        try:
-            held[-1].sendall(HEALTH)
-            answered.append(held[-1].recv(65536).startswith(b"HTTP/1.1 200"))
-        except OSError:
-            answered.append(False)
-    for connection in held:
-        connection.close()
-    assert answered == sorted(answered, reverse=True)
-    assert 60 <= sum(answered) <= 64
-    server.wait_until(server.is_ready)
-
-
 def test_bodies_are_bounded_together(spawn, make_photograph):
     options = ("--max-body-bytes", "100000", "--max-buffered-bytes", "250000", *PATIENT)
     server = spawn(*options)
@@ -312,20 +264,3 @@ def test_bodies_are_bounded_together(spawn, make_photograph):
     server.wait_until(lambda: server.metric("warpguard_connections") == 1)
     answers = [server.ask(PREDICT, b"x" * 99_000).status for _ in range(4)]
     assert answers == [415] * 4
-
-
-def test_an_upgrade_is_not_made_and_does_no_harm(patient):
-    """curl asks for HTTP/2 in this way; the server does not speak WebSocket either."""
-    for upgrade in ("h2c", "websocket"):
-        headers = {"connection": "upgrade", "upgrade": upgrade}
-        assert patient.ask("/healthz", headers=headers).status == 200
-
-
-def test_pipelined_requests_are_answered_in_order(patient, make_photograph):
-    body = make_photograph()
-    one = HEAD.encode() + f"content-length: {len(body)}\r\n\r\n".encode() + body
-    with patient.connect() as connection:
-        connection.sendall(one * 3 + LAST)
-        answer = receive(connection)
-    assert answer.count(b"HTTP/1.1 200 OK") == 4
-    assert answer.endswith(b'{"status":"ok"}')

@@ -26,21 +26,41 @@ OVERRIDDEN = {
     "connection_made": ["transport"],
     "connection_lost": ["exc"],
     "data_received": ["data"],
+    "eof_received": [],
+    "on_body": ["body"],
+    "on_header": ["name", "value"],
     "on_message_begin": [],
     "on_headers_complete": [],
     "on_message_complete": [],
     "on_response_complete": [],
-    "send_400_response": ["msg"],
+    "shutdown": [],
 }
 """The methods that ``Connection`` overrides, with their parameters."""
 
-READ = ("app", "connections", "cycle", "headers", "loop", "pipeline", "transport")
-"""The attributes that it reads from the start; ``app`` is replaced too."""
+OF_THE_PARSER = {"on_chunk_header"}
+"""The methods that httptools calls, and that uvicorn does not have."""
 
-READ_OF_A_REQUEST = ("url",)
+READ = (
+    "app",
+    "client",
+    "connections",
+    "cycle",
+    "expect_100_continue",
+    "flow",
+    "headers",
+    "loop",
+    "parser",
+    "scheme",
+    "scope",
+    "transport",
+    "_unset_keepalive_if_required",
+)
+"""The attributes that it reads from the start; ``app`` and ``parser`` are replaced too."""
+
+READ_OF_A_REQUEST = ("url", "headers", "scope", "expect_100_continue")
 """The attributes that uvicorn sets at a request's beginning."""
 
-READ_OF_THE_CYCLE = ("keep_alive", "response_complete", "response_started")
+READ_OF_THE_CYCLE = ("keep_alive", "more_body", "response_complete", "response_started")
 """The attributes that it reads, or sets, of the request in progress."""
 
 
@@ -57,7 +77,8 @@ def protocol():
 
 def test_the_overridden_methods_are_uvicorn_s():
     public = {name for name in vars(Connection) if not name.startswith("_")}
-    assert public == set(OVERRIDDEN)
+    assert public == set(OVERRIDDEN) | OF_THE_PARSER
+    assert not OF_THE_PARSER & set(dir(HttpToolsProtocol))
     for name, parameters in OVERRIDDEN.items():
         method = vars(HttpToolsProtocol)[name]
         assert list(inspect.signature(method).parameters) == ["self", *parameters], name
@@ -78,6 +99,13 @@ def test_the_attributes_that_are_read_are_uvicorn_s(protocol):
     source = inspect.getsource(RequestResponseCycle.__init__)
     for name in READ_OF_THE_CYCLE:
         assert f"self.{name} = " in source, name
+
+
+def test_a_continuation_is_written_when_the_body_is_first_asked_for():
+    """``BodyLimit`` refuses a declared length before that."""
+    source = inspect.getsource(RequestResponseCycle.receive)
+    assert source.index("100 Continue") < source.index("message_event.wait()")
+    assert "100 Continue" not in inspect.getsource(HttpToolsProtocol)
 
 
 def test_a_status_line_is_bytes_that_end_the_line():

@@ -1,0 +1,62 @@
+"""The bytes that a connection has received, in pieces that do not go beyond a request's end.
+
+The parser parses all that it is given, and a block of 250 KB can have ten thousand requests.
+"""
+
+from service.server.head import HEAD_END
+
+_EXACT_BLANK_LINES = 64
+
+
+class Pieces:
+    """What was received and is not parsed yet.
+
+    A head ends with a blank line, and so does a body in chunks. Blank lines in the data of such a
+    body only make more pieces; if there are many, the pieces become longer, and the last one may
+    go beyond the body's end.
+    """
+
+    def __init__(self) -> None:
+        self._received = b""
+        self._position = 0
+        self._before = b""
+        self._body_left_bytes = 0
+        self._blank_lines = 0
+
+    def __bool__(self) -> bool:
+        """Whether there are more."""
+        return self._position < len(self._received)
+
+    def add(self, data: bytes) -> None:
+        """Add what was just received."""
+        self._received, self._position = self._received[self._position :] + data, 0
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._received, self._position = b"", 0
+
+    def begin_body(self, length_bytes: int) -> None:
+        """Continue with a body of this length; 0 if it has none, or comes in chunks."""
+        self._body_left_bytes, self._blank_lines = length_bytes, 0
+
+    def next(self) -> bytes:
+        """The next piece."""
+        start, self._position = self._position, self._end()
+        piece = self._received[start : self._position]
+        self._before = b"" if piece.endswith(HEAD_END) else (self._before + piece[-3:])[-3:]
+        if not self:
+            self.clear()
+        return piece
+
+    def _end(self) -> int:
+        start, end = self._position, len(self._received)
+        if self._body_left_bytes:
+            end = min(end, start + self._body_left_bytes)
+            self._body_left_bytes -= end - start
+            return end
+        self._blank_lines += 1
+        split = (self._before + self._received[start : start + 3]).find(HEAD_END)
+        if split >= 0:  # it began in the piece before
+            return start + split + len(HEAD_END) - len(self._before)
+        found = self._received.find(HEAD_END, start + self._blank_lines // _EXACT_BLANK_LINES)
+        return end if found < 0 else found + len(HEAD_END)
