@@ -264,3 +264,14 @@ def test_bodies_are_bounded_together(spawn, make_photograph):
     server.wait_until(lambda: server.metric("warpguard_connections") == 1)
     answers = [server.ask(PREDICT, b"x" * 99_000).status for _ in range(4)]
     assert answers == [415] * 4
+
+
+def test_head_on_a_connection_leaves_it_usable(patient):
+    text = b"%b /healthz HTTP/1.1\r\nhost: x\r\n%b\r\n"
+    with patient.connect() as connection:
+        connection.sendall(text % (b"HEAD", b"") * 2 + text % (b"GET", b"connection: close\r\n"))
+        answers = receive(connection)
+    assert answers.count(b"HTTP/1.1 200 OK") == 3
+    assert answers.count(b"content-length: 15") == 3
+    assert answers.count(b'{"status":"ok"}') == 1
+    assert answers.endswith(b'{"status":"ok"}')
