@@ -56,9 +56,11 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
         408: "The request did not arrive in time.",
         413: "Too many bytes, pixels or images.",
         415: "Not an image of a supported format.",
+        421: "The Host is not one that the server allows.",
         422: "A parameter is missing or out of range, or the image is too small.",
         429: "More images than the server takes now, or the key allows; see Retry-After.",
         431: "The request's head is too large.",
+        501: "A Transfer-Encoding other than chunked.",
         503: "The model is not loaded, or could not be run, or there are too many connections.",
         504: "No answer within the deadline.",
     }
@@ -79,7 +81,7 @@ Defense = Annotated[
     "/v1/predict",
     summary="Classify an image, or a form of images, behind the defence",
     response_model=PredictAnswer | PredictTopAnswer | PredictFilesAnswer,
-    responses=_errors(400, 401, 408, 413, 415, 422, 429, 431, 503, 504),
+    responses=_errors(400, 401, 408, 413, 415, 421, 422, 429, 431, 501, 503, 504),
     openapi_extra={"requestBody": {"required": True, "content": _ONE_IMAGE | _FORM}},
 )
 async def predict(
@@ -148,7 +150,7 @@ def _json(answer: BaseModel) -> Response:
     response_class=Response,
     responses={
         200: {"content": {"image/png": _IMAGE}, "description": "The defended image."},
-        **_errors(400, 401, 408, 413, 415, 422, 429, 431, 503, 504),
+        **_errors(400, 401, 408, 413, 415, 421, 422, 429, 431, 501, 503, 504),
     },
     openapi_extra={"requestBody": {"required": True, "content": _ONE_IMAGE | _FORM}},
 )

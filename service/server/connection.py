@@ -77,7 +77,7 @@ class Connection(HttpToolsProtocol):
         self._asking: asyncio.TimerHandle | None = None
         self._pieces = Pieces()
         self._in_head = self._in_body = self._in_trailers = False
-        self._head_bytes = self._fields_bytes = 0
+        self._head_bytes = self._trailers_bytes = 0
         self._keeps_alive = True
         self._ended = False
         self._spare_address: str | None = None
@@ -130,33 +130,29 @@ class Connection(HttpToolsProtocol):
         if self._is_answering:
             raise BadRequestError("The client must wait, or ask again after the next answer.")
         super().on_message_begin()
-        self._in_head, self._fields_bytes = True, 0
+        self._in_head = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count the bytes of a header or a trailer, and drop the trailer."""
-        self._fields_bytes += len(name) + len(value) + 4
-        if self._fields_bytes > MOST_HEAD_BYTES:
-            raise head_too_large()  # this stops the parser
-        if not self._in_body:
+        """Keep a header, or count the bytes of a trailer and drop it."""
+        if self._in_body:
+            self._trailers_bytes += len(name) + len(value) + 4
+            if self._trailers_bytes > MOST_HEAD_BYTES:
+                raise head_too_large()  # this stops the parser
+        else:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Check the head, and start the application."""
-        if len(self.url) + self._fields_bytes > MOST_HEAD_BYTES:
-            raise head_too_large()
-        method, version = self.parser.get_method(), self.parser.get_http_version()
-        length = check_head(method, version, self.headers)
+        length = check_head(self.parser, self.url, self.headers)
         if self.parser.should_upgrade():
             return  # _feed() begins this request again
         super().on_headers_complete()
-        self._in_head, self._in_body = False, True
-        self._fields_bytes = 0
+        self._in_head, self._in_body, self._trailers_bytes = False, True, 0
         self._pieces.begin_body(length)
         if self._spare_address is not None or self.limits.is_draining():
             self.cycle.keep_alive = False  # the answer says so; the client opens another
-        self._keeps_alive = self.cycle.keep_alive
         if self.expect_100_continue:  # if it is refused, nobody knows whether its body will follow
-            self.cycle.keep_alive = False
+            self._keeps_alive, self.cycle.keep_alive = self.cycle.keep_alive, False
 
     def on_chunk_header(self) -> None:
         """Expect a chunk's data or, after the last chunk, trailers."""

@@ -40,18 +40,21 @@ def head_too_large() -> HeadTooLargeError:
     return HeadTooLargeError(f"The head is larger than {MOST_HEAD_BYTES} bytes.")
 
 
-def check_head(method: bytes, version: str, headers: Headers) -> int:
-    """Check what RFC 9112 demands of a request and llhttp does not.
+def check_head(parser: httptools.HttpRequestParser, url: bytes, headers: Headers) -> int:
+    """Check what RFC 9112 demands of a request and llhttp does not, and the size.
 
     Returns:
         The body's declared length in bytes; 0 if none is declared.
 
     Raises:
+        HeadTooLargeError: it is.
         BadRequestError: the host is missing or given twice, or the method is for proxies.
         UnsupportedTransferCodingError: the body is coded in another way than in chunks.
     """
     hosts = length = 0
+    size = len(url)
     for name, value in headers:
+        size += len(name) + len(value) + 4
         if name == b"host":
             hosts += 1
         elif name == b"content-length":
@@ -60,9 +63,11 @@ def check_head(method: bytes, version: str, headers: Headers) -> int:
             raise UnsupportedTransferCodingError(
                 "The only Transfer-Encoding that this server reads is chunked."
             )
-    if hosts > 1 or (hosts == 0 and version >= "1.1"):
+    if size > MOST_HEAD_BYTES:
+        raise head_too_large()
+    if hosts > 1 or (hosts == 0 and parser.get_http_version() >= "1.1"):
         raise BadRequestError(f"A request of HTTP/1.1 has one Host header; this one has {hosts}.")
-    if method == b"CONNECT":
+    if parser.should_upgrade() and parser.get_method() == b"CONNECT":
         raise BadRequestError("This server is not a proxy: it does not take CONNECT.")
     return length
 

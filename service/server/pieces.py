@@ -43,8 +43,7 @@ class Pieces:
         """The next piece."""
         start, self._position = self._position, self._end()
         piece = self._received[start : self._position]
-        self._before = b"" if piece.endswith(HEAD_END) else (self._before + piece[-3:])[-3:]
-        if not self:
+        if self._position == len(self._received):
             self.clear()
         return piece
 
@@ -55,8 +54,13 @@ class Pieces:
             self._body_left_bytes -= end - start
             return end
         self._blank_lines += 1
-        split = (self._before + self._received[start : start + 3]).find(HEAD_END)
-        if split >= 0:  # it began in the piece before
-            return start + split + len(HEAD_END) - len(self._before)
+        before, self._before = self._before, b""
+        if before:  # the last bytes of a piece without a blank line, which may begin one
+            split = (before + self._received[start : start + 3]).find(HEAD_END)
+            if split >= 0:
+                return start + split + len(HEAD_END) - len(before)
         found = self._received.find(HEAD_END, start + self._blank_lines // _EXACT_BLANK_LINES)
-        return end if found < 0 else found + len(HEAD_END)
+        if found >= 0:
+            return found + len(HEAD_END)
+        self._before = (before + self._received[max(start, end - 3) :])[-3:]
+        return end
