@@ -41,6 +41,10 @@ class BitDepthReduction(StraightThrough[Draw]):
         del rng
         return Draw(shape=image_size(shape))
 
+    def memory_bytes(self, shape: tuple[int, ...]) -> int:
+        """Return 4 bytes for each pixel; see :class:`Operation`."""
+        return 4 * shape[0] * shape[1]
+
     def _apply(self, image: Image, params: Draw) -> Image:
         del params
         steps = np.float32(2**self.bits - 1)

@@ -53,6 +53,10 @@ class RandomCrop(Operation[CropDraw]):
         offset = (rng.randint(0, height - size[0]), rng.randint(0, width - size[1]))
         return CropDraw(shape=(height, width), size=size, offset=offset)
 
+    def memory_bytes(self, shape: tuple[int, ...]) -> int:
+        """Return 4 bytes for each pixel; see :class:`Operation`."""
+        return 4 * shape[0] * shape[1]
+
     def _apply(self, image: Image, params: CropDraw) -> Image:
         height, width = params.shape
         top, left = params.offset

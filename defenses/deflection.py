@@ -79,6 +79,10 @@ class PixelDeflection(Operation[DeflectionDraw]):
         last = np.minimum(position + self.window, size - 1)
         return first + integers(rng, last - first + 1, len(position))
 
+    def memory_bytes(self, shape: tuple[int, ...]) -> int:
+        """Return 72 bytes for each pixel; see :class:`Operation`."""
+        return 72 * shape[0] * shape[1]
+
     def _apply(self, image: Image, params: DeflectionDraw) -> Image:
         out = np.array(image)
         out.reshape(-1, 3)[params.targets] = image.reshape(-1, 3)[params.sources]

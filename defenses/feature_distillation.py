@@ -101,6 +101,10 @@ class FeatureDistillation(StraightThrough[FeatureDistillationDraw]):
             phases=tuple(((y + shift) % BLOCK_PX, (x + shift) % BLOCK_PX) for shift in shifts),
         )
 
+    def memory_bytes(self, shape: tuple[int, ...]) -> int:
+        """Return 10 bytes for each pixel, or 13 if there are several passes."""
+        return (10 if self.passes == 1 else 13) * shape[0] * shape[1]
+
     def _apply(self, image: Image, params: FeatureDistillationDraw) -> Image:
         for phase in params.phases:
             image = self._distil(image, phase)

@@ -60,7 +60,14 @@ class FromFile(StraightThrough[DrawT]):
             raise self._unreadable(written, "it is not a regular file")
         if not os.access(path, os.R_OK):
             raise self._unreadable(written, "permission denied")
-        return FileVersion(path.absolute(), state.st_mtime_ns, state.st_size)
+        version = FileVersion(path.absolute(), state.st_mtime_ns, state.st_size)
+        object.__setattr__(self, "_version", version)
+        return version
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Return the version of the file that was read; see :class:`Operation`."""
+        return (str(tuple(map(str, self.__dict__["_version"]))),)
 
     def _unreadable(self, written: str, why: str) -> DefenseError:
         return DefenseError(f"{self.name}: {written} cannot be read: {why}.")

@@ -86,6 +86,10 @@ class RandomGridDistortion(Operation[GridDistortionDraw]):
         index.flags.writeable = False
         return index
 
+    def memory_bytes(self, shape: tuple[int, ...]) -> int:
+        """Return 7 bytes for each pixel; see :class:`Operation`."""
+        return 7 * shape[0] * shape[1]
+
     def _apply(self, image: Image, params: GridDistortionDraw) -> Image:
         return gather(image, params.rows, params.columns)
 

@@ -56,6 +56,10 @@ class JpegCompression(StraightThrough[Draw]):
         del rng
         return Draw(shape=codec_size(shape))
 
+    def memory_bytes(self, shape: tuple[int, ...]) -> int:
+        """Return 16 bytes for each pixel; see :class:`Operation`."""
+        return 16 * shape[0] * shape[1]
+
     def _apply(self, image: Image, params: Draw) -> Image:
         del params
         bgr = cv2.cvtColor(to_levels(image), cv2.COLOR_RGB2BGR).view(np.uint8)

@@ -61,6 +61,15 @@ class MatrixEstimation(Operation[MatrixEstimationDraw]):
         chance = self.keep_low + (self.keep_high - self.keep_low) * rng.random()
         return MatrixEstimationDraw(shape=size, kept=kept_values(rng, size, chance))
 
+    def memory_bytes(self, shape: tuple[int, ...]) -> int:
+        """Return the bytes of the matrix and of its square; see :class:`Operation`."""
+        height, width = shape[:2]
+        return 50 * height * width + 40 * min(height, 3 * width) ** 2
+
+    def draw_bytes(self, shape: tuple[int, ...]) -> int:
+        """Return the bytes of the mask; see :class:`Operation`."""
+        return 3 * shape[0] * shape[1]
+
     def _apply(self, image: Image, params: MatrixEstimationDraw) -> Image:
         height, width = params.shape
         centred = (2 * to_unit(image) - 1) * params.kept

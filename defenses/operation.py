@@ -93,6 +93,34 @@ class Operation(ABC, Generic[DrawT]):
             ImageError: images of this size cannot be defended, or a side is shorter than 8 px.
         """
 
+    def memory_bytes(self, shape: tuple[int, ...]) -> int | None:
+        """Return the most memory that one application takes, with its draw and its result.
+
+        It is measured, with a ``uint8`` image, and counts what is allocated beside the image. The
+        service refuses an image whose defence needs more than the operator allows.
+
+        Args:
+            shape: the shape of the image, (height, width); further axes are ignored.
+
+        Returns:
+            Bytes; None if the operation cannot know.
+        """
+        del shape
+        return None
+
+    def draw_bytes(self, shape: tuple[int, ...]) -> int:
+        """Return the part of :meth:`memory_bytes` that the draw takes, if it grows with the image.
+
+        The draws of all operations of a pipeline are made before the first is applied.
+        """
+        del shape
+        return 0
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Return the versions of the files that the operation was made of."""
+        return ()
+
     def apply(self, image: Image, params: DrawT) -> Image:
         """Defend an image with a given draw.
 

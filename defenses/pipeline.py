@@ -109,6 +109,25 @@ class Pipeline(Operation[PipelineDraw]):
         draws = tuple(operation.sample(rng, shape) for operation in self.operations)
         return PipelineDraw(shape=image_size(shape), draws=draws)
 
+    def memory_bytes(self, shape: tuple[int, ...]) -> int | None:
+        """Return what the largest operation takes, with all draws and the image between two."""
+        known = [operation.memory_bytes(shape) for operation in self.operations]
+        needed = [each for each in known if each is not None]
+        if len(needed) < len(known):
+            return None
+        image_bytes = 3 * shape[0] * shape[1]
+        between_bytes = image_bytes if len(needed) > 1 else 0
+        return max(needed, default=image_bytes) + between_bytes + self.draw_bytes(shape)
+
+    def draw_bytes(self, shape: tuple[int, ...]) -> int:
+        """Return the sum over the operations; see :class:`Operation`."""
+        return sum(operation.draw_bytes(shape) for operation in self.operations)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Return the versions of all files; see :class:`Operation`."""
+        return tuple(file for operation in self.operations for file in operation.files)
+
     def _apply(self, image: Image, params: PipelineDraw) -> Image:
         defended = image
         for operation, draw in zip(self.operations, params.draws, strict=True):

@@ -79,6 +79,15 @@ class Quilting(FromFile[QuiltingDraw]):
         ranks.flags.writeable = False
         return QuiltingDraw(shape=(height, width), ranks=ranks)
 
+    def memory_bytes(self, shape: tuple[int, ...]) -> int:
+        """Return the bytes of one search and of the strips; see :class:`Operation`."""
+        height, width = shape[:2]
+        bank, columns = self._loaded, self._count(width)
+        searched = min(_SEARCHED_AT_ONCE + columns, self._count(height) * columns)
+        candidates = max(map(len, bank.near))
+        strips = 46 * bank.side_px / self._stride * height * width
+        return round(strips) + searched * (12 * bank.side_px**2 + 16 * candidates)
+
     @property
     def _loaded(self) -> PatchBank:
         bank: PatchBank = self.__dict__["_bank"]

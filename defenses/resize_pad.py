@@ -79,6 +79,11 @@ class RandomResizePad(Operation[ResizePadDraw]):
             canvas=(canvas_height, canvas_width),
         )
 
+    def memory_bytes(self, shape: tuple[int, ...]) -> int:
+        """Return the bytes of the canvas, of the enlarged image and of the result."""
+        larger, canvas = self.largest / REFERENCE_SIDE_PX, self.canvas / REFERENCE_SIDE_PX
+        return round(3 * (1 + canvas**2 + larger**2 + larger) * shape[0] * shape[1])
+
     def _apply(self, image: Image, params: ResizePadDraw) -> Image:
         height, width = params.shape
         top, left = params.offset

@@ -75,6 +75,10 @@ class Shield(StraightThrough[ShieldDraw]):
         choices.flags.writeable = False
         return ShieldDraw(shape=(height, width), choices=choices)
 
+    def memory_bytes(self, shape: tuple[int, ...]) -> int:
+        """Return 24 bytes for each pixel; see :class:`Operation`."""
+        return 24 * shape[0] * shape[1]
+
     def _apply(self, image: Image, params: ShieldDraw) -> Image:
         height, width = params.shape
         choices = params.choices.repeat(BLOCK_PX, 0).repeat(BLOCK_PX, 1)[:height, :width]

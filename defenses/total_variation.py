@@ -66,6 +66,14 @@ class TotalVariationMinimization(Operation[TotalVariationDraw]):
         size = image_size(shape)
         return TotalVariationDraw(shape=size, kept=kept_values(rng, size, self.keep))
 
+    def memory_bytes(self, shape: tuple[int, ...]) -> int:
+        """Return 152 bytes for each pixel; see :class:`Operation`."""
+        return 152 * shape[0] * shape[1]
+
+    def draw_bytes(self, shape: tuple[int, ...]) -> int:
+        """Return the bytes of the mask; see :class:`Operation`."""
+        return 3 * shape[0] * shape[1]
+
     def _apply(self, image: Image, params: TotalVariationDraw) -> Image:
         values, kept = to_unit(image), params.kept.astype(np.float32)
         start = np.where(params.kept, values, _local_mean(values, kept))

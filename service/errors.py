@@ -166,7 +166,7 @@ class ImageTooSmallError(ServiceError):
 
 
 class OutOfMemoryError(ServiceError):
-    """The server has not enough memory to decode the image. The log says so too."""
+    """The server has not enough memory for the request. The log says so too."""
 
     status = 503
     code = "out_of_memory"
@@ -247,6 +247,26 @@ class InternalError(ServiceError):
 
     status = 500
     code = "internal_error"
+
+
+_NO_MEMORY_TEXTS = ("Failed to allocate memory", "bad_alloc", "bad allocation")
+_OPENCV_NO_MEMORY = -4
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an exception, or one that it was raised from, is the lack of memory.
+
+    Only Python and NumPy raise a MemoryError. OpenCV's error has a code, and ONNX Runtime's a text.
+    """
+    while error is not None:
+        if isinstance(error, MemoryError):
+            return True
+        if type(error).__module__ == "cv2" and getattr(error, "code", 0) == _OPENCV_NO_MEMORY:
+            return True
+        if type(error).__module__.startswith("onnxruntime"):
+            return any(text in str(error) for text in _NO_MEMORY_TEXTS)
+        error = error.__cause__
+    return False
 
 
 @contextmanager

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from defenses import Image, Pipeline
 from models import Classifier, fit, probabilities, to_tensor
-from service.images.decode import decode, encode_png
-from service.images.defend import SYSTEM_RANDOM, check_defenses
+from service.images import isolated
+from service.images.decode import decode
+from service.images.defend import SYSTEM_RANDOM, check_defenses, defend_file
 from service.scheduling.deadline import as_service_error, deadline
 from service.scheduling.scheduler import Scheduler, Tensor
 from service.settings import PredictorSettings
@@ -57,6 +58,10 @@ class Predictor:
             window_s=settings.batch_window_ms / 1e3,
             on_batch=metrics.batch_images.observe,
         )
+        # These mostly wait for processes, and no image of predict() waits for them.
+        self._defenders = Scheduler(
+            threads=isolated.MOST_CHILDREN, preprocess_threads=isolated.MOST_CHILDREN
+        )
 
     async def start(self) -> None:
         """Check the defences against the model's input, warm the model up, then take images.
@@ -71,6 +76,7 @@ class Predictor:
         batch_sizes = sorted({largest, *(2**i for i in range(largest.bit_length()))})
         try:
             self._scheduler.start()
+            self._defenders.start()
             # Not in the event loop's own threads: it would wait for them when it ends.
             await self._scheduler.run(lambda: self.classifier.warm_up(batch_sizes))
         except BaseException:
@@ -80,16 +86,17 @@ class Predictor:
     def stop(self) -> None:
         """Take no more images; everyone who still waits gets an error."""
         self._scheduler.stop()
+        self._defenders.stop()
 
     @property
     def is_ready(self) -> bool:
         """Whether it takes images: it was not stopped, and all of its threads live."""
-        return self._scheduler.is_open
+        return self._scheduler.is_open and self._defenders.is_open
 
     @property
     def queued_images(self) -> int:
         """The images that wait for a thread or a batch, each draw counting as one."""
-        return self._scheduler.queued_images
+        return self._scheduler.queued_images + self._defenders.queued_images
 
     async def predict(
         self,
@@ -120,9 +127,12 @@ class Predictor:
         def prepare() -> list[Tensor]:
             timings.mark_dequeued()
             with timings.measure("decode"):
-                image = fit(self._decode(source, until_s), manifest)
+                image = fit(self._decode(source, until.at_s), manifest)
             with timings.measure("defend"):
-                images = [pipeline(image, SYSTEM_RANDOM) for _ in range(draws)]
+                images = []
+                for _ in range(draws):
+                    until.check()
+                    images.append(pipeline(image, SYSTEM_RANDOM))
             with timings.measure("preprocess"):
                 tensors = [to_tensor(each, manifest) for each in images]
             if keep_defended:
@@ -130,7 +140,7 @@ class Predictor:
             return tensors
 
         with timings:
-            async with deadline(self._settings.deadline_ms, timeout_ms) as until_s:
+            async with deadline(self._settings.deadline_ms, timeout_ms) as until:
                 scores = await as_service_error(self._scheduler.submit(prepare, draws, timings))
 
         by_draw = probabilities(scores, manifest)
@@ -141,7 +151,7 @@ class Predictor:
             self._metrics.agreement.observe(agreement)
         return Classification(mean, scores.mean(axis=0), agreement, defended, timings.finish())
 
-    async def defend(self, body: bytes, pipeline: Pipeline) -> bytes:
+    async def defend(self, body: bytes, pipeline: Pipeline) -> bytes | bytearray:
         """Defend one image file at its own size.
 
         Returns:
@@ -152,16 +162,19 @@ class Predictor:
         """
         timings = Timings(self._metrics)
 
-        def run() -> bytes:
-            with timings.measure("decode"):
-                image = decode(body, max_pixels=self._settings.max_pixels, until_s=until_s)
-            with timings.measure("defend"):
-                defended = pipeline(image, SYSTEM_RANDOM)
-            return encode_png(defended)
+        def run() -> bytes | bytearray:
+            return defend_file(
+                body,
+                pipeline,
+                max_pixels=self._settings.max_pixels,
+                max_memory_bytes=self._settings.max_defend_bytes,
+                until=until,
+                timings=timings,
+            )
 
         with timings:
-            async with deadline(self._settings.deadline_ms, None) as until_s:
-                png = await as_service_error(self._scheduler.run(run))
+            async with deadline(self._settings.deadline_ms, None) as until:
+                png = await as_service_error(self._defenders.run(run))
         timings.finish()
         self._metrics.images.labels(str(pipeline)).inc()
         return png

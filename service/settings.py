@@ -202,6 +202,9 @@ class LimitSettings(_Group):
     """Largest request body."""
     max_buffered_bytes: int = Field(256 * 1024 * 1024, ge=1024, le=2**40)
     """Most bytes of request bodies held at once; over it, 429."""
+    max_defend_bytes: int = Field(448 * 1024 * 1024, ge=2**20, le=2**40)
+    """Most memory that all images of /v1/defend take at once. An image that needs more with its
+    defence gets 413."""
     max_pixels: int = Field(25_000_000, ge=64, le=10**9)
     """Largest image, by the size its header declares."""
 

@@ -19,8 +19,9 @@ def run(options: argparse.Namespace) -> None:
     For example: warpguard defend cat.jpg -o defended.png --defense fd+rand
     """
     from defenses import Pipeline
-    from service.images.decode import decode, encode_png
+    from service.images.decode import decode
     from service.images.defend import SYSTEM_RANDOM
+    from service.images.png import encode_png
 
     pipeline = Pipeline.parse(options.defense)
     image = decode(options.file.read_bytes(), max_pixels=10**9)

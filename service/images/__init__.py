@@ -1,1 +1,5 @@
-"""Images: ``decode`` turns files into pixels within ``limits``, and ``defend`` draws for them."""
+"""Images: ``decode`` turns files into pixels within ``limits``, and ``defend`` defends them.
+
+``isolated`` does both in processes (``children``) that can be stopped; ``child`` and ``defending``
+are what runs in them.
+"""

@@ -1,4 +1,4 @@
-"""The child process that decodes images: ``python -m service.images.child``.
+"""The child process that decodes and defends images: ``python -m service.images.child``.
 
 It reads jobs from its standard input and answers on its standard output, until the input ends. A
 job begins with the length of a JSON text and that text; an answer does too. Bytes that the text
@@ -10,7 +10,9 @@ import math
 import os
 import sys
 import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,9 +24,12 @@ from service.server.process import tune_malloc
 OUT_OF_MEMORY_EXIT = 75
 """The exit status of a child that runs out of memory while it answers."""
 
+Answer = tuple[dict[str, Any], Iterable[bytes | memoryview]]
+"""The JSON of an answer, and the bytes that follow it."""
+
 
 def main() -> None:
-    """Decode until the input ends."""
+    """Work until the input ends."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # a library may print there
     _limit("RLIMIT_CORE", 0)
@@ -35,11 +40,12 @@ def main() -> None:
             job = json.loads(read_exactly(jobs, int.from_bytes(read_exactly(jobs, 4))))
             icc = read_exactly(jobs, job["icc_bytes"]) or None
             file = read_exactly(jobs, job["file_bytes"])
+            work = _defending(job) if "defense" in job else _decode  # may load the defence
             _limit("RLIMIT_CPU", math.ceil(time.process_time() + job["cpu_s"]))
             _limit("RLIMIT_AS", _address_space_bytes() + job["memory_bytes"])
             try:
                 found = {name: _as_tuple(value) for name, value in job["container"].items()}
-                _answer(Container(**found, file=file, icc=icc), job, answers)
+                _write(answers, *work(Container(**found, file=file, icc=icc), job))
             except MemoryError:
                 sys.exit(OUT_OF_MEMORY_EXIT)
             finally:
@@ -59,31 +65,39 @@ def read_exactly(stream: IO[bytes], size: int) -> bytes:
     return data
 
 
-def _answer(container: Container, job: dict[str, Any], answers: IO[bytes]) -> None:
+def _decode(container: Container, job: dict[str, Any]) -> Answer:
     try:
         with reasons(container.kind):
             image, rest = load(container, job["reduce_to_px"])
             rows = bands(image, rest)
             _, first = next(rows)  # an error is an answer up to here
     except ServiceError as error:
-        _write(answers, {"error": type(error).__name__, "message": error.message})
+        return {"error": type(error).__name__, "message": error.message}, ()
     except MemoryError:
-        _write(answers, {"memory": job["memory_bytes"]})
-    else:
-        _write(answers, {"size": (image.height, image.width)})
-        answers.write(first.tobytes())
-        for _, band in rows:
-            answers.write(band.tobytes())
-        answers.flush()
+        return {"memory": True}, ()
+    size = (image.height, image.width)
+    following = (band.tobytes() for _, band in chain([(0, first)], rows))
+    return {"size": size, "bytes": 3 * image.height * image.width}, following
+
+
+def _defending(job: dict[str, Any]) -> Callable[[Container, dict[str, Any]], Answer]:
+    # A child that only decodes does not import OpenCV, which would double its memory.
+    from service.images.defending import Defending
+
+    return Defending(job["defense"], job["defense_files"])
 
 
 def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _write(answers: IO[bytes], answer: dict[str, object]) -> None:
+def _write(
+    answers: IO[bytes], answer: dict[str, Any], following: Iterable[bytes | memoryview]
+) -> None:
     text = json.dumps(answer).encode()
     answers.write(len(text).to_bytes(4) + text)
+    for part in following:
+        answers.write(part)
     answers.flush()
 
 

@@ -1,4 +1,4 @@
-"""From the bytes of an image file to 8-bit RGB pixels, and back.
+"""From the bytes of an image file to 8-bit RGB pixels.
 
     bytes ──► containers.walk ──► records ──► pixels      in this thread: an ordinary file
                                         └───► isolated    in a process that can be stopped
@@ -8,12 +8,10 @@ The walk decides what Pillow sees of a file: only records that make pixels.
 
 import logging
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from defenses import MIN_SIDE_PX
-from defenses import Image as RgbImage
 from service.errors import BadRequestError, OutOfMemoryError
 from service.images import isolated
 from service.images.colour import is_simple
@@ -22,7 +20,7 @@ from service.images.containers.container import Container
 from service.images.limits import Limits
 from service.images.pixels import load, reasons, to_array
 
-__all__ = ["FORMATS", "decode", "encode_png"]
+__all__ = ["FORMATS", "decode"]
 
 _PLAIN_MEMORY_BYTES = 64 << 20  # what each computing thread may take
 
@@ -79,12 +77,6 @@ def decode(
         raise OutOfMemoryError(
             "The server has not enough memory to decode this image; try again later."
         ) from None
-
-
-def encode_png(image: RgbImage) -> bytes:
-    """Encode an ``(H, W, 3)`` uint8 RGB image as a PNG file, without loss."""
-    _, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    return encoded.tobytes()
 
 
 def _is_ordinary(container: Container, reduce_to_px: int | None) -> bool:

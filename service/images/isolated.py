@@ -1,62 +1,76 @@
-"""Decoding in a process that can be stopped: limits that do not depend on knowing every attack.
+"""Work on images in processes that can be stopped: limits that do not depend on knowing every file.
 
-    a computing thread ──► records ──► a child process ──► pixels
+    a computing thread ──► records ──► a child process ──► pixels, or the defended image's file
                                        limits of memory and CPU time; killed at its deadline
 
-A child decodes one image after another. It is started when the first image needs it, and a child
-that was stopped is replaced. It holds none of the server's secrets, and it ends with the server.
+The children that defend are not those that decode, because a defence may take as long as the
+deadline allows, and files of /v1/predict do not wait for it.
 """
 
 import atexit
-import json
 import logging
 import math
 import os
 import signal
-import subprocess
-import sys
-import threading
 import time
-from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import fields
-from io import BufferedReader
-from pathlib import Path
-from typing import cast
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from defenses import DefenseError, Pipeline
 from service.errors import (
     BadImageError,
     DeadlineError,
     NotReadyError,
-    ServiceError,
+    TooManyPixelsError,
     UnsupportedMediaError,
 )
-from service.images.child import OUT_OF_MEMORY_EXIT, read_exactly
+from service.images.child import OUT_OF_MEMORY_EXIT
+from service.images.children import Child, Pool
 from service.images.containers.container import Container
+from service.scheduling.deadline import Until
 
 MOST_CHILDREN = max(1, min(4, os.cpu_count() or 1))
+"""The most children that decode at once, and the most that defend."""
 MOST_MEMORY_BYTES = 448 << 20
-"""The most memory that all children take, unless one image alone needs more."""
+"""The most memory that all children that decode take, unless one image alone needs more."""
 
 _SPARE_MEMORY_BYTES = 64 << 20
 _CPU_S, _CPU_S_PER_PIXEL = 1.0, 0.2e-6
 _WALL_S, _WALL_S_PER_CPU_S = 10.0, 4.0  # for a child that sleeps, or has no limit of CPU time
 _ENDS_S = 1.0
-_PIPE_BYTES = 1 << 20  # where the system allows it: fewer turns between the two processes
-_KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "PYTHONHOME", "LANG", "LC_ALL")
+_PIXEL_BYTES = 3
+_ENCODING_BYTES, _MOST_PNG_BYTES = 10, 4  # for each pixel
+_PNG_HEAD_BYTES = 1 << 20
 
-_ERRORS: dict[str, type[ServiceError]] = {
-    error.__name__: error for error in (BadImageError, UnsupportedMediaError)
+_ERRORS: dict[str, type[Exception]] = {
+    error.__name__: error for error in (BadImageError, UnsupportedMediaError, DefenseError)
 }
 
-_TOO_LATE = "The image was not decoded within the deadline; try again later."
+_TOO_LATE = "The image was not {} within the deadline; try again later."
 _CPU_LIMIT_EXIT = -getattr(signal, "SIGXCPU", 24)
 
 _log = logging.getLogger(__name__)
+
+_decoding = Pool(MOST_CHILDREN, _TOO_LATE.format("decoded"))
+_defending = Pool(MOST_CHILDREN, _TOO_LATE.format("defended"))
+
+
+@dataclass(frozen=True)
+class Defended:
+    """A defended image.
+
+    Attributes:
+        png: the image as a PNG file.
+        stages: the times of :func:`time.perf_counter` at which each stage began and ended.
+    """
+
+    png: bytearray
+    stages: Mapping[str, tuple[float, float]]
 
 
 def decode(
@@ -74,46 +88,128 @@ def decode(
         ServiceError: the image cannot be decoded, or not within the limit of time.
         MemoryError: there is not enough memory, or the limit of memory is too low.
     """
-    pixels = container.width * container.height
-    cpu_s = _CPU_S + _CPU_S_PER_PIXEL * pixels
+    cpu_s = _CPU_S + _CPU_S_PER_PIXEL * container.width * container.height
     memory_bytes = container.memory_bytes + len(container.file) + _SPARE_MEMORY_BYTES
+    job = {"reduce_to_px": reduce_to_px, "cpu_s": cpu_s, "memory_bytes": memory_bytes}
+    until_s = math.inf if until_s is None else until_s
+    if time.monotonic() >= until_s:
+        raise DeadlineError(_TOO_LATE.format("decoded"))
+    with _decoding.lent(memory_bytes, until_s, MOST_MEMORY_BYTES) as child:
+        wall_s = min(_WALL_S + _WALL_S_PER_CPU_S * cpu_s, until_s - time.monotonic())
+        most_bytes = _PIXEL_BYTES * container.width * container.height
+        with child.stopped_after(wall_s):
+            answer, pixels = _asked(child, job, container, most_bytes, until_s)
+    height, width = answer["size"]
+    return np.frombuffer(pixels, np.uint8).reshape(height, width, _PIXEL_BYTES)
+
+
+def defend(
+    container: Container, pipeline: Pipeline, *, max_memory_bytes: int, until: Until
+) -> Defended:
+    """Decode, defend and encode an image in a child process, which ends when nobody waits for it.
+
+    Args:
+        container: the image's records.
+        pipeline: the defence.
+        max_memory_bytes: the most memory that all children that defend take.
+        until: when the request ends.
+
+    Raises:
+        TooManyPixelsError: the defence needs more memory for an image of this size; nothing was
+            done, unless the defence does not declare what it needs.
+        ServiceError: the image cannot be decoded, or not within the limit of time.
+        DefenseError: the defence does not take images of this size.
+        MemoryError: there is not enough memory.
+    """
+    declared = memory_bytes(container, pipeline)
+    needed = max_memory_bytes if declared is None else declared
+    if needed > max_memory_bytes:
+        most = _most_pixels(container, pipeline, max_memory_bytes)
+        raise TooManyPixelsError(
+            f"The image has {container.width} x {container.height} pixels; for the defence "
+            f"{pipeline} this server takes at most {most} pixels of this shape."
+        )
+    left_s = until.at_s - time.monotonic()
     job = {
+        "reduce_to_px": None,
+        "cpu_s": max(0.0, left_s) + _ENDS_S,
+        "memory_bytes": needed + _SPARE_MEMORY_BYTES,
+        "defense": str(pipeline),
+        "defense_files": pipeline.files,
+    }
+    most_bytes = _MOST_PNG_BYTES * container.width * container.height + _PNG_HEAD_BYTES
+    try:
+        with _defending.lent(needed, until.at_s, max_memory_bytes) as child:
+            until.check()
+            wall_s = until.at_s - time.monotonic()
+            with child.stopped_after(wall_s), until.ending(child.stop):
+                answer, png = _asked(child, job, container, most_bytes, until.at_s)
+    except MemoryError:
+        if declared is not None:
+            raise
+        raise TooManyPixelsError(
+            f"The image has {container.width} x {container.height} pixels, for which the defence "
+            f"{pipeline} needs more memory than this server gives it: send a smaller image."
+        ) from None
+    return Defended(png, {name: (begun, ended) for name, begun, ended in answer["stages"]})
+
+
+def memory_bytes(container: Container, pipeline: Pipeline) -> int | None:
+    """Return what decoding, defending and encoding an image takes; None if nobody knows."""
+    width, height = container.width, container.height
+    # The image may stand upright or lie on its side, and a defence may depend on that.
+    both = [pipeline.memory_bytes(shape) for shape in ((height, width), (width, height))]
+    defending = [each for each in both if each is not None]
+    if len(defending) < len(both):
+        return None
+    pixels_bytes = _PIXEL_BYTES * width * height
+    steps = (
+        pixels_bytes + container.memory_bytes,
+        pixels_bytes + max(defending),
+        pixels_bytes + _ENCODING_BYTES * width * height,
+    )
+    return len(container.file) + max(steps)
+
+
+def close() -> None:
+    """End all children, and what they work at."""
+    _decoding.close()
+    _defending.close()
+
+
+def _asked(
+    child: Child, job: Mapping[str, Any], container: Container, most_bytes: int, until_s: float
+) -> tuple[dict[str, Any], bytearray]:
+    """Have a child work on an image; raise the error that it answers with, or why it ended."""
+    icc = container.icc or b""
+    about = {
         "container": {
             field.name: getattr(container, field.name)
             for field in fields(container)
             if field.name not in ("file", "icc")
         },
         "file_bytes": len(container.file),
-        "icc_bytes": len(container.icc or b""),
-        "reduce_to_px": reduce_to_px,
-        "cpu_s": cpu_s,
-        "memory_bytes": memory_bytes,
+        "icc_bytes": len(icc),
     }
-    until_s = math.inf if until_s is None else until_s
-    if time.monotonic() >= until_s:
-        raise DeadlineError(_TOO_LATE)
-    with _pool.lent(memory_bytes, until_s) as child:
-        wall_s = min(_WALL_S + _WALL_S_PER_CPU_S * cpu_s, until_s - time.monotonic())
-        with child.stopped_after(wall_s):
-            try:
-                return child.ask(job, container)
-            except (OSError, EOFError, ValueError):
-                child.end(wait_s=_ENDS_S)
-                raise _reason(child, container.kind, until_s) from None
+    try:
+        answer, data = child.ask({**job, **about}, icc, container.file, most_bytes=most_bytes)
+    except (OSError, EOFError, ValueError):
+        child.end(wait_s=_ENDS_S)
+        raise _reason(child, job, container.kind, until_s) from None
+    if "failure" in answer:
+        raise RuntimeError(answer["failure"])
+    if "error" in answer:
+        raise _ERRORS[answer["error"]](answer["message"])
+    return answer, data
 
 
-def close() -> None:
-    """End all children, and what they work at."""
-    _pool.close()
-
-
-def _reason(child: "_Child", kind: str, until_s: float) -> Exception:
+def _reason(child: Child, job: Mapping[str, Any], kind: str, until_s: float) -> Exception:
     """Say why a child has not answered."""
-    code = child.exit_code
+    code, defends = child.exit_code, "defense" in job
     if child.is_closed:
         return NotReadyError("The server is stopping.")
-    if time.monotonic() >= until_s:
-        return DeadlineError(_TOO_LATE)
+    if time.monotonic() >= until_s or (defends and child.timed_out):
+        return DeadlineError(_TOO_LATE.format("defended" if defends else "decoded"))
     if child.timed_out or code == _CPU_LIMIT_EXIT:
         return BadImageError(f"This {kind} file takes more time to decode than its pixels explain.")
     if code in (OUT_OF_MEMORY_EXIT, -9):  # the kernel kills, too, where there is no memory
@@ -124,178 +220,18 @@ def _reason(child: "_Child", kind: str, until_s: float) -> Exception:
     return BadImageError(f"This {kind} file cannot be decoded: it ended the decoder.")
 
 
-class _Child:
-    """A process that decodes one image at a time."""
+def _most_pixels(container: Container, pipeline: Pipeline, max_memory_bytes: int) -> int:
+    """Return about how many pixels of an image of the same shape the memory is enough for."""
+    pixels = container.width * container.height
+    spare = len(container.file) + container.memory_bytes
 
-    def __init__(self) -> None:
-        variables = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-        variables["PYTHONPATH"] = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "service.images.child"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=variables | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-            pipesize=_PIPE_BYTES,
-            start_new_session=True,  # a signal to the server's group is not for it
-        )
-        self._lock = threading.Lock()
-        self._is_busy = False
-        self._owes_answer = False
-        self.timed_out = False
-        self.is_closed = False
-        self.exit_code: int | None = None
+    def needed(height: int) -> int:
+        width = max(1, height * container.width // container.height)
+        declared = pipeline.memory_bytes((height, width)) or 0
+        return spare * height * width // pixels + _PIXEL_BYTES * height * width + declared
 
-    @property
-    def is_usable(self) -> bool:
-        """Whether it takes another job: it lives, and no part of an answer is left."""
-        is_ended = self.timed_out or self.is_closed or self._process.poll() is not None
-        return not (is_ended or self._owes_answer)
-
-    def ask(self, job: dict[str, object], container: Container) -> NDArray[np.uint8]:
-        """Send a job, and read the answer.
-
-        Raises:
-            ServiceError: the image cannot be decoded.
-            MemoryError: not within the limit of memory.
-            OSError, EOFError, ValueError: the child ended, or answered nonsense.
-        """
-        to_child, from_child = self._process.stdin, cast(BufferedReader, self._process.stdout)
-        assert to_child is not None  # noqa: S101  # it is a pipe
-        self._owes_answer = True
-        head = json.dumps(job).encode()
-        for part in (len(head).to_bytes(4), head, container.icc or b"", container.file):
-            to_child.write(part)
-        to_child.flush()
-        answer = json.loads(read_exactly(from_child, int.from_bytes(read_exactly(from_child, 4))))
-        self._owes_answer = "size" in answer
-        if "memory" in answer:
-            raise MemoryError("the process that decodes reached its limit")
-        if "error" in answer:
-            raise _ERRORS[answer["error"]](answer["message"])
-        height, width = map(int, answer["size"])
-        if not 0 < height * width <= container.width * container.height:
-            raise ValueError("an image of another size came back")
-        pixels = bytearray(height * width * 3)
-        if from_child.readinto(pixels) < len(pixels):
-            raise EOFError
-        self._owes_answer = False
-        return np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
-
-    @contextmanager
-    def stopped_after(self, seconds: float) -> Iterator[None]:
-        """Kill the child unless the block ends before."""
-
-        def stop() -> None:
-            with self._lock:
-                if self._is_busy:
-                    self.timed_out = True
-                    self._process.kill()
-
-        self._is_busy = True
-        timer = threading.Timer(max(0.0, seconds), stop)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-            with self._lock:
-                self._is_busy = False
-
-    def close(self) -> None:
-        """End it, even while a thread waits for its answer."""
-        self.is_closed = True
-        self._process.kill()
-
-    def end(self, wait_s: float = 0.0) -> None:
-        """End it, and release what belongs to it.
-
-        Args:
-            wait_s: how long it may take to end by itself, as it does where its pipe is closed.
-        """
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(wait_s)
-        self.exit_code = self._process.poll()
-        self._process.kill()
-        for pipe in (self._process.stdin, self._process.stdout):
-            with suppress(OSError):
-                pipe.close()  # type: ignore[union-attr]
-        self._process.wait()
+    height = bisect_right(range(1, container.height), max_memory_bytes, key=needed)
+    return height * max(1, height * container.width // container.height)
 
 
-class _Pool:
-    """The children: some that wait for work, and those that are lent."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._waiting: deque[object] = deque()
-        self._idle: list[_Child] = []
-        self._lent: dict[_Child, int] = {}
-
-    @contextmanager
-    def lent(self, memory_bytes: int, until_s: float) -> Iterator[_Child]:
-        """Lend a child that may take so much memory, in the order of the callers.
-
-        Raises:
-            DeadlineError: none was free before ``until_s``.
-            MemoryError: no process could be started.
-        """
-        child = self._take(memory_bytes, until_s)
-        try:
-            yield child
-        finally:
-            with self._changed:
-                del self._lent[child]
-                if child.is_usable:
-                    self._idle.append(child)
-                else:
-                    child.end()
-                self._changed.notify_all()
-
-    def close(self) -> None:
-        """End all children."""
-        with self._changed:
-            for child in self._idle:
-                child.end()
-            self._idle.clear()
-            for child in self._lent:  # the threads that wait for them release them
-                child.close()
-
-    def _take(self, memory_bytes: int, until_s: float) -> _Child:
-        ticket = object()
-
-        def is_free() -> bool:
-            memory = sum(self._lent.values())
-            return self._waiting[0] is ticket and (
-                not self._lent
-                or (len(self._lent) < MOST_CHILDREN and memory + memory_bytes <= MOST_MEMORY_BYTES)
-            )
-
-        with self._changed:
-            self._waiting.append(ticket)
-            try:
-                wait_s = None if until_s == math.inf else max(0.0, until_s - time.monotonic())
-                if not self._changed.wait_for(is_free, wait_s):
-                    raise DeadlineError(_TOO_LATE)
-                child = self._idle.pop() if self._idle else None
-                if child is not None and not child.is_usable:
-                    child.end()
-                    child = None
-                child = child or _start()
-                self._lent[child] = memory_bytes
-                return child
-            finally:
-                self._waiting.remove(ticket)
-                self._changed.notify_all()
-
-
-def _start() -> _Child:
-    try:
-        return _Child()
-    except OSError as error:
-        raise MemoryError(f"no process to decode in could be started: {error}") from None
-
-
-_pool = _Pool()
 atexit.register(close)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 from defenses import Image
 from models import GraphInput, Manifest, ManifestError, Scaling, fit, to_tensor
 from service.errors import InvalidParameterError
-from service.images.decode import encode_png
+from service.images.png import encode_png
 
 _PLAIN = Manifest(
     name="upstream",

@@ -113,15 +113,19 @@ class Transformer:
             with timings.measure("decode"):
                 images = []
                 for number, source in enumerate(sources, 1):
+                    until.check()
                     with numbered_errors(number, len(sources)):
-                        images.append(spec.fit(self._decode(source, spec, until_s)))
+                        images.append(spec.fit(self._decode(source, spec, until.at_s)))
             with timings.measure("defend"):
-                defended = [pipeline(image, SYSTEM_RANDOM) for image in images]
+                defended = []
+                for image in images:
+                    until.check()
+                    defended.append(pipeline(image, SYSTEM_RANDOM))
             with timings.measure("preprocess"):
                 return write(spec.rows(defended))
 
         with timings:
-            async with deadline(self._settings.deadline_ms, timeout_ms) as until_s:
+            async with deadline(self._settings.deadline_ms, timeout_ms) as until:
                 body, own_headers = await as_service_error(self._scheduler.run(prepare))
                 with timings.measure("infer"):
                     reply = await self._upstream.post(path, body, {**headers, **own_headers})

@@ -20,9 +20,9 @@ import pytest
 
 from service.errors import BadImageError, DeadlineError, NotReadyError, OutOfMemoryError
 from service.images import isolated
+from service.images.children import Child, Pool
 from service.images.containers import walk
 from service.images.decode import decode
-from service.images.isolated import _Child
 from service.images.limits import Limits
 
 MEGABYTE = 1 << 20
@@ -170,30 +170,30 @@ def test_too_little_memory_in_this_process_is_no_fault_of_the_file(files, monkey
     assert "not enough memory" in caplog.text
 
 
-def test_the_memory_of_all_children_is_limited(files, tiff, monkeypatch):
-    monkeypatch.setattr(isolated, "MOST_CHILDREN", 4)
-    most = isolated.MOST_MEMORY_BYTES
-    pool = isolated._Pool()
-    with pool.lent(most - 10, math.inf):
-        with pytest.raises(DeadlineError), pool.lent(11, time.monotonic() + 0.1):
+def test_the_memory_of_all_children_is_limited():
+    pool, most = Pool(4, "too late"), isolated.MOST_MEMORY_BYTES
+    with pool.lent(most - 10, math.inf, most):
+        with (
+            pytest.raises(DeadlineError, match="too late"),
+            pool.lent(11, time.monotonic() + 0.1, most),
+        ):
             pass
-        with pool.lent(10, time.monotonic() + 1):
+        with pool.lent(10, time.monotonic() + 1, most):
             pass
-    with pool.lent(10 * most, math.inf):  # alone, one image may need more
+    with pool.lent(10 * most, math.inf, most):  # alone, one image may need more
         pass
     pool.close()
 
 
-def test_children_are_lent_in_the_order_of_the_callers(monkeypatch):
-    monkeypatch.setattr(isolated, "MOST_CHILDREN", 1)
-    pool = isolated._Pool()
+def test_children_are_lent_in_the_order_of_the_callers():
+    pool = Pool(1, "too late")
     order = []
 
     def use(number):
-        with pool.lent(1, math.inf):
+        with pool.lent(1, math.inf, 1):
             order.append(number)
 
-    with pool.lent(1, math.inf):
+    with pool.lent(1, math.inf, 1):
         threads = []
         for number in range(5):
             threads.append(threading.Thread(target=use, args=(number,)))
@@ -207,7 +207,7 @@ def test_children_are_lent_in_the_order_of_the_callers(monkeypatch):
 
 
 def test_many_threads_share_few_children(files, monkeypatch):
-    monkeypatch.setattr(isolated, "MOST_CHILDREN", 2)
+    monkeypatch.setattr(isolated._decoding, "most_children", 2)
     pictures = [np.roll(files.photograph(), i, axis=1) for i in range(24)]
     with ThreadPoolExecutor(8) as threads:
         results = threads.map(
@@ -222,14 +222,14 @@ def test_many_threads_share_few_children(files, monkeypatch):
 def test_a_file_that_ends_the_decoder_is_a_bad_image_and_a_line_in_the_log(
     files, tiff, number, caplog, monkeypatch
 ):
-    ask = _Child.ask
+    ask = Child.ask
 
-    def asked(self, job, container):
+    def asked(self, *job, **options):
         self._process.send_signal(number)
         self._process.wait()
-        return ask(self, job, container)
+        return ask(self, *job, **options)
 
-    monkeypatch.setattr(_Child, "ask", asked)
+    monkeypatch.setattr(Child, "ask", asked)
     with pytest.raises(BadImageError, match="ended the decoder"):
         decoded(tiff)
     assert f"exit code {-number}" in caplog.text
@@ -238,14 +238,14 @@ def test_a_file_that_ends_the_decoder_is_a_bad_image_and_a_line_in_the_log(
 
 
 def test_a_child_that_the_kernel_kills_is_missing_memory(tiff, monkeypatch):
-    ask = _Child.ask
+    ask = Child.ask
 
-    def asked(self, job, container):
+    def asked(self, *job, **options):
         self._process.kill()
         self._process.wait()
-        return ask(self, job, container)
+        return ask(self, *job, **options)
 
-    monkeypatch.setattr(_Child, "ask", asked)
+    monkeypatch.setattr(Child, "ask", asked)
     with pytest.raises(MemoryError, match="exit code -9"):
         decoded(tiff)
 
@@ -265,7 +265,7 @@ def test_closing_ends_the_children_and_those_who_wait_for_them(tiff):
     stop_children()
     with ThreadPoolExecutor(1) as thread:
         waiting = thread.submit(decoded, tiff)
-        while not isolated._pool._lent:
+        while not isolated._decoding._lent:
             time.sleep(0.01)
         isolated.close()
         with pytest.raises(NotReadyError, match="stopping"):
@@ -301,7 +301,7 @@ def test_a_child_ends_with_its_parent(files, tmp_path):
         "import sys, time; from service.images.decode import decode\n"
         f"decode(open({str(tmp_path / 'a.tiff')!r}, 'rb').read(), max_pixels=10**6)\n"
         "from service.images import isolated\n"
-        "print(isolated._pool._idle[0]._process.pid, flush=True); time.sleep(60)\n"
+        "print(isolated._decoding._idle[0]._process.pid, flush=True); time.sleep(60)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     child = int(parent.stdout.readline())
@@ -329,7 +329,7 @@ def test_nothing_is_left_open(tiff, recwarn):
 
 
 def test_a_server_that_stops_leaves_no_child(spawn, files):
-    server = spawn("--deadline-ms", "1500")
+    server = spawn("--deadline-ms", "8000")
     body = files.tiff(files.photograph())
     assert server.ask("/v1/predict", body).status == 200
     (child,) = children(server.process.pid)
