@@ -32,12 +32,15 @@ from service.errors import (
     ServiceError,
 )
 from service.middleware.allowed_host import AllowedHost
-from service.middleware.body_limits import BodyBudget, BodyLimit
+from service.middleware.body_limits import BodyLimit
+from service.middleware.byte_budget import ByteBudget
 from service.middleware.compression import Compression
 from service.middleware.disconnect import CancelOnDisconnect
 from service.middleware.head_as_get import HeadAsGet
+from service.middleware.pacing import Pacing
 from service.middleware.request_log import RequestLog
 from service.oip.routes import router as oip
+from service.scheduling.deadline import out_of_memory
 from service.settings import Settings
 from service.telemetry.logs import REQUEST_ID_HEADER
 from service.transformer.backend import UpstreamBackend
@@ -140,14 +143,20 @@ def _surrounded(backend: Backend[Any], **options: Any) -> FastAPI:
             *hosts,
             Middleware(CancelOnDisconnect, errors=backend.errors),
             Middleware(BodyLimit, max_bytes=max_bytes),
+            Middleware(Pacing),
             Middleware(Compression, max_bytes=max_bytes),
-            Middleware(BodyBudget, max_bytes=max(settings.max_buffered_bytes, max_bytes)),
+            Middleware(
+                ByteBudget,
+                max_bytes=max(settings.max_buffered_bytes, max_bytes),
+                errors=backend.errors,
+            ),
             Middleware(HeadAsGet),
         ],
         exception_handlers={
             ServiceError: _on_service_error,
             RequestValidationError: _on_validation_error,
             HTTPException: _on_http_exception,
+            MemoryError: _on_out_of_memory,
             ClientDisconnect: _on_disconnect,
             Exception: _on_bug,
         },
@@ -183,6 +192,11 @@ async def _on_http_exception(request: Request, error: Any) -> JSONResponse:
         headers["Allow"] = "GET, HEAD"
     response.headers.update(headers)
     return response
+
+
+async def _on_out_of_memory(request: Request, error: Any) -> JSONResponse:
+    """Where a route itself needs memory: to join a body, to read a form, to write JSON."""
+    return _respond(request, out_of_memory(error))
 
 
 async def _on_bug(request: Request, error: Exception) -> JSONResponse:

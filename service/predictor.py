@@ -151,7 +151,7 @@ class Predictor:
             self._metrics.agreement.observe(agreement)
         return Classification(mean, scores.mean(axis=0), agreement, defended, timings.finish())
 
-    async def defend(self, body: bytes, pipeline: Pipeline) -> bytes | bytearray:
+    async def defend(self, body: bytes, pipeline: Pipeline) -> bytes | memoryview:
         """Defend one image file at its own size.
 
         Returns:
@@ -162,7 +162,7 @@ class Predictor:
         """
         timings = Timings(self._metrics)
 
-        def run() -> bytes | bytearray:
+        def run() -> bytes | memoryview:
             return defend_file(
                 body,
                 pipeline,

@@ -199,9 +199,10 @@ class LimitSettings(_Group):
     max_images: int = Field(32, ge=1, le=1024)
     """Most files in one request."""
     max_body_bytes: int = Field(32 * 1024 * 1024, ge=1024, le=2**31)
-    """Largest request body."""
+    """Largest request body, and largest answer under /v2."""
     max_buffered_bytes: int = Field(256 * 1024 * 1024, ge=1024, le=2**40)
-    """Most bytes of request bodies held at once; over it, 429."""
+    """Most bytes of bodies held at once, of requests and of answers; over it the client that holds
+    most gets 429."""
     max_defend_bytes: int = Field(448 * 1024 * 1024, ge=2**20, le=2**40)
     """Most memory that all images of /v1/defend take at once. An image that needs more with its
     defence gets 413."""

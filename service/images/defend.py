@@ -41,7 +41,7 @@ def defend_file(
     max_memory_bytes: int,
     until: Until,
     timings: Timings,
-) -> bytes | bytearray:
+) -> bytes | memoryview:
     """Defend an image file at its own size.
 
     Args:

@@ -69,7 +69,7 @@ class Defended:
         stages: the times of :func:`time.perf_counter` at which each stage began and ended.
     """
 
-    png: bytearray
+    png: memoryview
     stages: Mapping[str, tuple[float, float]]
 
 
@@ -151,7 +151,9 @@ def defend(
             f"The image has {container.width} x {container.height} pixels, for which the defence "
             f"{pipeline} needs more memory than this server gives it: send a smaller image."
         ) from None
-    return Defended(png, {name: (begun, ended) for name, begun, ended in answer["stages"]})
+    return Defended(
+        memoryview(png), {name: (begun, ended) for name, begun, ended in answer["stages"]}
+    )
 
 
 def memory_bytes(container: Container, pipeline: Pipeline) -> int | None:

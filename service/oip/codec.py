@@ -231,26 +231,31 @@ def encode(
         The body, and for :data:`HEADER_LENGTH` the length of its JSON; None for the length if no
         tensor follows the JSON.
     """
-    parts: list[bytes] = []
+    parts: list[bytes] = [to_json({**fields, place: []})[:-2]]  # joined once: they may be large
     binary: list[bytes | memoryview] = []
-    for tensor in tensors:
+    for number, tensor in enumerate(tensors):
         first = tensor.rows[0]
         about: dict[str, Any] = {
             "name": tensor.name,
             "datatype": _DATATYPES[first.dtype],
             "shape": [len(tensor.rows), *first.shape],
         }
+        parts.append(b"," if number else b"")
         if tensor.binary:
             rows = [raw_bytes(row) for row in tensor.rows]
             binary += rows
             about["parameters"] = {"binary_data_size": sum(map(len, rows))}
             parts.append(to_json(about))
         else:
-            # Row by row: converting all of a large tensor at once would hold up every other thread.
-            rows = [to_json(row.ravel().tolist(), inf_nan_mode="null")[1:-1] for row in tensor.rows]
-            parts.append(b'%b,"data":[%b]}' % (to_json(about)[:-1], b",".join(rows)))
-    json = b"%b%b]}" % (to_json({**fields, place: []})[:-2], b",".join(parts))
-    return b"".join([json, *binary]), len(json) if binary else None
+            parts += [to_json(about)[:-1], b',"data":']
+            for index, row in enumerate(tensor.rows):
+                # Row by row: converting a large tensor at once would hold up every other thread.
+                values = to_json(row.ravel().tolist(), inf_nan_mode="null")[1:-1]
+                parts += [b"," if index else b"[", values]
+            parts.append(b"]}")
+    parts.append(b"]}")
+    length = sum(map(len, parts))
+    return b"".join([*parts, *binary]), length if binary else None
 
 
 def raw_bytes(row: NDArray[Any]) -> bytes | memoryview:

@@ -1,6 +1,7 @@
 """From the classifications of a request to the tensors of its answer."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,10 @@ from service.settings import DefenseSettings
 
 DEFENDED = "defended"
 """The output with the defended images themselves."""
+
+_BINARY_BYTES = {"UINT8": 1, "FP32": 4, "INT64": 8, "BYTES": 1024}
+_JSON_BYTES = {"UINT8": 4, "FP32": 24, "INT64": 21, "BYTES": 1024}
+"""The most bytes of a value, and of the comma after it."""
 
 _SCORES: dict[str, Callable[[Classification], NDArray[np.float32]]] = {
     "probabilities": lambda classification: classification.probabilities,
@@ -69,6 +74,30 @@ def check(outputs: Sequence[OutputSpec]) -> None:
             raise InvalidParameterError(
                 f"The parameter classification is for {' and '.join(_SCORES)}, not {output.name}."
             )
+
+
+def answer_bytes(
+    inference: Inference, described: Mapping[str, dict[str, Any]], *, draws: int
+) -> int:
+    """The most bytes that an answer's tensors can have, known before anything is computed.
+
+    Args:
+        inference: the request.
+        described: the outputs of the model, from :func:`describe`.
+        draws: of each image.
+    """
+    sources = inference.images.sources
+    is_wide = any(isinstance(each, np.ndarray) and each.dtype == np.float32 for each in sources)
+    total = 0
+    for output in inference.outputs:
+        values = len(sources) * prod(described[output.name]["shape"][1:])
+        if output.name == DEFENDED:
+            values *= draws
+            kind = "FP32" if is_wide else "UINT8"
+        else:
+            kind = described[output.name]["datatype"]
+        total += values * (_BINARY_BYTES if output.binary else _JSON_BYTES)[kind]
+    return total
 
 
 def tensors(

@@ -10,7 +10,7 @@ from defenses import Image, Pipeline
 from models import Manifest
 from service import __version__
 from service.backend import Local, RateLimit
-from service.errors import UnknownModelNameError, numbered_errors
+from service.errors import BodyTooLargeError, UnknownModelNameError, numbered_errors
 from service.oip import outputs
 from service.oip.codec import HEADER_LENGTH, Inference, decode, encode
 from service.oip.tensors import RequestLimits
@@ -29,6 +29,10 @@ _BODY = {
         },
     }
 }
+
+_MOST_SMALL_ANSWER_BYTES = 1 << 20
+_COPIES = 2
+"""An answer's tensors are joined from their parts, which are as large together."""
 
 router = APIRouter(tags=["Open Inference Protocol v2"])
 
@@ -95,16 +99,25 @@ async def infer(request: Request, backend: Local, rate_limit: RateLimit, model: 
     manifest = _manifest(request, model, backend.engine)
     settings = backend.settings
     body = await request.body()
+    described = outputs.describe(manifest, settings)
     inference = await backend.read_json(
         lambda: decode(
             body,
             request.headers.get(HEADER_LENGTH),
-            outputs=outputs.describe(manifest, settings),
+            outputs=described,
             limits=RequestLimits(settings.max_images, settings.max_pixels),
         )
     )
     outputs.check(inference.outputs)
     pipeline = backend.pipeline(inference.defense)
+    size = outputs.answer_bytes(inference, described, draws=inference.draws)
+    most = max(settings.max_body_bytes, _MOST_SMALL_ANSWER_BYTES)
+    if size > most:
+        raise BodyTooLargeError(
+            f"The answer would have up to {size} bytes, and this server sends at most {most}: "
+            "ask for fewer images or draws, or for binary data."
+        )
+    request.state.holder.reserve(_COPIES * size)
     images = len(inference.images.sources) * inference.draws
     with backend.admit(images, rate_limit) as predictor:
         manifest = _manifest(request, model, predictor)  # it may have been reloaded

@@ -229,6 +229,20 @@ class Connection(HttpToolsProtocol):
             if unfinished and self._head_bytes > MOST_HEAD_BYTES:
                 self._refuse(head_too_large())
 
+    def pause_writing(self) -> None:
+        """Limit the time for the client to fetch what has been written of its answer."""
+        super().pause_writing()
+        if self._fetching is None:
+            self._wait_for_client(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        """Start that timer again, or stop it where the answer goes on."""
+        super().resume_writing()
+        if self._fetching is not None:
+            self._fetching.cancel()
+            is_complete = self.cycle is None or self.cycle.response_complete
+            self._wait_for_client(self.transport.get_write_buffer_size() if is_complete else 0)
+
     def _start_timer(self, seconds: float) -> None:
         self._timer = self.loop.call_later(seconds, self._on_timeout)
 

@@ -4,10 +4,12 @@ import pytest
 
 from service.app import create_admin_app, create_app
 from service.middleware.allowed_host import AllowedHost
-from service.middleware.body_limits import BodyBudget, BodyLimit
+from service.middleware.body_limits import BodyLimit
+from service.middleware.byte_budget import ByteBudget
 from service.middleware.compression import Compression
 from service.middleware.disconnect import CancelOnDisconnect
 from service.middleware.head_as_get import HeadAsGet
+from service.middleware.pacing import Pacing
 from service.middleware.request_log import RequestLog
 from service.settings import Settings
 
@@ -27,7 +29,8 @@ def test_the_middlewares_are_in_the_order_in_which_a_request_meets_them(options,
         *([AllowedHost] if "allowed_host" in options else []),
         CancelOnDisconnect,
         BodyLimit,
+        Pacing,
         Compression,
-        BodyBudget,
+        ByteBudget,
         HeadAsGet,
     ]
