@@ -5,6 +5,7 @@
 
 import asyncio
 import zlib
+from contextlib import suppress
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -136,11 +137,12 @@ class _CompressedSend:
             start, self._start = self._start, None
             body = message.get("body", b"")
             if len(body) >= _SMALL and not message.get("more_body", False):
-                message["body"] = await asyncio.to_thread(self._compress, body)
-                headers = MutableHeaders(raw=start["headers"])
-                headers["content-encoding"] = self._coding
-                headers["content-length"] = str(len(message["body"]))
-                headers.add_vary_header("accept-encoding")
+                with suppress(MemoryError):  # then it goes as it is
+                    message["body"] = await asyncio.to_thread(self._compress, body)
+                    headers = MutableHeaders(raw=start["headers"])
+                    headers["content-encoding"] = self._coding
+                    headers["content-length"] = str(len(message["body"]))
+                    headers.add_vary_header("accept-encoding")
             await self._send(start)
         await self._send(message)
 

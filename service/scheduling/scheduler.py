@@ -23,7 +23,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import InferenceError, NotReadyError
+from service.errors import InferenceError, NotReadyError, ServiceError, is_out_of_memory
+from service.scheduling.deadline import out_of_memory
 from service.scheduling.priority import lower_thread_priority
 from service.telemetry.timings import Timings
 
@@ -257,10 +258,14 @@ class Scheduler:
             if len(scores) != len(batch):
                 raise ValueError(f"{len(batch)} items in, {len(scores)} scores out")
             self._deliver(batch, scores, started_s, time.perf_counter())
-        except Exception:  # noqa: BLE001  # every caller gets an answer
-            _log.exception("The model failed on a batch of %d", len(batch))
+        except Exception as error:  # noqa: BLE001  # every caller gets an answer
+            if is_out_of_memory(error):
+                reason: ServiceError = out_of_memory(error)
+            else:
+                _log.exception("The model failed on a batch of %d", len(batch))
+                reason = InferenceError("The model could not be run.")
             for item in batch:
-                _fail(item.request.future, InferenceError("The model could not be run."))
+                _fail(item.request.future, reason)
         with self._changed:
             self._free_streams += 1
 
