@@ -15,10 +15,12 @@ from service.errors import ServiceError, is_out_of_memory
 from service.images.containers.container import Container
 from service.images.pixels import load, reasons, to_array
 from service.images.png import encoded_png
+from service.server.process import tune_malloc
 
 _RANDOM = SystemRandom()
 
 cv2.setNumThreads(1)
+tune_malloc(1 << 20)  # what large images leave behind would count as theirs
 _load = lru_cache(maxsize=16)(Pipeline.parse)
 
 

@@ -12,11 +12,14 @@ _FILES_BESIDE_CONNECTIONS = 256
 _log = logging.getLogger(__name__)
 
 
-def tune_malloc() -> bool:
+def tune_malloc(kept_bytes: int = _KEPT_BYTES) -> bool:
     """Make glibc keep freed blocks of images' size instead of returning them to the system.
 
     An image's arrays have 0.3 to 1 MB each. By default glibc maps each new array from the
     system, and the page faults cost more than the defence itself. See mallopt(3).
+
+    Args:
+        kept_bytes: how much freed memory is kept; arrays of half that size are returned at once.
 
     Returns:
         Whether it was done; False if the C library is not glibc.
@@ -28,7 +31,7 @@ def tune_malloc() -> bool:
     except AttributeError:  # musl has no mallopt
         return False
     return bool(
-        mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES // 2) and mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+        mallopt(_M_MMAP_THRESHOLD, kept_bytes // 2) and mallopt(_M_TRIM_THRESHOLD, kept_bytes)
     )
 
 
