@@ -38,7 +38,7 @@ def is_form(request: Request) -> bool:
 
 
 async def read_form(request: Request, max_images: int) -> list[Upload]:
-    """The files of a form, in order. They are held in memory, and BodyBudget bounds them.
+    """The files of a form, in order. They are held in memory, and ByteBudget bounds them.
 
     Raises:
         BadRequestError: the form is malformed, or cut short.

@@ -7,6 +7,7 @@ import sys
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _KEPT_BYTES = 64 * 1024 * 1024
+_MAPPED_BYTES = 4 * 1024 * 1024  # large bodies and answers would leave holes in the heap
 _FILES_BESIDE_CONNECTIONS = 256
 
 _log = logging.getLogger(__name__)
@@ -19,7 +20,8 @@ def tune_malloc(kept_bytes: int = _KEPT_BYTES) -> bool:
     system, and the page faults cost more than the defence itself. See mallopt(3).
 
     Args:
-        kept_bytes: how much freed memory is kept; arrays of half that size are returned at once.
+        kept_bytes: how much freed memory is kept; blocks of half that size, or of 4 MB, are
+            returned at once.
 
     Returns:
         Whether it was done; False if the C library is not glibc.
@@ -31,7 +33,8 @@ def tune_malloc(kept_bytes: int = _KEPT_BYTES) -> bool:
     except AttributeError:  # musl has no mallopt
         return False
     return bool(
-        mallopt(_M_MMAP_THRESHOLD, kept_bytes // 2) and mallopt(_M_TRIM_THRESHOLD, kept_bytes)
+        mallopt(_M_MMAP_THRESHOLD, min(kept_bytes // 2, _MAPPED_BYTES))
+        and mallopt(_M_TRIM_THRESHOLD, kept_bytes)
     )
 
 
