@@ -1,6 +1,7 @@
 """Write a file so that a reader sees the old content or the new content, never a part of it."""
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ def write_atomically(
     data: bytes | Callable[[IO[bytes]], None],
     *,
     mode: int = 0o644,
+    owner: tuple[int, int] | None = None,
     parents: bool = True,
 ) -> None:
     """Write a file whole or not at all. Once this returns, the file survives a power cut.
@@ -24,6 +26,7 @@ def write_atomically(
         data: the content, or a function that writes the content to a file object.
         mode: the permissions. By default every user may read the file, because a service may run
             as a different user from the one who wrote it.
+        owner: the user and the group of the file, by number; by default those of this process.
         parents: make the folder if it is missing.
 
     Raises:
@@ -41,6 +44,8 @@ def write_atomically(
                 file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        if owner is not None and sys.platform != "win32":
+            os.chown(temporary, *owner)
         temporary.chmod(mode)
         temporary.replace(path)
     except BaseException:

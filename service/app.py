@@ -96,6 +96,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        backend.start()
         loading = asyncio.create_task(load_or_fail())
         yield
         loading.cancel()

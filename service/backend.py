@@ -11,9 +11,9 @@ import gc
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager
 from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
 
 from fastapi import Depends, Request
@@ -21,13 +21,15 @@ from fastapi import Depends, Request
 from defenses import Pipeline
 from models import Classifier, ModelError
 from service import __version__
+from service.auth.client import Client, address
 from service.auth.keys import Keys
-from service.auth.rate_limit import Bucket
 from service.error_response import ErrorResponder
 from service.errors import NotReadyError, ServiceError, UnknownDefenseError
 from service.predictor import Predictor
 from service.scheduling.admission import Admission
+from service.scheduling.joined import Joined
 from service.scheduling.priority import lower_thread_priority
+from service.scheduling.scheduler import Scheduler
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
@@ -76,12 +78,13 @@ class Backend(ABC, Generic[EngineT]):
         self.failure: BaseException | None = None
         self.draining = False
         self._admission = Admission(settings.max_in_flight)
+        self._reload = Joined(self._load_again)
         self._engine: EngineT | None = None
         self._requests_in_flight: dict[EngineT, int] = {}  # of every engine that was not stopped
         # Parses the JSON of requests, one at a time: a large one needs fifteen times its size. Its
         # priority is the event loop's. It holds Python's lock while it parses, so the loop would
         # wait for a thread of lower priority that waits for a processor.
-        self._json_executor = ThreadPoolExecutor(1, "json")
+        self._json = Scheduler(threads=1, preprocess_threads=1, lower_priority=False)
         self._pipelines = settings.pipelines
         self.metrics.expect(self._pipelines, settings.max_in_flight)
         self.metrics.ready.set_function(lambda: self.is_ready)
@@ -89,6 +92,10 @@ class Backend(ABC, Generic[EngineT]):
         self.metrics.queued.set_function(
             lambda: sum(engine.queued_images for engine in self._requests_in_flight)
         )
+
+    def start(self) -> None:
+        """Start the thread that parses JSON; :meth:`load` starts the engine."""
+        self._json.start()
 
     @property
     def engine(self) -> EngineT:
@@ -134,7 +141,7 @@ class Backend(ABC, Generic[EngineT]):
         """Stop every engine."""
         self.draining = True
         self._engine = None
-        self._json_executor.shutdown(wait=False, cancel_futures=True)
+        self._json.stop()
         for engine in self._requests_in_flight:
             engine.stop()
 
@@ -149,9 +156,15 @@ class Backend(ABC, Generic[EngineT]):
             previous.stop()
 
     async def reload(self) -> bool:
-        """Load again; False if that failed, with the reason in the log, and nothing changed."""
+        """Read the keys and load again; False if loading failed, with the reason in the log.
+
+        The previous engine goes on then. Calls while a reload runs share the next one.
+        """
+        return await self._reload()
+
+    async def _load_again(self) -> bool:
         if self.keys is not None:
-            self.keys.reload()
+            await self.keys.reload()
         try:
             await self.load()
         except Exception as error:  # noqa: BLE001  # whatever is wrong with the new model
@@ -162,29 +175,29 @@ class Backend(ABC, Generic[EngineT]):
             return False
         return True
 
-    @contextmanager
-    def admit(self, images: int, bucket: Bucket | None) -> Iterator[EngineT]:
+    @asynccontextmanager
+    async def admit(self, images: int, client: Client) -> AsyncIterator[EngineT]:
         """Hold places for some images, and the engine, until they are answered.
 
         Args:
             images: how many, each draw counting as one.
-            bucket: the rate limit of the request's API key; None without a limit.
+            client: who asks for them.
 
         Raises:
             NotReadyError: the server is still starting.
             TooManyImagesError, BusyError, RateLimitedError: see :class:`Admission`.
         """
         engine = self.engine
-        with self._admission.admit(images, bucket):
+        async with self._admission.admit(images, client):
             self._requests_in_flight[engine] += 1
             try:
                 yield engine
             finally:
                 self._requests_in_flight[engine] -= 1
 
-    async def read_json(self, read: Callable[[], T]) -> T:
-        """Parse a request's JSON in the thread for that; the event loop goes on meanwhile."""
-        return await asyncio.get_running_loop().run_in_executor(self._json_executor, read)
+    async def read_json(self, read: Callable[[], T], client: Client) -> T:
+        """Parse a client's JSON in the thread for that; the event loop goes on meanwhile."""
+        return await self._json.run(read, client.name)
 
     def pipeline(self, name: str | None) -> Pipeline:
         """The defence that a request names, or the default one.
@@ -258,14 +271,15 @@ def _backend(request: Request) -> Any:
     return request.app.state.backend
 
 
-def _bucket(request: Request) -> Bucket | None:
-    bucket: Bucket | None = getattr(request.state, "bucket", None)
-    return bucket
+def _client(request: Request) -> Client:
+    """The client of the request's key; without keys, of its address."""
+    client: Client | None = getattr(request.state, "client", None)
+    return client or Client(address(request.client.host if request.client else ""))
 
 
 AnyBackend: TypeAlias = Annotated[Backend[Any], Depends(_backend)]
 """A route's parameter: the server's backend, whichever it is."""
 Local: TypeAlias = Annotated[LocalBackend, Depends(_backend)]
 """A route's parameter: the backend of a server that runs its model itself."""
-RateLimit: TypeAlias = Annotated[Bucket | None, Depends(_bucket)]
-"""A route's parameter: the rate limit of the request's key; None without a limit."""
+Sender: TypeAlias = Annotated[Client, Depends(_client)]
+"""A route's parameter: the client that sends the request."""

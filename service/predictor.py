@@ -8,11 +8,13 @@ from numpy.typing import NDArray
 
 from defenses import Image, Pipeline
 from models import Classifier, fit, probabilities, to_tensor
+from service.auth.client import Client
 from service.images import isolated
 from service.images.decode import decode
 from service.images.defend import SYSTEM_RANDOM, check_defenses, defend_file
 from service.scheduling.deadline import as_service_error, deadline
-from service.scheduling.scheduler import Scheduler, Tensor
+from service.scheduling.scheduler import Scheduler
+from service.scheduling.work import Tensor
 from service.settings import PredictorSettings
 from service.telemetry.metrics import Metrics
 from service.telemetry.timings import Timings
@@ -102,6 +104,7 @@ class Predictor:
         self,
         source: bytes | Image,
         pipeline: Pipeline,
+        client: Client,
         *,
         draws: int = 1,
         timeout_ms: float | None = None,
@@ -113,6 +116,7 @@ class Predictor:
             source: the bytes of an image file, or ``(H, W, 3)`` RGB pixels, ``uint8`` in [0, 255]
                 or ``float32`` in [0, 1].
             pipeline: the defence.
+            client: whose share of the threads this takes, and who is charged for its pixels.
             draws: how many independent draws are averaged.
             timeout_ms: a deadline shorter than the server's own.
             keep_defended: whether the answer needs the defended images.
@@ -127,7 +131,7 @@ class Predictor:
         def prepare() -> list[Tensor]:
             timings.mark_dequeued()
             with timings.measure("decode"):
-                image = fit(self._decode(source, until.at_s), manifest)
+                image = fit(self._decode(source, client, until.at_s), manifest)
             with timings.measure("defend"):
                 images = []
                 for _ in range(draws):
@@ -141,7 +145,8 @@ class Predictor:
 
         with timings:
             async with deadline(self._settings.deadline_ms, timeout_ms) as until:
-                scores = await as_service_error(self._scheduler.submit(prepare, draws, timings))
+                work = self._scheduler.submit(prepare, draws, timings, client.name)
+                scores = await as_service_error(work)
 
         by_draw = probabilities(scores, manifest)
         mean = by_draw.mean(axis=0)
@@ -151,8 +156,15 @@ class Predictor:
             self._metrics.agreement.observe(agreement)
         return Classification(mean, scores.mean(axis=0), agreement, defended, timings.finish())
 
-    async def defend(self, body: bytes, pipeline: Pipeline) -> bytes | memoryview:
+    async def defend(
+        self, body: bytes, pipeline: Pipeline, client: Client
+    ) -> bytes | memoryview:
         """Defend one image file at its own size.
+
+        Args:
+            body: the file's bytes.
+            pipeline: the defence.
+            client: whose share of the threads this takes, and who is charged for its pixels.
 
         Returns:
             The defended image as a PNG file.
@@ -168,23 +180,26 @@ class Predictor:
                 pipeline,
                 max_pixels=self._settings.max_pixels,
                 max_memory_bytes=self._settings.max_defend_bytes,
+                on_pixels=client.charge_pixels,
                 until=until,
                 timings=timings,
             )
 
         with timings:
             async with deadline(self._settings.deadline_ms, None) as until:
-                png = await as_service_error(self._defenders.run(run))
+                png = await as_service_error(self._defenders.run(run, client.name))
         timings.finish()
         self._metrics.images.labels(str(pipeline)).inc()
         return png
 
-    def _decode(self, source: bytes | Image, until_s: float) -> Image:
+    def _decode(self, source: bytes | Image, client: Client, until_s: float) -> Image:
         if not isinstance(source, bytes):
+            client.charge_pixels(source.shape[0] * source.shape[1])
             return source
         return decode(
             source,
             max_pixels=self._settings.max_pixels,
             reduce_to_px=self.classifier.manifest.decode_to_px,
             until_s=until_s,
+            on_pixels=client.charge_pixels,
         )

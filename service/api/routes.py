@@ -23,7 +23,7 @@ from service.api.schemas import (
     TopClass,
 )
 from service.api.uploads import FORM_FIELD, Upload, is_form, read_form
-from service.backend import AnyBackend, Local, RateLimit
+from service.backend import AnyBackend, Local, Sender
 from service.error_response import ErrorAnswer
 from service.errors import InvalidParameterError, ServiceError
 from service.images.decode import FORMATS
@@ -87,7 +87,7 @@ Defense = Annotated[
 async def predict(
     request: Request,
     backend: Local,
-    rate_limit: RateLimit,
+    client: Sender,
     defense: Defense = None,
     draws: Annotated[
         int,
@@ -109,12 +109,12 @@ async def predict(
     else:
         uploads = [Upload("", await request.body())]
 
-    with backend.admit(draws * len(uploads), rate_limit) as predictor:
+    async with backend.admit(draws * len(uploads), client) as predictor:
         manifest = predictor.classifier.manifest
 
         async def answer(upload: Upload) -> Prediction | TopClass:
             classification = await predictor.predict(
-                upload.body, pipeline, draws=draws, timeout_ms=timeout_ms
+                upload.body, pipeline, client, draws=draws, timeout_ms=timeout_ms
             )
             detail = backend.settings.response_detail
             return redact(classification, manifest.label_names, top_k=top_k, detail=detail)
@@ -155,7 +155,7 @@ def _json(answer: BaseModel) -> Response:
     openapi_extra={"requestBody": {"required": True, "content": _ONE_IMAGE | _FORM}},
 )
 async def defend(
-    request: Request, backend: Local, rate_limit: RateLimit, defense: Defense = None
+    request: Request, backend: Local, client: Sender, defense: Defense = None
 ) -> Response:
     """The body is an image file, or a form with one; the answer is a PNG of the same size."""
     pipeline = backend.pipeline(defense)
@@ -166,8 +166,8 @@ async def defend(
         body = uploads[0].body
     else:
         body = await request.body()
-    with backend.admit(1, rate_limit) as predictor:
-        png = await predictor.defend(body, pipeline)
+    async with backend.admit(1, client) as predictor:
+        png = await predictor.defend(body, pipeline, client)
     return Response(png, media_type="image/png", headers={"x-warpguard-defense": str(pipeline)})
 
 

@@ -8,9 +8,15 @@ digest is a plain SHA-256; slow digests are for passwords that people think up.
 """
 
 import hashlib
+import os
 import re
 import secrets
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from models import write_atomically
@@ -18,6 +24,9 @@ from service.errors import SetupError
 
 PREFIX = "wg_"
 """The beginning of every key, by which a leaked one is recognised."""
+
+MOST_BYTES = 1 << 20
+"""The largest key file: some ten thousand keys."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _NAME_RULE = "use letters, digits, dots, dashes or underscores, at most 64"
@@ -77,7 +86,7 @@ def parse(text: str, source: str) -> tuple[KeyEntry, ...]:
     """
     entries: dict[str, KeyEntry] = {}
     for number, line in enumerate(text.splitlines(), 1):
-        words = line.partition("#")[0].split()
+        words = _words(line)
         if not words:
             continue
         name, digest, *options = words if len(words) > 1 else [*words, ""]
@@ -130,24 +139,110 @@ def append(path: Path, line: str) -> None:
     Raises:
         KeyFileError: the file cannot be read or written, or has a key of that name.
     """
-    path = path.resolve()
-    text, mode = _HEADING, 0o600
-    try:
-        if path.exists():
-            text, mode = _text(path), path.stat().st_mode & 0o777
+    with _locked(path) as file:
+        text = _text(file) if file.exists() else _HEADING
         text += f"{'' if text.endswith(chr(10)) or not text else chr(10)}{line}\n"
-        parse(text, str(path))
-        write_atomically(path, text.encode(), mode=mode, parents=False)
+        parse(text, str(file))
+        _replace(file, text)
+
+
+def remove(path: Path, name: str) -> None:
+    """Remove the line of a key from a file, which is replaced as a whole.
+
+    Raises:
+        KeyFileError: the file cannot be read or written, does not have the key, or has no other
+            one: a server goes on with the keys that it has if its file contains none.
+    """
+    with _locked(path) as file:
+        text = _text(file)
+        names = [entry.name for entry in parse(text, str(file))]
+        if name not in names:
+            (nearest,) = get_close_matches(name, names, n=1, cutoff=0.0)
+            raise KeyFileError(
+                f"{path} has no key named {name!r}; the nearest name is {nearest!r}. "
+                f"'warpguard keys list --file {path}' shows all names."
+            )
+        if len(names) == 1:
+            raise KeyFileError(
+                f"{name!r} is the only key of {path}, and servers do not accept a file without "
+                f"keys. First make another key with 'warpguard keys new NAME --file {path}'."
+            )
+        kept = (line for line in text.splitlines(keepends=True) if _words(line)[:1] != [name])
+        _replace(file, "".join(kept))
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[Path]:
+    """Let one process at a time change a file; gives the path of the file itself.
+
+    The folder is locked, because the file is replaced. Windows has no such lock.
+
+    Raises:
+        KeyFileError: the operating system refused something.
+    """
+    path = path.resolve()
+    folder = -1
+    try:
+        if sys.platform != "win32":
+            import fcntl
+
+            folder = os.open(path.parent, os.O_RDONLY)
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield path
     except OSError as error:
         raise KeyFileError(f"{path} cannot be written: {error.strerror}.") from None
+    finally:
+        if folder >= 0:
+            os.close(folder)
+
+
+def _replace(path: Path, text: str) -> None:
+    """Replace a file; a new one can be read and written by its owner only.
+
+    Raises:
+        KeyFileError: the file would have another owner.
+        OSError: it cannot be written.
+    """
+    if not path.exists():
+        write_atomically(path, text.encode(), mode=0o600, parents=False)
+        return
+    before = path.stat()
+    owner = (before.st_uid, before.st_gid)
+    try:
+        write_atomically(
+            path, text.encode(), mode=stat.S_IMODE(before.st_mode), owner=owner, parents=False
+        )
+    except PermissionError as error:
+        raise KeyFileError(
+            f"{path} cannot be replaced by a file of the same owner, user {owner[0]} and group "
+            f"{owner[1]}: {error.strerror}. Run the command as that user or as root."
+        ) from None
 
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text("utf-8")
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise KeyFileError(f"{path} cannot be read: it is not a regular file.")
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise KeyFileError(
+                f"{path} cannot be read: it has more than {MOST_BYTES} bytes, the largest size."
+            )
+        return content.decode("utf-8")
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not a UTF-8 text file"
         raise KeyFileError(f"{path} cannot be read: {reason}.") from None
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file; a named pipe would otherwise wait until somebody writes into it."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _words(line: str) -> list[str]:
+    """The words of a line, without its comment."""
+    return line.partition("#")[0].split()
 
 
 def _is_positive(number: str) -> bool:

@@ -1,8 +1,10 @@
 """Who may ask, and how much: the keys of a file, which is read again when it changes."""
 
+import asyncio
 import hmac
 import logging
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +13,7 @@ from fastapi import Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from service.auth import key_file
+from service.auth.client import Client
 from service.auth.key_file import KeyEntry, KeyFileError
 from service.auth.rate_limit import Bucket
 from service.errors import UnauthorizedError
@@ -55,15 +58,27 @@ class Keys:
         self._keys: dict[KeyEntry, Key] = {}
         self._read()
 
+    async def refresh(self) -> None:
+        """Look at the file, if that was not done within the last second, and read it if it changed.
+
+        A thread reads it. Where the file system takes longer than a second, the request goes on
+        with the keys of before.
+        """
+        now_s = time.monotonic()
+        if now_s - self._looked_s >= _LOOK_EVERY_S:
+            self._looked_s = now_s
+            with suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.to_thread(self._read_if_changed), _LOOK_EVERY_S)
+
+    async def reload(self) -> None:
+        """Read the file again, in a thread; if that fails, keep the keys and log the reason."""
+        await asyncio.to_thread(self._read_again)
+
     def find(self, presented: str) -> Key | None:
         """The key that a client presents; None if the file does not have it.
 
         The time does not depend on which key it is.
         """
-        if time.monotonic() - self._looked_s >= _LOOK_EVERY_S:
-            self._looked_s = time.monotonic()
-            if self._file_version() != self._version:
-                self.reload()
         digest = key_file.digest_of(presented)
         found = None
         for entry, key in self._keys.items():
@@ -71,8 +86,11 @@ class Keys:
                 found = key
         return found
 
-    def reload(self) -> None:
-        """Read the file again; if that fails, keep the keys and log the reason."""
+    def _read_if_changed(self) -> None:
+        if self._file_version() != self._version:
+            self._read_again()
+
+    def _read_again(self) -> None:
         self._version = self._file_version()
         try:
             self._read()
@@ -106,7 +124,8 @@ async def require_key(
 ) -> None:
     """FastAPI dependency of a server with keys: only a request with a key gets in.
 
-    Health is for everyone. The route gets the key's rate limit as ``service.backend.RateLimit``.
+    Health is for everyone. The route gets the key's client as ``service.backend.Sender``. A POST
+    takes one image of the key's rate at once, whatever becomes of it.
 
     Raises:
         UnauthorizedError: the request has no key, or an unknown one.
@@ -116,12 +135,16 @@ async def require_key(
     if route.startswith("/v2/health/") or route.endswith("/ready"):
         return
     keys: Keys = request.app.state.backend.keys
+    await keys.refresh()
     key = keys.find(bearer.credentials if bearer else header or "")
     if key is None:
         raise UnauthorizedError(
             "An API key is needed: send it as Authorization: Bearer KEY, or as X-API-Key: KEY."
         )
-    request.state.key = key.entry.name
-    request.state.bucket = key.bucket
-    if key.bucket is not None:
+    client = Client(key.entry.name, key.bucket)
+    request.state.key = client.name
+    request.state.client = client
+    if request.method == "POST":
+        client.charge(1)
+    elif key.bucket is not None:
         key.bucket.check(1)

@@ -1,4 +1,4 @@
-"""Make API keys for a server.
+"""Make, list and revoke the API keys of a server.
 
 For example: warpguard keys new shop
 """
@@ -7,18 +7,22 @@ import argparse
 import sys
 from pathlib import Path
 
-from service.cli.command import AddParser, add_command
+from service.cli.command import JSON, AddParser, add_command, print_json, shared
 
 
 def register(add_parser: AddParser) -> None:
-    """Add the command to the parser."""
+    """Add the command to the parser, with its actions."""
     keys = add_command(add_parser, "keys", None, text=__doc__)
-    actions = keys.add_subparsers(dest="action", required=True, metavar="ACTION")
-    new = add_command(actions.add_parser, "new", _new)
+    actions = keys.add_subparsers(dest="action", required=True, metavar="ACTION").add_parser
+    file = shared("--file", type=Path, required=True, help="the file of --api-keys")
+    new = add_command(actions, "new", _new)
     new.add_argument("name", metavar="NAME", help="name of the key, which the log shows")
     new.add_argument("--file", type=Path, help="add the line to this file and print only the key")
     new.add_argument("--rate", metavar="N", help="images a second, each draw counting as one")
     new.add_argument("--burst", metavar="N", help="images at once (default: the rate)")
+    add_command(actions, "list", _list, file, JSON)
+    revoke = add_command(actions, "revoke", _revoke, file)
+    revoke.add_argument("name", metavar="NAME", help="name of the key")
 
 
 def _new(options: argparse.Namespace) -> None:
@@ -34,3 +38,36 @@ def _new(options: argparse.Namespace) -> None:
     if options.file is not None:
         key_file.append(options.file, line)
     sys.stdout.write(f"{key}\n" if options.file is not None else f"{key}\n{line}\n")
+
+
+def _list(options: argparse.Namespace) -> None:
+    """List the names and rates of the keys in a file.
+
+    For example: warpguard keys list --file keys.txt
+    """
+    from service.auth import key_file
+
+    entries = key_file.read(options.file)
+    if options.json:
+        print_json([{"name": e.name, "rate": e.rate, "burst": e.burst} for e in entries])
+        return
+
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("name", "images a second", "images at once")
+    for entry in entries:
+        numbers = ("" if each is None else f"{each:g}" for each in (entry.rate, entry.burst))
+        table.add_row(entry.name, *numbers)
+    Console().print(table)
+
+
+def _revoke(options: argparse.Namespace) -> None:
+    """Remove a key from a file. Servers that use the file refuse the key within a second.
+
+    For example: warpguard keys revoke shop --file keys.txt
+    """
+    from service.auth import key_file
+
+    key_file.remove(options.file, options.name)
+    sys.stdout.write(f"{options.name} is revoked\n")

@@ -48,6 +48,7 @@ async def _classify(options: argparse.Namespace) -> list[dict[str, Any]]:
     from models import available_cpus
     from service import __version__
     from service.api.answers import prediction
+    from service.auth.client import Client
     from service.errors import ServiceError
     from service.predictor import Predictor
     from service.server.run import load_classifier
@@ -64,14 +65,16 @@ async def _classify(options: argparse.Namespace) -> list[dict[str, Any]]:
     await predictor.start()
     rows: list[dict[str, Any]] = []
     try:
-        pipeline = settings.pipelines[settings.defense]
+        pipeline, client = settings.pipelines[settings.defense], Client("command line")
         labels = predictor.classifier.manifest.label_names
         console = Console(stderr=True)
         with Progress(console=console, transient=True, disable=len(options.files) < 2) as progress:
             for file in progress.track(options.files, description="classifying"):
                 try:
                     body = Path(file).read_bytes()
-                    classification = await predictor.predict(body, pipeline, draws=options.draws)
+                    classification = await predictor.predict(
+                        body, pipeline, client, draws=options.draws
+                    )
                     found = prediction(classification, labels, options.top_k).model_dump()
                 except ServiceError as error:
                     found = {"error": error.message}

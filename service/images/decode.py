@@ -7,6 +7,7 @@ The walk decides what Pillow sees of a file: only records that make pixels.
 """
 
 import logging
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,7 @@ def decode(
     reduce_to_px: int | None = None,
     min_side_px: int = MIN_SIDE_PX,
     until_s: float | None = None,
+    on_pixels: Callable[[float], None] = lambda _: None,
 ) -> NDArray[np.uint8]:
     """Decode an image file.
 
@@ -48,6 +50,8 @@ def decode(
         min_side_px: the shortest side that is accepted.
         until_s: when the caller stops waiting, as :func:`time.monotonic` counts; a file that is
             not of an ordinary form is decoded until then at the most.
+        on_pixels: called before anything is decoded, with the number of pixels; an eighth of it for
+            a JPEG that is reduced while it is decoded, which is far quicker than other files.
 
     Returns:
         ``(H, W, 3)`` uint8 RGB.
@@ -68,6 +72,8 @@ def decode(
         raise BadRequestError("The body is empty: send the bytes of an image file.")
     try:
         container = walk(body, Limits(max_pixels, min_side_px))
+        reduced = container.kind == "JPEG" and _scale(container, reduce_to_px) > 1
+        on_pixels(container.width * container.height / (8 if reduced else 1))
         if not _is_ordinary(container, reduce_to_px):
             return isolated.decode(container, reduce_to_px=reduce_to_px, until_s=until_s)
         with reasons(container.kind):
@@ -84,8 +90,11 @@ def _is_ordinary(container: Container, reduce_to_px: int | None) -> bool:
     if not container.is_plain or not is_simple(container.icc or b""):
         return False
     memory_bytes = container.memory_bytes
-    if reduce_to_px is not None:
-        scale = min(container.width, container.height) // reduce_to_px
-        if scale >= 2:
-            memory_bytes -= container.full_size_bytes * 3 // 4
+    if _scale(container, reduce_to_px) > 1:
+        memory_bytes -= container.full_size_bytes * 3 // 4
     return memory_bytes <= _PLAIN_MEMORY_BYTES
+
+
+def _scale(container: Container, reduce_to_px: int | None) -> int:
+    """By what both sides may be divided while the image is decoded."""
+    return min(container.width, container.height) // reduce_to_px if reduce_to_px else 1

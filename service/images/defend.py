@@ -4,7 +4,7 @@ file ──► containers.walk ──► a small image      in this thread, like
                       └────► isolated.defend    in a process that can be stopped
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from random import SystemRandom
 
 from defenses import MIN_SIDE_PX, Pipeline
@@ -39,6 +39,7 @@ def defend_file(
     *,
     max_pixels: int,
     max_memory_bytes: int,
+    on_pixels: Callable[[int], None],
     until: Until,
     timings: Timings,
 ) -> bytes | memoryview:
@@ -49,6 +50,7 @@ def defend_file(
         pipeline: the defence.
         max_pixels: the most that the file's header may declare, width times height.
         max_memory_bytes: the most memory that larger images may take, all together.
+        on_pixels: called with the image's pixels, before it is decoded.
         until: when the request ends, and with it the work.
         timings: gets the stages ``decode`` and ``defend``.
 
@@ -63,7 +65,9 @@ def defend_file(
         raise BadRequestError("The body is empty: send the bytes of an image file.")
     until.check()
     container = walk(body, Limits(max_pixels, MIN_SIDE_PX))
-    if container.width * container.height <= _SMALL_PIXELS:
+    pixels = container.width * container.height
+    on_pixels(pixels)
+    if pixels <= _SMALL_PIXELS:
         with timings.measure("decode"):
             image = decode(body, max_pixels=max_pixels, until_s=until.at_s)
         until.check()

@@ -9,7 +9,8 @@ from fastapi import APIRouter, Request, Response
 from defenses import Image, Pipeline
 from models import Manifest
 from service import __version__
-from service.backend import Local, RateLimit
+from service.auth.client import Client
+from service.backend import Local, Sender
 from service.errors import BodyTooLargeError, UnknownModelNameError, numbered_errors
 from service.oip import outputs
 from service.oip.codec import HEADER_LENGTH, Inference, decode, encode
@@ -94,7 +95,7 @@ async def index(backend: Local) -> list[dict[str, str]]:
     response_class=Response,
     openapi_extra=_BODY,
 )
-async def infer(request: Request, backend: Local, rate_limit: RateLimit, model: str) -> Response:
+async def infer(request: Request, backend: Local, client: Sender, model: str) -> Response:
     """The body is JSON, or JSON and binary tensors, or one image file."""
     manifest = _manifest(request, model, backend.engine)
     settings = backend.settings
@@ -106,7 +107,8 @@ async def infer(request: Request, backend: Local, rate_limit: RateLimit, model: 
             request.headers.get(HEADER_LENGTH),
             outputs=described,
             limits=RequestLimits(settings.max_images, settings.max_pixels),
-        )
+        ),
+        client,
     )
     outputs.check(inference.outputs)
     pipeline = backend.pipeline(inference.defense)
@@ -119,9 +121,9 @@ async def infer(request: Request, backend: Local, rate_limit: RateLimit, model: 
         )
     request.state.holder.reserve(_COPIES * size)
     images = len(inference.images.sources) * inference.draws
-    with backend.admit(images, rate_limit) as predictor:
+    async with backend.admit(images, client) as predictor:
         manifest = _manifest(request, model, predictor)  # it may have been reloaded
-        classifications = await _predict(predictor, pipeline, inference)
+        classifications = await _predict(predictor, pipeline, client, inference)
     answer = {
         "model_name": manifest.name,
         "model_version": VERSION,
@@ -137,7 +139,7 @@ async def infer(request: Request, backend: Local, rate_limit: RateLimit, model: 
 
 
 async def _predict(
-    predictor: Predictor, pipeline: Pipeline, inference: Inference
+    predictor: Predictor, pipeline: Pipeline, client: Client, inference: Inference
 ) -> Sequence[Classification]:
     """Predict all images of a request side by side; the first error ends the others."""
     sources = inference.images.sources
@@ -148,6 +150,7 @@ async def _predict(
             return await predictor.predict(
                 source,
                 pipeline,
+                client,
                 draws=inference.draws,
                 timeout_ms=inference.timeout_ms,
                 keep_defended=keep_defended,

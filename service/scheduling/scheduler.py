@@ -6,62 +6,32 @@
 The same threads do both, and prepared items go first. So no more threads compute than there are
 processors, and the thread that prepared an image goes on with it while the processor's caches still
 hold it.
+
+Clients have equal shares: of the threads' time for jobs, and of the items of batches.
 """
 
 import asyncio
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from service.errors import InferenceError, NotReadyError, ServiceError, is_out_of_memory
 from service.scheduling.deadline import out_of_memory
+from service.scheduling.fair_queue import FairQueue
 from service.scheduling.priority import lower_thread_priority
+from service.scheduling.work import Item, Job, Request, Tensor
 from service.telemetry.timings import Timings
 
 T = TypeVar("T")
-Tensor = NDArray[np.float32]
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class _Job:
-    """Work for one thread, which resolves ``future`` or enqueues as many ``images`` as items."""
-
-    work: Callable[[Future[Any]], None]
-    future: Future[Any]
-    images: int
-
-
-@dataclass(eq=False)
-class _Request:
-    """A caller whose ``images`` items wait for inference; their scores come in any order."""
-
-    future: Future[Any]
-    images: int
-    timings: Timings
-    prepared_s: float
-    started_s: float = float("inf")
-    scores: dict[int, Tensor] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, eq=False)
-class _Item:
-    """One tensor that waits for a batch."""
-
-    tensor: Tensor
-    request: _Request
-    index: int
 
 
 class Scheduler:
@@ -80,6 +50,7 @@ class Scheduler:
         inference_streams: int = 1,
         window_s: float = 0.0,
         on_batch: Callable[[int], None] = lambda _: None,
+        lower_priority: bool = True,
     ) -> None:
         """Set up a scheduler; :meth:`start` starts its threads.
 
@@ -92,17 +63,19 @@ class Scheduler:
             inference_streams: how many batches run side by side.
             window_s: how long a batch waits for more items, from its first item's arrival.
             on_batch: called with the number of items of each batch.
+            lower_priority: whether the threads' priority is below the event loop's.
         """
         self._infer_batch = infer
         self._max_batch = max_batch
         self._window_s = window_s
         self._on_batch = on_batch
+        self._lower_priority = lower_priority
         # One batch for each stream is ready then: more would only fill the caches and the memory.
         self._max_prepared = inference_streams * max_batch
         self._free_preparers = preprocess_threads
         self._free_streams = inference_streams
-        self._jobs: deque[_Job] = deque()
-        self._items: deque[_Item] = deque()
+        self._jobs: FairQueue[Job] = FairQueue()
+        self._items: FairQueue[Item] = FairQueue()
         self._promised: set[Future[Any]] = set()
         self._changed = threading.Condition()
         self._closed: str | None = None  # why, in a sentence for clients
@@ -131,17 +104,25 @@ class Scheduler:
             unprepared = sum(job.images for job in self._jobs if not job.future.done())
             return unprepared + sum(not item.request.future.done() for item in self._items)
 
-    async def run(self, work: Callable[[], T]) -> T:
+    async def run(self, work: Callable[[], T], client: Hashable = None) -> T:
         """Have a thread do some work; its exceptions are raised here.
+
+        Args:
+            work: the work.
+            client: whose work it is; clients have equal shares.
 
         Raises:
             NotReadyError: the scheduler was stopped, or one of its threads died.
         """
-        result: T = await self._promise(lambda future: _resolve(future, work()), 1)
+        result: T = await self._promise(client, lambda future: _resolve(future, work()), 1)
         return result
 
     async def submit(
-        self, prepare: Callable[[], Sequence[Tensor]], images: int, timings: Timings
+        self,
+        prepare: Callable[[], Sequence[Tensor]],
+        images: int,
+        timings: Timings,
+        client: Hashable = None,
     ) -> Tensor:
         """Have a thread prepare items, and infer them.
 
@@ -149,6 +130,7 @@ class Scheduler:
             prepare: returns the items, which have one shape. Its exceptions are raised here.
             images: how many items it returns.
             timings: gets the stages ``queue``, the wait for a batch, and ``infer``.
+            client: whose work it is; clients have equal shares.
 
         Returns:
             The scores ``(images, classes)``, float32, in the order of the items.
@@ -160,21 +142,24 @@ class Scheduler:
 
         def enqueue(future: Future[Any]) -> None:
             items = prepare()
-            request = _Request(future, len(items), timings, time.perf_counter())
+            request = Request(client, future, len(items), timings, time.perf_counter())
             with self._changed:
-                self._items.extend(_Item(item, request, i) for i, item in enumerate(items))
+                for i, item in enumerate(items):
+                    self._items.append(client, Item(item, request, i))
 
-        scores: Tensor = await self._promise(enqueue, images)
+        scores: Tensor = await self._promise(client, enqueue, images)
         return scores
 
-    async def _promise(self, work: Callable[[Future[Any]], None], images: int) -> Any:
+    async def _promise(
+        self, client: Hashable, work: Callable[[Future[Any]], None], images: int
+    ) -> Any:
         future: Future[Any] = Future()
         self._promised.add(future)
         try:
             with self._changed:
                 if self._closed is not None:
                     raise NotReadyError(self._closed)
-                self._jobs.append(_Job(work, future, images))
+                self._jobs.append(client, Job(work, client, future, images))
                 self._changed.notify()
             return await asyncio.wrap_future(future)  # cancelling this cancels the future
         finally:
@@ -190,7 +175,8 @@ class Scheduler:
     def _work(self) -> None:
         """One thread's life. However it ends, no caller is left waiting for it."""
         try:
-            lower_thread_priority()
+            if self._lower_priority:
+                lower_thread_priority()
             while (step := self._next()) is not None:
                 step()
                 del step  # its images are not held while there is nothing to do
@@ -218,14 +204,15 @@ class Scheduler:
             return None
         if len(self._items) >= self._max_batch:
             return 0.0
-        closes_s = self._items[0].request.prepared_s + self._window_s
+        first_s = min(item.request.prepared_s for item in self._items.heads())
+        closes_s = first_s + self._window_s
         return max(0.0, closes_s - time.perf_counter())
 
     def _begin_batch(self) -> Callable[[], None] | None:
-        batch: list[_Item] = []
-        while self._items and len(batch) < self._max_batch:
-            item = self._items.popleft()
+        batch: list[Item] = []
+        while len(batch) < self._max_batch and (item := self._items.pop()) is not None:
             if not item.request.future.done():  # cancelled, or another batch failed
+                self._items.charge(item.request.client, 1)
                 batch.append(item)
         if not batch:
             return None
@@ -233,22 +220,25 @@ class Scheduler:
         return partial(self._infer, batch)
 
     def _begin_job(self) -> Callable[[], None] | None:
-        while self._free_preparers and self._jobs and len(self._items) < self._max_prepared:
-            job = self._jobs.popleft()
+        # Items wait already: only the clients that have none prepare one now.
+        skip = self._items.has if len(self._items) >= self._max_prepared else None
+        while self._free_preparers and (job := self._jobs.pop(skip)) is not None:
             if not job.future.done():  # cancelled
                 self._free_preparers -= 1
                 return partial(self._prepare, job)
         return None
 
-    def _prepare(self, job: _Job) -> None:
+    def _prepare(self, job: Job) -> None:
+        started_s = time.perf_counter()
         try:
             job.work(job.future)
         except Exception as error:  # noqa: BLE001  # the caller gets it, whatever it is
             _fail(job.future, error)
         with self._changed:
             self._free_preparers += 1
+            self._jobs.charge(job.client, time.perf_counter() - started_s)
 
-    def _infer(self, batch: list[_Item]) -> None:
+    def _infer(self, batch: list[Item]) -> None:
         assert self._infer_batch is not None  # noqa: S101  # or nothing would have been submitted
         tensors = [item.tensor for item in batch]
         try:
@@ -269,9 +259,7 @@ class Scheduler:
         with self._changed:
             self._free_streams += 1
 
-    def _deliver(
-        self, batch: list[_Item], scores: Tensor, started_s: float, ended_s: float
-    ) -> None:
+    def _deliver(self, batch: list[Item], scores: Tensor, started_s: float, ended_s: float) -> None:
         with self._changed:  # a request's items may be in batches of several threads
             for item, item_scores in zip(batch, scores, strict=True):
                 request = item.request

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from numpy.typing import NDArray
 
 from defenses import Image, Pipeline
+from service.auth.client import Client
 from service.errors import numbered_errors
 from service.images.decode import decode
 from service.images.defend import SYSTEM_RANDOM
@@ -84,6 +85,7 @@ class Transformer:
         sources: Sequence[bytes | Image],
         pipeline: Pipeline,
         write: Callable[[list[NDArray[Any]]], Body],
+        client: Client,
         *,
         path: str,
         headers: Mapping[str, str],
@@ -96,6 +98,7 @@ class Transformer:
             sources: the images: files, or ``(H, W, 3)`` pixels.
             pipeline: the defence; every image has a draw of its own.
             write: makes the upstream's request from its tensor's rows.
+            client: whose share of the threads this takes, and who is charged for its pixels.
             path: where on the upstream it goes.
             headers: its headers, beside those of the body.
             input_spec: the form of this request's images, if it differs from the upstream's.
@@ -115,7 +118,7 @@ class Transformer:
                 for number, source in enumerate(sources, 1):
                     until.check()
                     with numbered_errors(number, len(sources)):
-                        images.append(spec.fit(self._decode(source, spec, until.at_s)))
+                        images.append(spec.fit(self._decode(source, spec, client, until.at_s)))
             with timings.measure("defend"):
                 defended = []
                 for image in images:
@@ -126,19 +129,25 @@ class Transformer:
 
         with timings:
             async with deadline(self._settings.deadline_ms, timeout_ms) as until:
-                body, own_headers = await as_service_error(self._scheduler.run(prepare))
+                body, own_headers = await as_service_error(
+                    self._scheduler.run(prepare, client.name)
+                )
                 with timings.measure("infer"):
                     reply = await self._upstream.post(path, body, {**headers, **own_headers})
         timings.finish()
         self._metrics.images.labels(str(pipeline)).inc(len(sources))
         return reply
 
-    def _decode(self, source: bytes | Image, spec: InputSpec, until_s: float) -> Image:
+    def _decode(
+        self, source: bytes | Image, spec: InputSpec, client: Client, until_s: float
+    ) -> Image:
         if not isinstance(source, bytes):
+            client.charge_pixels(source.shape[0] * source.shape[1])
             return source
         return decode(
             source,
             max_pixels=self._settings.max_pixels,
             reduce_to_px=spec.decode_to_px,
             until_s=until_s,
+            on_pixels=client.charge_pixels,
         )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic_core import to_json
 
 from defenses import Image
-from service.backend import RateLimit
+from service.backend import Sender
 from service.errors import (
     BadRequestError,
     InvalidParameterError,
@@ -48,18 +48,17 @@ async def ready(backend: Forwarding, model: str) -> Response:
 @router.post(
     "/v1/models/{model}:predict", summary="Defend, and let classify", response_class=Response
 )
-async def predict(
-    request: Request, backend: Forwarding, rate_limit: RateLimit, model: str
-) -> Response:
+async def predict(request: Request, backend: Forwarding, client: Sender, model: str) -> Response:
     """The request is passed on with its images defended; the answer is the classifier's own."""
     body = await request.body()
     limits = RequestLimits(backend.settings.max_images, backend.settings.max_pixels)
-    document, sources = await backend.read_json(lambda: _read(body, limits))
-    with backend.admit(len(sources), rate_limit) as transformer:
+    document, sources = await backend.read_json(lambda: _read(body, limits), client)
+    async with backend.admit(len(sources), client) as transformer:
         reply = await transformer.forward(
             sources,
             backend.pipeline(None),
             lambda rows: _write(document, rows),
+            client,
             path=f"/v1/models/{model}:predict",
             headers=passed_on(request),
             input_spec=_as_sent(transformer.input_spec, sources),

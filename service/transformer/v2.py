@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from numpy.typing import NDArray
 
 from service import __version__
-from service.backend import AnyBackend, RateLimit
+from service.backend import AnyBackend, Sender
 from service.errors import InvalidParameterError, UnknownModelNameError
 from service.oip.codec import HEADER_LENGTH, NamedTensor, encode, images_of, split
 from service.oip.schema import InferenceRequest, Input, Parameters, RequestedOutput
@@ -62,23 +62,24 @@ async def model_ready(request: Request, backend: Forwarding, model: str) -> Resp
 @router.post(
     "/v2/models/{model}/infer", summary="Defend, and let classify", response_class=Response
 )
-async def infer(
-    request: Request, backend: Forwarding, rate_limit: RateLimit, model: str
-) -> Response:
+async def infer(request: Request, backend: Forwarding, client: Sender, model: str) -> Response:
     """The request is passed on with its images defended; the answer is the classifier's own."""
     path = f"{_path(request, model)}/infer"
     body, header_length = await request.body(), request.headers.get(HEADER_LENGTH)
     limits = RequestLimits(backend.settings.max_images, backend.settings.max_pixels)
-    asked, further, images = await backend.read_json(lambda: _read(body, header_length, limits))
+    asked, further, images = await backend.read_json(
+        lambda: _read(body, header_length, limits), client
+    )
     parameters = asked.parameters or Parameters()
     if parameters.draws not in (None, 1):
         raise InvalidParameterError("The classifier behind is asked once: draws can only be 1.")
     pipeline = backend.pipeline(parameters.defense)
-    with backend.admit(len(images.sources), rate_limit) as transformer:
+    async with backend.admit(len(images.sources), client) as transformer:
         reply = await transformer.forward(
             images.sources,
             pipeline,
             lambda rows: _write(asked, further, transformer.input_spec, rows),
+            client,
             path=path,
             headers=passed_on(request),
             timeout_ms=parameters.timeout / 1e3 if parameters.timeout else None,

@@ -42,7 +42,7 @@ def begin(start, options, **more):
 
 @pytest.mark.parametrize("limit", ["the line's rate", "the server's rate", "no rate", "no keys"])
 @pytest.mark.parametrize("way", WAYS)
-def test_images_are_admitted_with_the_bucket_of_the_request_s_key(
+def test_images_are_admitted_for_the_client_of_the_request_s_key(
     start, tmp_path, monkeypatch, way, limit
 ):
     options, path, posted, images = WAYS[way]
@@ -61,10 +61,11 @@ def test_images_are_admitted_with_the_bucket_of_the_request_s_key(
     monkeypatch.setattr(backend, "admit", admit)
     answer = client.post(path, headers={"x-api-key": key}, **posted)
     assert (answer.status_code, calls[1:]) == (429, [])
-    ((admitted, bucket),) = calls
+    ((admitted, sender),) = calls
     assert admitted == images
-    assert bucket is (backend.keys and backend.keys.find(key).bucket)
-    assert (bucket is None) == (limit in ("no rate", "no keys"))
+    assert sender.name == ("testclient" if limit == "no keys" else "shop")
+    assert sender.bucket is (backend.keys and backend.keys.find(key).bucket)
+    assert (sender.bucket is None) == (limit in ("no rate", "no keys"))
 
 
 @pytest.mark.parametrize("way", JSON)

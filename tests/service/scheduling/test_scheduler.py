@@ -390,6 +390,107 @@ def test_threads_preparers_and_streams_bound_the_work_at_once(threads, at_once):
     assert most["infer"] == 1
 
 
+class Turns:
+    """Records which client's work is done; the first work waits until it is released."""
+
+    def __init__(self):
+        self.taken = []
+        self.release = threading.Event()
+
+    def prepare(self, client, images=1):
+        self.taken.append(f"prepare {client}")
+        assert self.release.wait(60)
+        return rows(*[len(client)] * images)
+
+    def model(self, batch):
+        names = {len(name): name for name in ("flood", "honest")}
+        self.taken.append("infer " + "+".join(names[int(value)] for value in batch[:, 0]))
+        return batch
+
+    def submit(self, scheduler, client, images=1):
+        call = scheduler.submit(
+            lambda: self.prepare(client, images), images, Recorded(), client=client
+        )
+        return asyncio.create_task(call)
+
+
+@pytest.mark.parametrize("kind", ["images", "jobs"])
+def test_a_client_s_work_goes_ahead_of_another_one_s_flood(kind):
+    turns = Turns()
+
+    async def scenario(scheduler):
+        def begin(client):
+            if kind == "images":
+                return turns.submit(scheduler, client)
+            work = scheduler.run(lambda: turns.prepare(client), client=client)
+            return asyncio.create_task(work)
+
+        flood = [begin("flood") for _ in range(80)]
+        await until(lambda: turns.taken == ["prepare flood"])
+        assert scheduler.queued_images == 79
+        honest = begin("honest")
+        await until(lambda: scheduler.queued_images == 80)
+        turns.release.set()
+        await honest
+        await asyncio.gather(*flood)
+
+    run(turns.model, scenario, threads=1, max_batch=1)
+    begun = [each for each in turns.taken if each.startswith("prepare")]
+    assert begun.index("prepare honest") == 1
+    assert len(begun) == 81
+
+
+def test_a_client_s_items_go_ahead_of_another_one_s_draws():
+    """The flood's items fill the queue for batches, and yet another client's job may begin."""
+    turns, held = Turns(), Held()
+    turns.release.set()
+
+    def model(batch):
+        turns.model(batch)
+        return held(batch)
+
+    async def scenario(scheduler):
+        flood = [turns.submit(scheduler, "flood", images=16) for _ in range(3)]
+        await until(lambda: len(held.batches) == 1)
+        honest = [turns.submit(scheduler, "honest") for _ in range(2)]
+        await until(lambda: scheduler.queued_images == 15 + 32 + 2)
+        await until(lambda: turns.taken.count("prepare honest") == 1)
+        held.release.release(99)
+        await asyncio.gather(*honest, *flood)
+
+    run(model, scenario, threads=2, max_batch=1)
+    order = [each for each in turns.taken if each != "prepare flood"]
+    assert order[:3] == ["infer flood", "prepare honest", "infer honest"]
+    assert turns.taken.index("infer honest") < 6
+    assert len(order) == 48 + 2 * 2
+
+
+def test_a_batch_has_items_of_all_clients():
+    turns, held = Turns(), Held()
+    turns.release.set()
+
+    def model(batch):
+        turns.model(batch)
+        return held(batch)
+
+    async def scenario(scheduler):
+        first = turns.submit(scheduler, "flood")
+        await until(lambda: len(held.batches) == 1)
+        flood = turns.submit(scheduler, "flood", images=9)
+        await until(lambda: turns.taken.count("prepare flood") == 2)
+        honest = turns.submit(scheduler, "honest", images=2)
+        await until(lambda: turns.taken.count("prepare honest") == 1)
+        await scheduler.run(lambda: None)  # by now the one preparing thread has enqueued all
+        held.release.release(99)
+        await asyncio.gather(first, flood, honest)
+
+    run(model, scenario, threads=2, max_batch=4)
+    batches = [each for each in turns.taken if each.startswith("infer")]
+    assert batches[0] == "infer flood"
+    assert batches[1].count("honest") == 2
+    assert batches[1].count("flood") == 2
+
+
 def test_an_error_of_a_job_is_its_caller_s_and_the_next_job_is_done():
     def fail():
         raise ZeroDivisionError
