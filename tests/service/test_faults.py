@@ -153,6 +153,17 @@ def test_a_replaced_model_that_hangs_does_not_keep_the_server_from_ending(spawn,
     assert server.exit_code() == 0
 
 
+def test_reloads_that_are_asked_for_at_once_are_done_once(spawn, asking):
+    server = spawn("--allow-load")
+    loads = asking(server, 24, b"{}", "/v2/repository/models/colours/load")
+    for _ in range(50):
+        server.signal(signal.SIGHUP)
+    assert {answer.result().status for answer in loads} == {200}
+    assert server.ask("/v2/repository/models/colours/load", b"{}").status == 200
+    # Those that came while a load ran shared the next one, and they came in a few moments.
+    assert server.log.count("Serving colours") < 24
+
+
 def test_a_thread_that_dies_makes_the_server_not_ready_until_a_reload(
     spawn, asking, make_photograph
 ):

@@ -5,8 +5,13 @@ import json
 import os
 import re
 import stat
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 
+import numpy as np
 import pytest
 from fastapi import APIRouter
 
@@ -16,7 +21,16 @@ import service.api.routes
 import service.oip.routes
 from service.app import create_app
 from service.auth import key_file
-from service.auth.key_file import KeyEntry, KeyFileError, append, digest_of, new, parse, read
+from service.auth.key_file import (
+    KeyEntry,
+    KeyFileError,
+    append,
+    digest_of,
+    new,
+    parse,
+    read,
+    remove,
+)
 from service.auth.keys import Keys
 from service.auth.rate_limit import Bucket
 from service.errors import RateLimitedError
@@ -142,6 +156,112 @@ def test_appending_replaces_the_whole_file(tmp_path, monkeypatch):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["keys.txt", "link.txt"]
 
 
+def test_keys_that_are_added_at_once_are_all_kept(tmp_path, monkeypatch):
+    """Each has read the file before any has written it, if nothing is locked."""
+    path = tmp_path / "keys.txt"
+    append(path, new("first")[1])
+    barrier, parse_file = threading.Barrier(8), key_file.parse
+
+    def slow(text, source):
+        with suppress(threading.BrokenBarrierError):
+            barrier.wait(0.05)
+        return parse_file(text, source)
+
+    monkeypatch.setattr(key_file, "parse", slow)
+    lines = [f"key{number} {digest_of(str(number))}" for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda line: append(path, line), lines))
+        assert len(read(path)) == 9
+        list(pool.map(lambda number: remove(path, f"key{number}"), range(8)))
+    assert [entry.name for entry in read(path)] == ["first"]
+
+
+def test_a_file_keeps_its_owner(tmp_path, monkeypatch):
+    path = tmp_path / "keys.txt"
+    append(path, f"shop {A}")
+    owners = []
+    monkeypatch.setattr(os, "chown", lambda file, *owner: owners.append((Path(file).name, *owner)))
+    append(path, f"app {B}")
+    remove(path, "shop")
+    own = path.stat()
+    assert [owner[1:] for owner in owners] == [(own.st_uid, own.st_gid)] * 2
+    assert "keys.txt" not in [name for name, *_ in owners]  # before the file takes its place
+
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chown", refuse)
+    text = path.read_text()
+    with pytest.raises(KeyFileError) as caught:
+        append(path, f"more {'c' * 64}")
+    assert str(caught.value) == (
+        f"{path} cannot be replaced by a file of the same owner, user {own.st_uid} and group "
+        f"{own.st_gid}: Operation not permitted. Run the command as that user or as root."
+    )
+    assert path.read_text() == text
+    assert [p.name for p in tmp_path.iterdir()] == ["keys.txt"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+def test_a_file_of_another_user_stays_that_user_s(tmp_path):
+    path = tmp_path / "keys.txt"
+    append(path, f"shop {A}")
+    os.chown(path, 10001, 10002)
+    append(path, f"app {B}")
+    found = path.stat()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (10001, 10002, 0o600)
+
+
+def test_a_removed_key_takes_its_line_alone(tmp_path):
+    path = tmp_path / "keys.txt"
+    path.write_text(f"# shop\nshop {A} rate=5\n\n  app  {B} # shop\n")
+    path.chmod(0o640)
+    remove(path, "app")
+    assert path.read_text() == f"# shop\nshop {A} rate=5\n\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("shpo", "has no key named 'shpo'; the nearest name is 'shop'"),
+        ("zzz", "the nearest name is "),
+        ("", "has no key named ''"),
+    ],
+)
+def test_an_unknown_key_is_not_removed(tmp_path, name, problem):
+    path = tmp_path / "keys.txt"
+    path.write_text(f"shop {A}\napp {B}\n")
+    with pytest.raises(KeyFileError, match=problem):
+        remove(path, name)
+    assert len(read(path)) == 2
+
+
+def test_the_only_key_is_not_removed(tmp_path):
+    """A server with a file without keys would go on with the key."""
+    (tmp_path / "keys.txt").write_text(f"shop {A}\n")
+    with pytest.raises(KeyFileError, match="First make another key"):
+        remove(tmp_path / "keys.txt", "shop")
+    assert len(read(tmp_path / "keys.txt")) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_file_that_is_not_regular_or_too_large_is_refused(tmp_path):
+    path = tmp_path / "keys.txt"
+    os.mkfifo(path)
+    for work in (lambda: read(path), lambda: append(path, f"shop {A}"), lambda: remove(path, "x")):
+        with pytest.raises(KeyFileError, match="it is not a regular file"):
+            work()
+    with pytest.raises(KeyFileError, match="Is a directory"):
+        read(tmp_path)
+    with pytest.raises(KeyFileError, match="it is not a regular file"):
+        read(Path("/dev/zero"))
+    path.unlink()
+    path.write_text(f"shop {A}\n" + "#" * key_file.MOST_BYTES)
+    with pytest.raises(KeyFileError, match="it has more than 1048576 bytes, the largest size"):
+        read(path)
+
+
 def test_a_bucket_fills_at_its_rate_up_to_its_burst(clock):
     bucket = Bucket(rate=2, burst=6)
     for _ in range(6):
@@ -208,6 +328,44 @@ def test_a_changed_file_is_read_again_unless_it_is_broken(keys, clock, caplog):
     clock.now += 1.1
     assert find(key) is None
     assert find(other).entry.name == "other"
+
+
+def test_a_file_is_read_off_the_event_loop(keys, clock, monkeypatch):
+    path, _ = keys
+    served, threads = Keys(path, None), []
+    read_file = key_file.read
+
+    def recorded(file):
+        threads.append(threading.get_ident())
+        return read_file(file)
+
+    monkeypatch.setattr(key_file, "read", recorded)
+    append(path, new("other")[1])
+    clock.now += 1.1
+    asyncio.run(served.refresh())
+    asyncio.run(served.reload())
+    assert len(threads) == 2
+    assert threading.get_ident() not in threads
+
+
+def test_a_file_system_that_hangs_holds_up_one_request_for_a_second(keys, monkeypatch):
+    """The other requests go on, and so does this one, with the keys of before."""
+    path, key = keys
+    served, release = Keys(path, None), threading.Event()
+    monkeypatch.setattr(served, "_file_version", lambda: release.wait(60))
+    monkeypatch.setattr("service.auth.keys._LOOK_EVERY_S", 0.01)
+
+    async def main():
+        await asyncio.sleep(0.02)
+        first = asyncio.create_task(served.refresh())
+        await asyncio.sleep(0)
+        monkeypatch.setattr("service.auth.keys._LOOK_EVERY_S", 60)
+        await served.refresh()
+        await first
+        release.set()
+        return served.find(key)
+
+    assert asyncio.run(asyncio.wait_for(main(), 50)).entry.name == "shop"
 
 
 def test_a_key_keeps_its_rate_limit_state_when_another_line_changes(keys, clock):
@@ -338,6 +496,83 @@ def test_a_key_has_one_rate_for_both_apis(start, tmp_path, make_photograph):
     metrics = client.get("/metrics").text
     assert 'warpguard_errors_total{code="rate_limited"} 2.0' in metrics
     assert "shop" not in metrics
+
+
+@pytest.fixture
+def limited(start, tmp_path):
+    """A server with a key of ten images at once; gives a function that posts with the key."""
+    key, line = new("shop", "rate=0.001 burst=10")
+    (tmp_path / "keys.txt").write_text(line)
+    client = start(api_keys=tmp_path / "keys.txt", allow_load=True)
+
+    def post(path, content=b"", **headers):
+        answer = client.post(path, content=content, headers={"x-api-key": key} | headers)
+        if answer.status_code == 429:
+            assert int(answer.headers["retry-after"]) > 0
+        return answer.status_code
+
+    post.client, post.key = client, key
+    return post
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "status"),
+    [
+        (PREDICT, b"not an image", 415),
+        (PREDICT, b"", 400),
+        (f"{PREDICT}?draws=99", b"", 422),
+        (f"{PREDICT}?defense=none%2Bfd", b"", 422),
+        (INFER, b"[" * 99, 400),
+        (INFER, b'{"inputs": []}', 422),
+        ("/v2/models/another/infer", b"", 404),
+        ("/v2/repository/models/another/load", b"", 404),
+        ("/v1/defend", b"GIF89a", 400),
+    ],
+)
+def test_refused_work_is_charged(limited, path, content, status):
+    """Reading a body and finding out what is wrong with it is work too."""
+    assert [limited(path, content) for _ in range(12)] == [status] * 10 + [429] * 2
+
+
+def test_a_question_that_is_not_work_is_not_charged(limited, make_photograph):
+    headers = {"x-api-key": limited.key}
+    for _ in range(30):
+        assert limited.client.get("/v1/models", headers=headers).status_code == 200
+    assert limited(f"{PREDICT}?draws=10", make_photograph()) == 200
+    assert limited.client.get("/v1/models", headers=headers).status_code == 429
+
+
+def test_a_load_is_charged_like_many_images(limited):
+    load = "/v2/repository/models/colours/load"
+    assert [limited(load) for _ in range(3)] == [200, 429, 429]
+
+
+@pytest.mark.parametrize(
+    ("megapixels", "kind", "more"), [(1, "PNG", 9), (3, "PNG", 7), (3, "WEBP", 7), (3, "JPEG", 9)]
+)
+def test_a_large_image_is_charged_by_its_pixels(limited, make_photograph, megapixels, kind, more):
+    body = make_photograph(size=(1000, 1000 * megapixels), kind=kind, noise=0)
+    assert limited(PREDICT, body) == 200  # a JPEG is reduced while it is decoded
+    small = make_photograph()
+    assert [limited(PREDICT, small) for _ in range(more + 1)] == [200] * more + [429]
+
+
+@pytest.mark.parametrize("way", ["a broken image", "a tensor", "an image to defend"])
+def test_the_pixels_of_every_way_are_charged(limited, make_photograph, way):
+    body = make_photograph(size=(2000, 2000), kind="JPEG" if way == "an image to defend" else "PNG")
+    if way == "a broken image":
+        assert limited(PREDICT, body[: len(body) // 2]) == 400
+    elif way == "an image to defend":
+        assert limited("/v1/defend", body) == 200
+    else:
+        tensor = {"name": "x", "datatype": "UINT8", "shape": [2000, 2000, 3]}
+        tensor["parameters"] = {"binary_data_size": 12_000_000}
+        head = json.dumps({"inputs": [tensor]}).encode()
+        pixels = np.zeros(12_000_000, np.uint8).tobytes()
+        length = {"inference-header-content-length": str(len(head))}
+        assert limited(INFER, head + pixels, **length) == 200
+    small = make_photograph()
+    assert [limited(PREDICT, small) for _ in range(7)] == [200] * 6 + [429]
 
 
 @pytest.mark.parametrize(("presented", "status"), [("exhausted", 429), ("wrong", 401)])

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from service.auth.key_file import read
@@ -19,6 +21,35 @@ def test_new_adds_the_line_to_a_file(warpguard, tmp_path):
     assert [entry.name for entry in read(tmp_path / "keys.txt")] == ["shop", "app"]
 
 
+def test_list_shows_names_and_rates_and_never_a_digest(warpguard, tmp_path):
+    file = ("--file", tmp_path / "keys.txt")
+    warpguard("keys", "new", "shop", "--rate", "5", "--burst", "20", *file)
+    warpguard("keys", "new", "app", *file)
+    table = warpguard("keys", "list", *file).out
+    rows = [line.strip("│").split("│") for line in table.splitlines() if line.startswith("│")]
+    assert [[cell.strip() for cell in row] for row in rows] == [
+        ["shop", "5", "20"],
+        ["app", "", ""],
+    ]
+    listed = warpguard("keys", "list", *file, "--json").out
+    assert json.loads(listed) == [
+        {"name": "shop", "rate": 5, "burst": 20},
+        {"name": "app", "rate": None, "burst": None},
+    ]
+    for entry in read(tmp_path / "keys.txt"):
+        assert entry.digest[:8] not in table + listed
+
+
+def test_revoke_removes_a_key(warpguard, tmp_path):
+    file = ("--file", tmp_path / "keys.txt")
+    for name in ("shop", "app"):
+        warpguard("keys", "new", name, *file)
+    assert warpguard("keys", "revoke", "shop", *file).out == "shop is revoked\n"
+    assert [entry.name for entry in read(tmp_path / "keys.txt")] == ["app"]
+    printed = warpguard("keys", "revoke", "ap", *file, code=1)
+    assert "no key named 'ap'; the nearest name is 'app'" in printed.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -26,6 +57,11 @@ def test_new_adds_the_line_to_a_file(warpguard, tmp_path):
         ("new shop --rate 0", 1, "above 0"),
         ("new shop --file missing/keys.txt", 1, "cannot be written"),
         ("new", 2, "NAME"),
+        ("list", 2, "--file"),
+        ("list --file missing.txt", 1, "No such file"),
+        ("revoke shop", 2, "--file"),
+        ("revoke --file keys.txt", 2, "NAME"),
+        ("revoke shop --file missing.txt", 1, "No such file"),
         ("", 2, "ACTION"),
     ],
 )
