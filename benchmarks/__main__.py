@@ -11,13 +11,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import accuracy, defenses, health, overhead, properties, serving
+from benchmarks import accuracy, defenses, fairness, health, overhead, properties, serving
 from benchmarks.timing import Result
 
 SPEED: dict[str, Callable[[], list[Result]]] = {
     "defenses": defenses.measure,
     "overhead": overhead.measure,
     "health": health.measure,
+}
+
+LOAD: dict[str, Callable[[], list[Result]]] = {
+    "serving": serving.measure,
+    "fairness": fairness.measure,
 }
 
 ON_PHOTOGRAPHS: dict[str, Callable[[Path, int | None], list[Result]]] = {
@@ -36,7 +41,7 @@ def main() -> int:
         "names",
         nargs="*",
         metavar="NAME",
-        help=f"{', '.join(SPEED)}, serving, accuracy or properties (default: the first three)",
+        help=(f"{', '.join((*SPEED, *LOAD))}, accuracy or properties (default: the first three)"),
     )
     parser.add_argument(
         "--data", type=Path, help="folder with labels.csv and images, for accuracy and properties"
@@ -53,14 +58,14 @@ def main() -> int:
             if options.data is None:
                 parser.error(f"{name} needs --data DIR")
             results = ON_PHOTOGRAPHS[name](options.data, options.limit)
-        elif name == "serving":
-            results = serving.measure()
+        elif name in LOAD:
+            results = LOAD[name]()
         elif name in SPEED:
             # Each runs in its own process, so that its core and threads do not affect the next one.
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 results = pool.apply(SPEED[name]) if name != "health" else SPEED[name]()
         else:
-            names = ", ".join((*SPEED, "serving", *ON_PHOTOGRAPHS))
+            names = ", ".join((*SPEED, *LOAD, *ON_PHOTOGRAPHS))
             parser.error(f"unknown benchmark {name!r}; the benchmarks are {names}")
         missed += sum(not result.met for result in results)
         if options.json:

@@ -9,7 +9,23 @@ import json
 import sys
 import time
 from collections import Counter
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Load:
+    """The answers to a load.
+
+    Attributes:
+        seconds: how long it took.
+        statuses: how many answers had each status.
+        times_ms: the times of the answers with status 200.
+    """
+
+    seconds: float
+    statuses: dict[int, int]
+    times_ms: list[float]
 
 
 async def run(
@@ -20,7 +36,8 @@ async def run(
     clients: int,
     requests: int,
     rate: float | None = None,
-) -> dict[str, object]:
+    key: str | None = None,
+) -> Load:
     """Send POST requests over connections that stay open.
 
     Args:
@@ -32,15 +49,17 @@ async def run(
         requests: how many requests to send in all.
         rate: requests a second of all clients together; None sends as fast as answers come. With a
             rate, a request's time starts when the request is due, even if no connection is free.
+        key: the API key of the requests; None sends none.
 
     Returns:
-        ``seconds``, ``statuses``, and the ``times_ms`` of the answers with status 200.
+        What came back.
     """
     head = (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {len(body)}\r\n"
-        f"Content-Type: {content_type}\r\n\r\n"
-    ).encode()
-    message = head + body
+        f"Content-Type: {content_type}\r\n"
+    )
+    head += f"X-API-Key: {key}\r\n\r\n" if key else "\r\n"
+    message = head.encode() + body
     times_ms: list[float] = []
     statuses: Counter[int] = Counter()
     left = requests
@@ -64,11 +83,7 @@ async def run(
         writer.close()
 
     await asyncio.gather(*(client() for _ in range(clients)))
-    return {
-        "seconds": time.perf_counter() - begin,
-        "statuses": dict(statuses),
-        "times_ms": times_ms,
-    }
+    return Load(time.perf_counter() - begin, dict(statuses), times_ms)
 
 
 async def read_answer(reader: asyncio.StreamReader) -> int:
@@ -96,4 +111,4 @@ if __name__ == "__main__":
             float(rate[0]) if rate else None,
         )
     )
-    print(json.dumps(result))
+    print(json.dumps(asdict(result)))

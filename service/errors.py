@@ -187,7 +187,7 @@ class InvalidParameterError(ServiceError):
 
 
 class BusyError(ServiceError):
-    """As many images are in flight as this server takes; try again later."""
+    """As many images are in flight as this server takes, or others had less than their share."""
 
     status = 429
     code = "busy"

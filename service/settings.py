@@ -169,8 +169,8 @@ class AuthSettings(_Group):
     """File of API keys. With it every request needs one of them. 'warpguard keys new' makes keys;
     the file is read again when it changes."""
     key_rate: float | None = Field(None, gt=0)
-    """Images a second, each draw counting as one, for keys without a rate of their own; over it,
-    429."""
+    """Images a second, each draw counting as one and large files as several, for keys without a
+    rate of their own; over it, 429."""
 
 
 class SchedulingSettings(_Group):

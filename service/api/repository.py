@@ -8,8 +8,8 @@ from fastapi import APIRouter
 from service.backend import AnyBackend, Sender
 from service.errors import LoadError, UnknownModelNameError
 
-LOAD_COSTS_IMAGES = 100
-"""What a load takes of a key's rate: it computes as long as so many images."""
+LOAD_COSTS_IMAGES = 10
+"""What a load takes of a key's rate: it computes about as long as so many images."""
 
 router = APIRouter()
 
