@@ -1,5 +1,6 @@
 """What the routes of every mode have in common: admission by key, and JSON off the event loop."""
 
+import asyncio
 import threading
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 import service.oip.codec
 import service.transformer.v1
+from service.auth.client import Client
 from service.auth.key_file import new
 from service.errors import BusyError
 
@@ -89,3 +91,25 @@ def test_json_is_parsed_off_the_event_loop(start, monkeypatch, way):
     assert answer.status_code == (503 if options else 200)
     assert len(threads) >= 2
     assert set(threads).isdisjoint({client.portal.call(threading.get_ident)})
+
+
+def test_the_json_of_each_client_takes_its_turn(client):
+    backend, release, order = client.app.state.backend, threading.Event(), []
+
+    def parse(name):
+        order.append(name)
+        assert release.wait(60)
+
+    async def scenario():
+        flood, honest = Client("flood"), Client("honest")
+        tasks = [
+            asyncio.create_task(backend.read_json(lambda n=sender.name: parse(n), sender))
+            for sender in (*[flood] * 5, honest)
+        ]
+        while not order:
+            await asyncio.sleep(0)
+        release.set()
+        await asyncio.gather(*tasks)
+
+    client.portal.call(scenario)
+    assert order == ["flood", "honest", *["flood"] * 4]
