@@ -58,11 +58,12 @@ def measure() -> list[Result]:
                 times_ms, refused = post(
                     server.port, honest, draws=1, clients=2, requests=requests, rate=1.0
                 )
-                return float(np.percentile(times_ms, 99)), refused
+                return float(np.percentile(times_ms, 99)) if times_ms else np.inf, refused
 
             once_a_second(5)
             alone_ms, _ = once_a_second(REQUESTS)
             results = [Result("p99 of one request a second, alone", alone_ms, "ms")]
+            batch_ms = 0.0
             for draws in DRAWS:
                 options = {"draws": draws, "clients": CONNECTIONS, "requests": ENDLESS}
                 flood = multiprocessing.Process(
@@ -70,28 +71,23 @@ def measure() -> list[Result]:
                 )
                 flood.start()
                 time.sleep(3.0)
-                before = _inferences(server.port)
+                began_s, before_s, before = time.perf_counter(), *_inferences(server.port)
                 p99_ms, refused = once_a_second(REQUESTS)
-                after = _inferences(server.port)
+                ended_s, after_s, after = time.perf_counter(), *_inferences(server.port)
                 flood.terminate()
                 flood.join()
-                batch_ms = 1e3 * (after[0] - before[0]) / (after[1] - before[1])
+                # The inference of a request with several draws is several batches.
+                batch_ms = batch_ms or 1e3 * (after_s - before_s) / (after - before)
                 most_ms = 3 * alone_ms + batch_ms
+                met = p99_ms <= most_ms
+                rate = (after - before) / (ended_s - began_s)
                 beside = f"beside {CONNECTIONS} connections with draws={draws}"
                 results += [
-                    Result(
-                        f"the same, {beside}",
-                        p99_ms,
-                        "ms",
-                        f"<= {most_ms:.0f} ms",
-                        p99_ms <= most_ms,
-                    ),
+                    Result(f"the same, {beside}", p99_ms, "ms", f"<= {most_ms:.0f} ms", met),
                     Result(f"its answers other than 200, {beside}", refused, "", "0", not refused),
-                    Result(f"one batch, {beside}", batch_ms, "ms"),
-                    Result(
-                        f"images of both, {beside}", (after[1] - before[1]) / REQUESTS, "images/s"
-                    ),
+                    Result(f"requests of both, {beside}", rate, "/s"),
                 ]
+            results.append(Result("one batch, beside the flood", batch_ms, "ms"))
     return results
 
 
