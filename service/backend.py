@@ -124,7 +124,11 @@ class Backend(ABC, Generic[EngineT]):
     @property
     def is_ready(self) -> bool:
         """Whether the server could serve when it was last checked."""
-        return self._engine is not None and self._engine.is_ready and not self.draining
+        engine = self._engine
+        return engine is not None and self._threads_live(engine) and not self.draining
+
+    def _threads_live(self, engine: EngineT) -> bool:
+        return engine.is_ready and self._json.is_open
 
     async def check_ready(self) -> None:
         """Return if requests can be served.
@@ -134,7 +138,7 @@ class Backend(ABC, Generic[EngineT]):
         """
         if self.draining:
             raise NotReadyError("The server is stopping.")
-        if not self.engine.is_ready:
+        if not self._threads_live(self.engine):
             raise NotReadyError("The server has failed; its log says why.")
 
     async def close(self) -> None:
