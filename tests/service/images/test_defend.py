@@ -48,6 +48,7 @@ def defended(body, defense="none", *, memory=1 << 28, until=None, timings=None):
         Pipeline.parse(defense),
         max_pixels=10**7,
         max_memory_bytes=memory,
+        on_pixels=lambda _: None,
         until=until or Until(time.monotonic() + 100),
         timings=timings or Timings(Metrics("1")),
     )
