@@ -53,6 +53,7 @@ def walk(body: bytes, limits: Limits) -> Container:
     alpha = found.get(b"tRNS", b"")
     if colour == _PALETTE:
         chunks.append((b"PLTE", found[b"PLTE"]))
+        alpha = alpha[: len(found[b"PLTE"]) // 3]  # Pillow takes no more than there are colours
         chunks += [(b"tRNS", alpha)] if alpha else []
     elif colour in (_GREY, _RGB) and len(alpha) == (2 if colour == _GREY else 6):
         most = (1 << bits) - 1

@@ -21,7 +21,8 @@ _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _STRIP_OFFSETS, _ORIENTATION, _SAMPLES, _ROWS_PER_STRIP, _STRIP_SIZES = 273, 274, 277, 278, 279
 _PLANAR, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_SIZES = 284, 322, 323, 324, 325
 _EXTRA, _FORMAT, _JPEG_TABLES, _PROFILE = 338, 339, 347, 34675
-_OTHERS = (266, 292, 293, 317, 320, 332, 530, 531)
+_COLOUR_MAP = 320
+_OTHERS = (266, 292, 293, 317, _COLOUR_MAP, 332, 530, 531)
 """Fill order, options of fax, predictor, palette, ink set, and chroma sampling."""
 _NUMBERS = {
     *(_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _STRIP_OFFSETS, _ORIENTATION, _SAMPLES),
@@ -50,6 +51,7 @@ _DEPTHS = {
     _LAB: (8,),
 }
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
+_UNSPECIFIED, _PREMULTIPLIED, _ALPHA = 0, 1, 2
 _COMPRESSIONS = frozenset((1, 2, 3, 4, 5, 7, 8, 32773, 32946, 34925, 50000))
 _FEW_TILES = 4096
 
@@ -84,6 +86,7 @@ def walk(body: bytes, limits: Limits) -> Container:
     if directory.one(_COMPRESSION, 1) not in _COMPRESSIONS:
         raise not_read(_KIND, f"Its compression is number {directory.one(_COMPRESSION, 1)}.")
     samples, depth, colour = _check_samples(directory)
+    _mend(directory, samples - _COLOURS[colour])
     tile_bytes = _check_tiles(directory, len(body), samples, depth, limits)
 
     is_grey = colour in (_WHITE_IS_ZERO, _BLACK_IS_ZERO)
@@ -173,7 +176,28 @@ def _check_samples(directory: _Directory) -> tuple[int, int, int]:
         raise not_read(_KIND, "White is 0 in it, and it has more than one sample a pixel.")
     if not _COLOURS[colour] <= samples <= _COLOURS[colour] + 2:
         raise not_read(_KIND, f"It has {samples} samples a pixel.")
+    more = samples - _COLOURS[colour]
+    is_planar = directory.one(_PLANAR, 1) == 2
+    if is_planar and more > (_COLOURS[colour] > 1) and any(directory.all(_EXTRA) or (_ALPHA,)):
+        raise not_read(_KIND, f"Its {samples} samples a pixel lie in planes of their own.")
     return samples, depth, colour
+
+
+def _mend(directory: _Directory, more: int) -> None:
+    """Write down what files leave open, as other programs understand it.
+
+    Args:
+        directory: the tags, which are changed.
+        more: the samples of a pixel beside those of its colour.
+    """
+    kinds = (*directory.all(_EXTRA), *[_ALPHA] * more)[:more]
+    known = [kind if kind in (_UNSPECIFIED, _PREMULTIPLIED) else _ALPHA for kind in kinds]
+    directory.numbers.pop(_EXTRA, None)
+    if known:
+        directory.numbers[_EXTRA] = np.array(known, np.uint64)
+    palette = directory.numbers.get(_COLOUR_MAP)
+    if palette is not None and palette.max(initial=0) < 256:  # 8 bits, where 16 should be
+        directory.numbers[_COLOUR_MAP] = palette * np.uint64(257)
 
 
 def _check_tiles(directory: _Directory, size: int, samples: int, depth: int, limits: Limits) -> int:

@@ -125,6 +125,43 @@ def test_a_tiff_of_lab_with_16_bits_and_of_unlike_samples_is_not_read(files):
     assert unlike.status == 415
 
 
+@pytest.mark.parametrize("planar", [1, 2])
+@pytest.mark.parametrize("tags", [(), [(338, 999)]])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_sample_that_a_tiff_does_not_explain_is_its_opacity(files, read, planar, tags, bits):
+    pixels = files.photograph()
+    samples = wide(pixels) if bits == 16 else pixels
+    opacity = np.full((*pixels.shape[:2], 1), 0x4040 if bits == 16 else 0x40, samples.dtype)
+    body = files.tiff(
+        np.concatenate((samples, opacity), axis=2),
+        bits=bits,
+        planar=planar,
+        photometric=2,
+        tags=tags,
+    )
+    expected = 255 - (255 - pixels.astype(float)) * 0x40 / 255
+    np.testing.assert_allclose(read(body), expected, atol=1)
+
+
+@pytest.mark.parametrize("channels", [2, 5])
+def test_planes_that_would_be_read_wrongly_are_not_read(files, channels):
+    samples = np.full((16, 16, channels), 100, np.uint8)
+    extra = [2, 0][: channels - 3] if channels == 5 else [2]
+    body = files.tiff(samples, photometric=1 if channels == 2 else 2, planar=2, tags=[(338, extra)])
+    error = refusal(body)
+    assert (error.status, "planes of their own" in error.message) == (415, True)
+
+
+@pytest.mark.parametrize("factor", [1, 257])
+@pytest.mark.parametrize("order", "<>")
+def test_a_palette_of_a_tiff_has_8_or_16_bits(files, read, factor, order):
+    palette = np.random.default_rng(1).integers(0, 256, (256, 3))
+    indices = files.photograph()[..., 1]
+    tags = [(320, (palette.T * factor).ravel().tolist())]
+    body = files.tiff(indices, photometric=3, order=order, tags=tags)
+    np.testing.assert_array_equal(read(body), palette[indices])
+
+
 # PNG
 
 
@@ -158,6 +195,10 @@ def test_a_palette_with_transparency_and_grey_with_alpha_lie_on_white(files, rea
     before = files.chunk(b"tRNS", bytes((255, 0)))
     body = files.png(indices, 8, palette=palette, before=before)
     expected = np.array([(200, 0, 0), (255, 255, 255), (0, 0, 200)])[indices]
+    np.testing.assert_array_equal(read(body), expected)
+
+    before = files.chunk(b"tRNS", bytes((255, 0)) + bytes(b"\xff" * 300))  # more than colours
+    body = files.png(indices, 8, palette=palette, before=before)
     np.testing.assert_array_equal(read(body), expected)
 
     grey = np.dstack((np.zeros((16, 16)), np.full((16, 16), 0x8000))).astype(int)
