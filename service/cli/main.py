@@ -4,6 +4,7 @@ Exit codes: 0, success; 1, a failure; 2, an invalid command line or setting; 130
 """
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
+    _open_closed_streams()
     words = _with_dashes(sys.argv[1:] if arguments is None else arguments)
     options = _parser(words).parse_args(words)
     try:
@@ -32,6 +34,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for message in messages:
         sys.stderr.write(f"warpguard: {message}\n")
     return code
+
+
+def _open_closed_streams() -> None:
+    """Open streams that the caller has closed, as ``2>&-`` does: what is written there is lost.
+
+    Otherwise there is nothing to log to, and a file or a connection gets the stream's number, to
+    which libraries in C write their messages.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  # as long as the process
 
 
 def _with_dashes(words: Sequence[str]) -> list[str]:

@@ -101,3 +101,13 @@ def test_a_misspelt_variable_is_in_the_log_at_the_start(monkeypatch):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stderr.count("WARPGUARD_MAX_BATCHES") == 1
     assert "did you mean WARPGUARD_MAX_BATCH?" in done.stderr
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
+def test_a_server_runs_without_its_standard_streams(spawn, closed):
+    """As some supervisors start it. No connection may get the number of the standard error."""
+    server = spawn(prefix=["sh", "-c", f'exec "$@" {closed}', "sh"])
+    assert server.ask("/healthz").status == 200
+    streams = {stream: (server.proc / "fd" / str(stream)).readlink() for stream in (0, 1, 2)}
+    closed_streams = {2} if closed == "2>&-" else {0, 1, 2}
+    assert {str(streams[stream]) for stream in closed_streams} == {"/dev/null"}

@@ -156,6 +156,7 @@ def test_a_file_that_changed_is_not_used_in_silence(body, tmp_path):
             pipeline,
             max_pixels=10**7,
             max_memory_bytes=1 << 28,
+            on_pixels=lambda _: None,
             until=Until(time.monotonic() + 100),
             timings=Timings(Metrics("1")),
         )
