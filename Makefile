@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --disable-pip-version-check --quiet --constraint const
 # A process for each CPU, at most four; all tests of a file run in one of them.
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: help demo test test-slow lint serve attack bench bench-serve fuzz constraints clean
+.PHONY: help demo test test-slow lint serve attack bench bench-serve fuzz hostile constraints clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -57,6 +57,9 @@ bench-serve: $(VENV)/.test $(RIVALS:%=.venv-%/.ready) ## measure the service and
 
 fuzz: $(VENV)/.test $(VENV)/.fuzz ## send hundreds of thousands of malformed bodies
 	@$(BIN)/python -m fuzz $(ARGS)
+
+hostile: $(VENV)/.test ## send hostile files and requests, and measure what they cost
+	@$(BIN)/python -m benchmarks.hostile $(ARGS)
 
 constraints: $(VENV)/.test $(VENV)/.lint ## pin the versions that are installed now
 	@{ echo "# The versions that warpguard is tested with. Made by: make constraints"; \

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from models import ModelError
 from service import __version__
@@ -44,7 +45,7 @@ def _open_closed_streams() -> None:
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  # as long as the process
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115  # never closed
 
 
 def _with_dashes(words: Sequence[str]) -> list[str]:

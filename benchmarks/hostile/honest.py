@@ -1,0 +1,66 @@
+"""An honest client and a probe of /healthz.
+
+``python -m benchmarks.hostile.honest PORT PHOTOGRAPH`` prints a line once it is ready, asks until a
+line comes on its standard input, and then prints JSON: a list of ``[path, seconds after the start,
+status, milliseconds]``. It is a program of its own, so that it does not share Python's lock with
+the hostile clients.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.load import read_answer
+
+PREDICT, HEALTH = "/v1/predict", "/healthz"
+_PREDICT_EACH_S, _HEALTH_EACH_S = 0.4, 0.1
+_GIVES_UP_S = 20.0
+
+Row = tuple[str, float, int, float]
+
+
+async def ask(port: int, path: str, request: bytes, begun: float, rows: list[Row]) -> None:
+    """Send one request over a connection of its own, and add its row; without an answer, 0."""
+    started = time.perf_counter()
+    status = 0
+    try:
+        async with asyncio.timeout(_GIVES_UP_S):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                writer.write(request)
+                status = await read_answer(reader)
+            finally:
+                writer.close()
+    except (OSError, TimeoutError, asyncio.IncompleteReadError):
+        pass
+    ended = time.perf_counter()
+    rows.append((path, started - begun, status, 1e3 * (ended - started)))
+
+
+async def main(port: int, photograph: bytes) -> list[Row]:
+    """Ask at a steady rate, however long the answers take, until a line comes."""
+    rows: list[Row] = []
+    end = asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+    fields = f"Host: 127.0.0.1\r\nContent-Length: {len(photograph)}\r\nConnection: close\r\n\r\n"
+    predict = f"POST {PREDICT} HTTP/1.1\r\n{fields}".encode() + photograph
+    health = f"GET {HEALTH} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode()
+    tasks = []
+    begun = time.perf_counter()
+
+    async def steadily(path: str, request: bytes, each_s: float) -> None:
+        while not end.done():
+            tasks.append(asyncio.create_task(ask(port, path, request, begun, rows)))
+            await asyncio.wait((end,), timeout=each_s)
+
+    print("ready", flush=True)
+    await asyncio.gather(
+        steadily(PREDICT, predict, _PREDICT_EACH_S), steadily(HEALTH, health, _HEALTH_EACH_S)
+    )
+    await asyncio.gather(*tasks)
+    return rows
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(main(int(sys.argv[1]), Path(sys.argv[2]).read_bytes()))))
