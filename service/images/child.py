@@ -50,6 +50,7 @@ def main() -> None:
                 sys.exit(OUT_OF_MEMORY_EXIT)
             finally:
                 _limit("RLIMIT_AS", None)
+                _limit("RLIMIT_CPU", None)  # reading the next job is not a file's work
             del file, icc
 
 

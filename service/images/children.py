@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from io import BufferedReader
+from io import BufferedReader, BufferedWriter
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,17 +29,10 @@ class Child:
     """A process that works on one image at a time."""
 
     def __init__(self) -> None:
-        variables = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-        variables["PYTHONPATH"] = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "service.images.child"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=variables | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-            pipesize=_PIPE_BYTES,
-            start_new_session=True,  # a signal to the server's group is not for it
-        )
+        try:
+            self._process = _popen(_PIPE_BYTES)
+        except PermissionError:  # this user has many pipes, or the system allows only small ones
+            self._process = _popen(-1)
         self._lock = threading.Lock()
         self._is_busy = False
         self._owes_answer = False
@@ -67,8 +60,8 @@ class Child:
             MemoryError: the child reached its limit of memory.
             OSError, EOFError, ValueError: the child ended, or answered nonsense.
         """
-        to_child, from_child = self._process.stdin, cast(BufferedReader, self._process.stdout)
-        assert to_child is not None  # noqa: S101  # it is a pipe
+        to_child = cast(BufferedWriter, self._process.stdin)
+        from_child = cast(BufferedReader, self._process.stdout)
         self._owes_answer = True
         head = json.dumps(job).encode()
         for part in (len(head).to_bytes(4), head, *parts):
@@ -205,6 +198,20 @@ class Pool:
             finally:
                 self._waiting.remove(ticket)
                 self._changed.notify_all()
+
+
+def _popen(pipe_bytes: int) -> subprocess.Popen[bytes]:
+    variables = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    variables["PYTHONPATH"] = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "service.images.child"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=variables | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        pipesize=pipe_bytes,
+        start_new_session=True,  # a signal to the server's group is not for it
+    )
 
 
 def _start() -> Child:

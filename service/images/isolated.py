@@ -195,13 +195,14 @@ def _asked(
     }
     try:
         answer, data = child.ask({**job, **about}, icc, container.file, most_bytes=most_bytes)
-    except (OSError, EOFError, ValueError):
+        error = _ERRORS[answer["error"]](answer["message"]) if "error" in answer else None
+    except (OSError, EOFError, ValueError, LookupError):
         child.end(wait_s=_ENDS_S)
         raise _reason(child, job, container.kind, until_s) from None
     if "failure" in answer:
         raise RuntimeError(answer["failure"])
-    if "error" in answer:
-        raise _ERRORS[answer["error"]](answer["message"])
+    if error is not None:
+        raise error
     return answer, data
 
 

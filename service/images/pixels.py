@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageChops, ImageFile, TiffImagePlugin
+from PIL import AvifImagePlugin, Image, ImageChops, ImageFile, TiffImagePlugin
 
 from service.errors import BadImageError, ServiceError
 from service.images import bmp_rle, colour, exif
@@ -21,6 +21,7 @@ for plugin in ("Avif", "Bmp", "Gif", "Jpeg", "Png", "Tiff", "WebP"):
     import_module(f"PIL.{plugin}ImagePlugin")  # now, not while the first image waits
 Image.preinit()
 Image.MAX_IMAGE_PIXELS = None  # the walk has compared the size with lower limits
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the memory of one thread for each core has no bound
 TiffImagePlugin.READ_LIBTIFF = True  # Pillow's own reader mixes up planes of 16 bits
 logging.getLogger("PIL").setLevel(logging.CRITICAL)  # a broken file is its sender's problem
 warnings.filterwarnings("ignore", module=r"PIL\.")

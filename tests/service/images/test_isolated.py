@@ -14,9 +14,11 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import AvifImagePlugin
 
 from service.errors import BadImageError, DeadlineError, NotReadyError, OutOfMemoryError
 from service.images import isolated
@@ -24,6 +26,7 @@ from service.images.children import Child, Pool
 from service.images.containers import walk
 from service.images.decode import decode
 from service.images.limits import Limits
+from service.images.pixels import load
 
 MEGABYTE = 1 << 20
 LIMITS = Limits(25_000_000, 8)
@@ -280,6 +283,47 @@ def test_a_process_that_cannot_be_started_is_missing_memory(tiff, monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", fail)
     with pytest.raises(MemoryError, match="no more processes"):
         decoded(tiff)
+
+
+def test_a_system_that_allows_only_small_pipes_gives_small_ones(files, tiff, monkeypatch):
+    start = subprocess.Popen
+
+    def refuse(*arguments, pipesize, **options):
+        if pipesize > 0:
+            raise PermissionError("F_SETPIPE_SZ")
+        return start(*arguments, pipesize=pipesize, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    np.testing.assert_array_equal(decoded(tiff), files.photograph())
+
+
+def test_a_child_that_answers_nonsense_is_replaced(files, tiff, monkeypatch):
+    monkeypatch.setattr(isolated, "_ERRORS", {})
+    lying = replace(tiff, width=9, height=9)
+    with pytest.raises((BadImageError, RuntimeError)):
+        decoded(lying)
+    np.testing.assert_array_equal(decoded(tiff), files.photograph())
+
+
+def test_a_job_has_its_whole_time_whatever_those_before_it_took(files, tiff, monkeypatch):
+    """The limit of one job must not hold while the next one is read."""
+    decoded(tiff)
+    (child,) = children()
+    limits = Path(f"/proc/{child}/limits").read_text()
+    (line,) = (line for line in limits.splitlines() if line.startswith("Max cpu time"))
+    assert line.split()[3] == line.split()[4]
+
+
+def test_an_avif_is_decoded_in_one_thread_on_a_machine_of_many_cores(files, monkeypatch):
+    """The memory of a thread for each of 64 cores is more than a small image may take."""
+    container = walk(files.saved(files.photograph(), "AVIF"), LIMITS)
+    threads = []
+    decoder = AvifImagePlugin._avif.AvifDecoder
+    spy = SimpleNamespace(AvifDecoder=lambda *given: threads.append(given[2]) or decoder(*given))
+    monkeypatch.setattr(AvifImagePlugin, "_avif", spy)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(64))
+    load(container, None)
+    assert threads == [1]
 
 
 def test_a_child_holds_no_secret_and_no_file_of_the_server(tiff, monkeypatch, tmp_path):
