@@ -19,7 +19,9 @@ from typing import IO, Any
 from service.errors import ServiceError
 from service.images.containers.container import Container
 from service.images.pixels import bands, load, reasons
-from service.server.process import tune_malloc
+from service.server.process import release_memory, tune_malloc
+
+_KEPT_BYTES = 128 << 20  # a child that waits keeps no more than a job of so much memory leaves
 
 OUT_OF_MEMORY_EXIT = 75
 """The exit status of a child that runs out of memory while it answers."""
@@ -51,7 +53,9 @@ def main() -> None:
             finally:
                 _limit("RLIMIT_AS", None)
                 _limit("RLIMIT_CPU", None)  # reading the next job is not a file's work
-            del file, icc
+            del file, icc, found
+            if job["memory_bytes"] > _KEPT_BYTES:
+                release_memory()
 
 
 def read_exactly(stream: IO[bytes], size: int) -> bytes:

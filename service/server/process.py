@@ -3,6 +3,7 @@
 import ctypes
 import logging
 import sys
+from contextlib import suppress
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
@@ -36,6 +37,13 @@ def tune_malloc(kept_bytes: int = _KEPT_BYTES) -> bool:
         mallopt(_M_MMAP_THRESHOLD, min(kept_bytes // 2, _MAPPED_BYTES))
         and mallopt(_M_TRIM_THRESHOLD, kept_bytes)
     )
+
+
+def release_memory() -> None:
+    """Give freed memory back to the system, where the C library is glibc. See malloc_trim(3)."""
+    if sys.platform.startswith("linux"):
+        with suppress(AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def raise_open_file_limit(connections: int) -> None:

@@ -305,6 +305,19 @@ def test_a_child_that_answers_nonsense_is_replaced(files, tiff, monkeypatch):
     np.testing.assert_array_equal(decoded(tiff), files.photograph())
 
 
+def test_a_child_that_waits_holds_little_memory():
+    header = struct.pack("<IiiHHIIiiII", 40, 5000, 5000, 1, 8, 1, 0, 0, 0, 256, 0)
+    head = b"BM" + struct.pack("<IHHI", 0, 0, 0, 54 + 1024) + header + bytes(1024)
+    assert decode(head + b"\1\7\0\0" * 5000, max_pixels=25_000_000).shape == (5000, 5000, 3)
+    (child,) = children()
+    for _ in range(100):  # it answers first
+        resident = int(Path(f"/proc/{child}/statm").read_text().split()[1]) * 4096
+        if resident < 60 * MEGABYTE:
+            break
+        time.sleep(0.05)
+    assert resident < 60 * MEGABYTE
+
+
 def test_a_job_has_its_whole_time_whatever_those_before_it_took(files, tiff, monkeypatch):
     """The limit of one job must not hold while the next one is read."""
     decoded(tiff)
