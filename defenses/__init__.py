@@ -22,6 +22,7 @@ from defenses.bit_depth import BitDepthReduction
 from defenses.crop import RandomCrop
 from defenses.deflection import PixelDeflection
 from defenses.feature_distillation import FeatureDistillation
+from defenses.from_file import FromFile
 from defenses.grid_distortion import RandomGridDistortion
 from defenses.jpeg import JpegCompression
 from defenses.matrix_estimation import MatrixEstimation
@@ -56,6 +57,7 @@ __all__ = [
     "DefenseError",
     "Draw",
     "FeatureDistillation",
+    "FromFile",
     "Gradient",
     "Image",
     "ImageError",

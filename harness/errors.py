@@ -11,9 +11,18 @@
     └── RunError         a run's folder or file cannot be used
 """
 
+from harness.plain import plain
+
+_LONGEST = 2000
+"""A message may quote an endpoint, which may send much."""
+
 
 class HarnessError(Exception):
-    """An error that the command prints before it exits with 1."""
+    """An error that the command prints before it exits with 1, in one line without escapes."""
+
+    def __init__(self, message: str) -> None:
+        text = plain(message)
+        super().__init__(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")
 
 
 class EndpointError(HarnessError):

@@ -22,7 +22,7 @@ HEAVY = ("onnxruntime", "onnx", "cv2", "torch", "huggingface_hub")
         ("service.error_response", 320, HEAVY),
         ("service.server.connection", 400, HEAVY),
         ("harness.types", 250, HEAVY),
-        ("harness.endpoint", 400, ("torch", "onnxruntime", "onnx", "huggingface_hub")),
+        ("harness.endpoint", 700, ("torch", "onnxruntime", "onnx", "huggingface_hub")),
     ],
 )
 def test_an_import_of_a_leaf_loads_nothing_heavy(module, most_modules, forbidden):

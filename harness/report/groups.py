@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 from harness.errors import RunError
+from harness.plain import plain as plain
 from harness.rates import Rates, rates, scored_rounds
 from harness.results import Check, Run
 
@@ -117,11 +118,6 @@ def grouped(runs: Sequence[Run]) -> list[Group]:
         )
         for key, some in members.items()
     ]
-
-
-def plain(text: str) -> str:
-    """Make text from an endpoint or a file one line without unprintable characters."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def value(raw: Any) -> str:

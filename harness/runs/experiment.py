@@ -123,7 +123,7 @@ class Experiment:
             cases=cases,
             attacker=Attacker(self.source, self.target, options.seed),
             endpoint=EndpointRecord(
-                url=self.target.public_url,
+                url=self.target.url,
                 model=described.model,
                 model_sha256=described.model_sha256,
                 defense=described.defense,

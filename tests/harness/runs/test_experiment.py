@@ -20,7 +20,7 @@ def target(tmp_path, monkeypatch):
     monkeypatch.setenv("WARPGUARD_STORE", str(tmp_path))
     manifest, graph = ensure(Store(), "efficientnet-lite2")
     Store().put(manifest.model_copy(update={"name": "mine"}), graph)
-    described = Description("efficientnet-lite2", manifest.sha256, 299, 299, "none")
+    described = Description("efficientnet-lite2", manifest.sha256, 299, 299, "none", 1000)
     return SimpleNamespace(url="http://endpoint", description=described)
 
 
@@ -33,7 +33,7 @@ def test_an_unavailable_source_model_is_answered_by_the_available_ones(target, n
 
 def test_an_unavailable_served_model_is_answered_alike(target):
     served = SimpleNamespace(
-        url=target.url, description=Description("theirs", "ab", 299, 299, "none")
+        url=target.url, description=Description("theirs", "ab", 299, 299, "none", 1000)
     )
     with pytest.raises(SurrogateError, match=r"surrogate of theirs: .* a download: .*, mine\.$"):
         Experiment.open(served, data=NOWHERE)
