@@ -2,7 +2,7 @@
 
 import csv
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,14 +10,21 @@ from random import Random
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from harness.budget import as_pixels
 from harness.errors import DatasetError
 from harness.types import Case
 from models import Manifest, fit
+from service.errors import ServiceError
+from service.images.decode import decode
 
 TABLE = "labels.csv"
+_COLUMNS = ("file", "label", "target")
+_IMAGENET_CLASSES = 1000
+_MAX_PIXELS = 10**9
+"""The largest limit that the service can have: these files are the user's own."""
+_SHIFTED_AT_LEAST = 3
+"""From how many photographs on labels that are all one too high are taken for a mistake."""
 
 
 @dataclass(frozen=True)
@@ -42,42 +49,44 @@ class Dataset:
         """Read a folder with a ``labels.csv`` of the columns ``file``, ``label``, maybe ``target``.
 
         Classes are indices from 0. A photograph without a target gets a random one, which is the
-        same in every run.
+        same in every run. Each photograph has one row.
 
         Raises:
-            DatasetError: a file or a column is missing, or a value is not valid.
+            DatasetError: a file or a column is missing, a row is too short, too long or there
+                already, or a value is not valid. The message has the number of the line.
         """
         table = folder / TABLE
-        try:
-            with table.open(newline="", encoding="utf-8-sig") as file:
-                rows = list(csv.DictReader(file))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise DatasetError(f"{table} cannot be read: {error}.") from None
-        photographs = []
-        for number, row in enumerate(rows, 2):
+        photographs: list[Photograph] = []
+        lines: dict[Path, int] = {}
+        for line, row in _rows(table):
             try:
-                name, label = row["file"], _class(row["label"], classes)
-                target = row.get("target")
-                wanted = _class(target, classes) if target else _target(name, label, classes)
-            except (KeyError, ValueError) as error:
-                what = f"no column {error}" if isinstance(error, KeyError) else str(error)
-                raise DatasetError(f"{table}, line {number}: {what}.") from None
-            if wanted == label:
-                raise DatasetError(f"{table}, line {number}: the target must not be the label.")
-            if not (folder / name).is_file():
-                raise DatasetError(f"{table}, line {number}: {folder / name} does not exist.")
-            photographs.append(Photograph(folder / name, name, label, wanted))
+                photograph = _photograph(folder, row, classes)
+            except (OSError, ValueError) as error:
+                raise DatasetError(f"{table}, line {line}: {error}.") from None
+            before = lines.setdefault(photograph.path.resolve(), line)
+            if before != line:
+                raise DatasetError(
+                    f"{table}, line {line}: {photograph.file} is in line {before} already. "
+                    "Remove one of the two."
+                )
+            photographs.append(photograph)
         if not photographs:
             raise DatasetError(f"{table} has no rows. Add a row for each photograph.")
-        return cls(folder.name, tuple(photographs))
+        return cls(folder.resolve().name, tuple(photographs))
 
     @classmethod
-    def demo(cls, classes: int = 1000) -> "Dataset":
+    def demo(cls, classes: int = _IMAGENET_CLASSES) -> "Dataset":
         """Return the twenty labelled ImageNet photographs of the package foolbox.
 
         Raises:
-            DatasetError: the package is not installed.
+            DatasetError: the package is not installed, or the model has other classes.
         """
+        if classes != _IMAGENET_CLASSES:
+            raise DatasetError(
+                f"The photographs of the demonstration have labels of ImageNet's "
+                f"{_IMAGENET_CLASSES} classes, but the model has {classes} classes. Name a folder "
+                "of your own photographs with --data."
+            )
         spec = find_spec("foolbox")
         if spec is None or spec.origin is None:
             raise DatasetError("The package foolbox is missing. Run: pip install '.[harness]'")
@@ -101,6 +110,8 @@ class Dataset:
     ) -> list[Case]:
         """Return the first photographs that the bare model gets right, at the model's size.
 
+        They are decoded as the service decodes them: upright, on white, with 8 bits.
+
         Args:
             manifest: the model's manifest.
             classify: the bare model, from images to classes.
@@ -108,24 +119,33 @@ class Dataset:
             targeted: whether the attacker wants the photograph's target, or any wrong class.
 
         Raises:
-            DatasetError: a photograph cannot be read, or the model gets none of them right.
+            DatasetError: a photograph cannot be read, the model gets none of them right, or most
+                labels are one too high.
         """
         chosen: list[Case] = []
+        seen = one_too_high = 0
         for each in self.photographs:
             if limit is not None and len(chosen) == limit:
                 break
-            try:
-                with Image.open(each.path) as file:
-                    pixels = np.asarray(file.convert("RGB"))
-            except (OSError, ValueError) as error:
-                raise DatasetError(f"{each.path} cannot be read: {error}.") from None
-            image = np.ascontiguousarray(fit(pixels, manifest), np.uint8)
-            if int(classify([image])[0]) == each.label:
+            image = np.ascontiguousarray(fit(_pixels(each.path, manifest), manifest), np.uint8)
+            answer = int(classify([image])[0])
+            seen += 1
+            one_too_high += answer == each.label - 1
+            if answer == each.label:
                 target = each.target if targeted else None
                 chosen.append(Case(each.file, as_pixels(image), each.label, target))
+        right = f"The model gets {len(chosen)} of {seen} photographs of {self.name} right"
+        if one_too_high > max(2 * len(chosen), _SHIFTED_AT_LEAST - 1) or (
+            not chosen and one_too_high == seen
+        ):
+            raise DatasetError(
+                f"{right}, and for {one_too_high} of them its class is the label minus 1. Classes "
+                f"count from 0: subtract 1 from each label and each target in {TABLE}."
+            )
         if not chosen:
             raise DatasetError(
-                f"The model gets none of the photographs of {self.name} right. Check the labels."
+                f"{right}. Check the labels: each must be the index of a class in the model's "
+                "output, from 0."
             )
         return chosen
 
@@ -135,14 +155,63 @@ def pixels_sha256(case: Case) -> str:
     return hashlib.sha256(np.rint(case.image * 255).astype(np.uint8).tobytes()).hexdigest()
 
 
+def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the rows of a table, each with the number of its line. Empty lines are skipped."""
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            columns = next(reader, [])
+            known = [name for name in columns if name in _COLUMNS]
+            if not {"file", "label"} <= set(known) or len(known) != len(set(known)):
+                raise DatasetError(
+                    f"{table}, line 1: the columns are {', '.join(columns) or 'missing'}; file and "
+                    "label are needed once, and target is optional."
+                )
+            for row in reader:
+                if len(row) not in (0, len(columns)):
+                    raise DatasetError(
+                        f"{table}, line {reader.line_num}: the row has {len(row)} values, but the "
+                        f"table has {len(columns)} columns ({', '.join(columns)})."
+                    )
+                if row:
+                    yield reader.line_num, dict(zip(columns, row, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{table} cannot be read: {error}.") from None
+
+
+def _photograph(folder: Path, row: dict[str, str], classes: int) -> Photograph:
+    """Read a row; the message of a ValueError says what is wrong with it."""
+    name, label = row["file"], _class(row["label"], classes)
+    if wanted := row.get("target", "").strip():
+        target = _class(wanted, classes)
+    else:
+        target = _target(name, label, classes)
+    if target == label:
+        raise ValueError("the target must not be the label")
+    if not (folder / name).is_file():
+        raise ValueError(f"{folder / name} does not exist")
+    return Photograph(folder / name, name, label, target)
+
+
+def _pixels(path: Path, manifest: Manifest) -> NDArray[np.uint8]:
+    try:
+        return decode(path.read_bytes(), max_pixels=_MAX_PIXELS, reduce_to_px=manifest.decode_to_px)
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {error.strerror}.") from None
+    except ServiceError as error:
+        raise DatasetError(f"{path} cannot be read: {error}") from None
+
+
 def _class(text: str, classes: int) -> int:
-    number = int(text) if text.strip().isdecimal() else -1
+    number = int(text) if text.strip().isdecimal() and len(text) < 20 else -1
     if not 0 <= number < classes:
-        raise ValueError(f"{text!r} is not a class; classes are 0 to {classes - 1}")
+        raise ValueError(f"{text[:40]!r} is not a class; classes are 0 to {classes - 1}")
     return number
 
 
 def _target(file: str, label: int, classes: int) -> int:
     """Draw a class other than the label. It is always the same for one file name."""
+    if classes < 2:
+        raise ValueError("the model has one class only, so that no answer is wrong")
     drawn = Random(file).randrange(classes - 1)
     return drawn + (drawn >= label)

@@ -6,7 +6,8 @@ from PIL import Image
 
 from harness.dataset import Dataset, pixels_sha256
 from harness.errors import DatasetError
-from models import GraphInput, Manifest, Resize, Scaling
+from models import GraphInput, Manifest, Resize, Scaling, fit
+from service.images.decode import decode
 
 MANIFEST = Manifest(
     name="m",
@@ -45,7 +46,16 @@ def test_draws_the_same_missing_target_every_time(tmp_path):
         (["0.png,1,x"], "file,label,target", "line 2: 'x' is not a class"),
         (["0.png,1,1"], "file,label,target", "the target must not be the label"),
         (["7.png,1,2"], "file,label,target", r"7\.png does not exist"),
-        (["0.png,1"], "name,label", "no column 'file'"),
+        (["0.png,-1,1"], "file,label,target", "line 2: '-1' is not a class"),
+        (["0.png,0,1", "1.png,1,4"], "file,label,target", "line 3: '4' is not a class"),
+        (["0.png,0,1", "", "1.png,1"], "file,label,target", "line 4: the row has 2 values, but"),
+        (["0.png,0,1,2"], "file,label,target", "line 2: the row has 4 values, but .* 3 columns"),
+        (["0.png,0,1", '"0.png"', "1,"], "file,label,target", "line 3: the row has 1 values"),
+        (["0.png,0", "1.png,1", "0.png,0"], "file,label", r"line 4: 0\.png is in line 2 already"),
+        (["0.png,0", "./0.png,1"], "file,label", r"line 3: \./0\.png is in line 2 already"),
+        (["a" * 5000 + ",0"], "file,label", "line 2: .*File name too long"),
+        (["0.png,1"], "name,label", "line 1: the columns are name, label; file and label"),
+        (["0.png,1,2"], "file,label,label", "file and label are needed once"),
         ([], "file,label", "has no rows"),
     ],
 )
@@ -83,8 +93,62 @@ def test_has_no_target_if_the_attack_is_untargeted(tmp_path):
 
 def test_reports_that_the_model_gets_no_photograph_right(tmp_path):
     dataset = Dataset.read(folder(tmp_path, ["0.png,0,1"]), classes=4)
-    with pytest.raises(DatasetError, match="none of the photographs"):
+    with pytest.raises(DatasetError, match=r"gets 0 of 1 photographs .* right\. Check the labels"):
         dataset.cases(MANIFEST, lambda _: np.array([2]), None)
+
+
+@pytest.mark.parametrize("by_chance", [0, 1])
+def test_labels_that_count_from_1_are_recognised(tmp_path, by_chance):
+    rows = [f"{number}.png,1,3" for number in range(8)]
+    for number in range(3, 8):
+        Image.new("RGB", (20, 20)).save(tmp_path / f"{number}.png")
+    dataset = Dataset.read(folder(tmp_path, rows), classes=4)
+    answers = iter([1] * by_chance + [0] * 8)
+    with pytest.raises(
+        DatasetError,
+        match=rf"gets {by_chance} of 8 photographs .* right, and for {8 - by_chance} of them its "
+        r"class is the label minus 1\. Classes count from 0",
+    ):
+        dataset.cases(MANIFEST, lambda _: np.array([next(answers)]), None)
+
+
+def test_some_answers_beside_the_label_are_no_reason_to_refuse(tmp_path):
+    rows = [f"{number}.png,1,3" for number in range(3)]
+    dataset = Dataset.read(folder(tmp_path, rows), classes=4)
+    answers = iter([0, 0, 1])
+    assert len(dataset.cases(MANIFEST, lambda _: np.array([next(answers)]), None)) == 1
+
+
+def unusual(path):
+    """Write photographs of which Pillow alone makes other pixels than the service does."""
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (20, 24, 3), np.uint8)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    transparent = np.dstack([pixels, generator.integers(0, 256, (20, 24), np.uint8)])
+    grey = generator.integers(0, 65536, (20, 24)).astype(np.uint16)
+    palette = Image.fromarray(pixels).quantize(8)
+    Image.fromarray(pixels).save(path / "turned.png", exif=turned)
+    Image.fromarray(transparent).save(path / "alpha.png")
+    Image.fromarray(transparent).convert("LA").save(path / "grey-alpha.png")
+    Image.fromarray(grey).save(path / "16-bit.png")
+    palette.save(path / "palette.png", transparency=3)
+
+
+def test_photographs_are_decoded_as_the_service_decodes_them(tmp_path):
+    unusual(tmp_path)
+    names = ["turned", "alpha", "grey-alpha", "16-bit", "palette"]
+    (tmp_path / "labels.csv").write_text("file,label\n" + "".join(f"{n}.png,0\n" for n in names))
+    dataset = Dataset.read(tmp_path, classes=4)
+    cases = dataset.cases(MANIFEST, lambda _: np.array([0]), None)
+    assert [case.file for case in cases] == [f"{name}.png" for name in names]
+    for case in cases:
+        body = (tmp_path / case.file).read_bytes()
+        served = fit(decode(body, max_pixels=10**6), MANIFEST)
+        np.testing.assert_array_equal(np.rint(case.image * 255), served)
+        with Image.open(tmp_path / case.file) as file:
+            other = fit(np.asarray(file.convert("RGB")), MANIFEST)
+        assert not np.array_equal(other, served)
 
 
 def test_names_a_file_that_is_not_an_image(tmp_path):
@@ -92,6 +156,11 @@ def test_names_a_file_that_is_not_an_image(tmp_path):
     (tmp_path / "0.png").write_bytes(b"nothing")
     with pytest.raises(DatasetError, match=r"0.png cannot be read"):
         dataset.cases(MANIFEST, lambda _: np.array([0]), None)
+
+
+def test_the_demonstration_is_for_models_of_imagenet():
+    with pytest.raises(DatasetError, match=r"1000 classes, but the model has 5 .* --data"):
+        Dataset.demo(5)
 
 
 def test_the_demonstration_has_twenty_photographs():
