@@ -8,23 +8,32 @@ A run is one attack on one endpoint::
      └── checks: Check                                     whether the result can be believed
 """
 
+import hashlib
+import re
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.errors import RunError
-from models import write_atomically
+from harness.files import write
 
 FORMAT = 1
 RUN_FILE = "run.json"
+_READABLE = 60
+"""How many characters of a photograph's own name are in the name of a file."""
 CLEAN, ADVERSARIAL = "clean", "adversarial"
 """The folders of a run's images, beside its file. :func:`image_name` names the files in them."""
 
 
 def image_name(file: str) -> str:
-    """Return the name of a photograph's 8-bit PNG in those folders."""
-    return file.replace("/", "__") + ".png"
+    """Return the name of a photograph's 8-bit PNG in those folders, which no other one has.
+
+    >>> image_name("cats/1.jpg")
+    'cats_1.jpg-dedaa2dc216fd404.png'
+    """
+    readable = re.sub(r"[^A-Za-z0-9.-]+", "_", file)[-_READABLE:]
+    return f"{readable}-{hashlib.sha256(file.encode()).hexdigest()[:16]}.png"
 
 
 def run_folders(path: Path) -> list[Path]:
@@ -180,9 +189,13 @@ class Run(_Record):
         return all(check.passed is not False for check in self.checks)
 
     def write(self, folder: Path) -> Path:
-        """Write the run into its folder, completely or not at all, and return the file."""
+        """Write the run into its folder, completely or not at all, and return the file.
+
+        Raises:
+            RunError: the file cannot be written.
+        """
         path = folder / RUN_FILE
-        write_atomically(path, (self.model_dump_json() + "\n").encode())
+        write(path, (self.model_dump_json() + "\n").encode())
         return path
 
     @classmethod

@@ -85,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
     add("--images-at-once", type=_positive, default=8, help="images in a batch (default: 8)")
     add(
         "--sanity-images",
-        type=int,
+        type=_whole,
         default=5,
         help="photographs that the checks attack again; 0 skips these checks (default: 5)",
     )
@@ -178,6 +178,13 @@ def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number
+
+
+def _whole(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is not 0 or more")
     return number
 
 

@@ -19,7 +19,7 @@ from harness.reproduce.reproducer import BARE, Reproducer
 from harness.reproduce.scale import SCALES
 from harness.results import DatasetRecord
 from harness.runs.experiment import Experiment
-from harness.runs.run import versions
+from harness.runs.plan import versions
 from harness.server import WARPGUARD, Server, environment
 from harness.types import OnProgress
 

@@ -7,7 +7,7 @@ from defenses import Pipeline
 from harness.attacks.attack import Attack, Attacker
 from harness.dataset import Dataset
 from harness.endpoint import HttpTarget
-from harness.errors import SurrogateError
+from harness.errors import EndpointError, SurrogateError
 from harness.results import DatasetRecord, EndpointRecord
 from harness.runs.options import Options
 from harness.runs.run import Setup
@@ -77,6 +77,11 @@ class Experiment:
                 f"but the store of this machine has {manifest.sha256}. Install the served model."
             )
         classes = len(manifest.label_names)
+        if described.classes != classes:
+            raise EndpointError(
+                f"{target.url} reports {described.classes} classes of {described.model}, but the "
+                f"model has {classes}."
+            )
         other = None if source_model is None else _model(source_model)
         dataset = Dataset.demo(classes) if data is None else Dataset.read(data, classes)
         surrogate = Surrogate(manifest, graph, described.pipeline, device)
@@ -142,6 +147,7 @@ class Experiment:
             else None,
             options=options,
             reuse_from=reuse_from,
+            confirm=self.target.confirm,
         )
 
 

@@ -30,6 +30,18 @@ class Options:
     quantized: bool = True
     sanity_images: int = 5
 
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            OptionsError: a number is too small.
+        """
+        for name, least in (("scoring_draws", 1), ("images_at_once", 1), ("sanity_images", 0)):
+            if (number := getattr(self, name)) < least:
+                raise OptionsError(
+                    f"--{name.replace('_', '-')} must be {least} or more, not {number}."
+                )
+
     def rounds_of(self, attack: Attack) -> tuple[int, ...]:
         """Return the rounds of an attack that are scored. The last round is always one of them."""
         rounds = _CURVE if self.score_rounds is None else self.score_rounds

@@ -1,24 +1,20 @@
 """One attack on one endpoint: attack → post → score → check, resumable after every round."""
 
-import platform
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from harness.attacks.attack import Attack, Attacker
 from harness.budget import as_pixels, l2_rms, linf
 from harness.dataset import pixels_sha256
-from harness.results import AttackRecord, DatasetRecord, EndpointRecord, ImageResult, Run, Score
+from harness.results import DatasetRecord, EndpointRecord, ImageResult, Run, Score
 from harness.runs.options import Options
+from harness.runs.plan import Plan, attack_record, plan_of, versions
 from harness.runs.sanity import CheckContext, checks_of
-from harness.runs.storage import ImageProgress, Storage, finished
+from harness.runs.storage import ImageProgress, Storage, finished, opened
 from harness.types import Case, OnProgress, Posted, State
-
-_PACKAGES = ("warpguard", "torch", "adversarial-robustness-toolbox", "numpy", "onnxruntime-gpu")
 
 
 @dataclass(frozen=True)
@@ -28,6 +24,8 @@ class Setup:
     Attributes:
         reuse_from: the folder of a run of the same attack, whose iterates are posted without a new
             search. An attack on the bare model finds the same images for any endpoint.
+        confirm: raises an error if the endpoint's answers since its last call are not to be stored,
+            because they may come from another model; see :meth:`HttpTarget.confirm`.
     """
 
     attack: Attack
@@ -39,6 +37,7 @@ class Setup:
     surrogate: dict[str, str] | None = None
     options: Options = field(default_factory=Options)
     reuse_from: Path | None = None
+    confirm: Callable[[], None] = lambda: None
 
 
 def execute(setup: Setup, on_progress: OnProgress = lambda *_: None) -> Run:
@@ -47,8 +46,37 @@ def execute(setup: Setup, on_progress: OnProgress = lambda *_: None) -> Run:
     Raises:
         HarnessError: see :mod:`harness.errors`. The work done so far stays stored.
     """
-    plan = _plan(setup)
-    storage = Storage(setup.folder, plan)
+    plan = plan_of(setup.attack, setup.cases, setup.endpoint, setup.surrogate, setup.options)
+    with opened(setup.folder, plan, setup.confirm) as storage:
+        results = _results(setup, plan, storage, on_progress)
+        checks = checks_of(
+            CheckContext(setup.attack, setup.cases, setup.attacker, setup.options, storage),
+            results,
+            on_progress,
+        )
+        setup.confirm()
+        run = Run(
+            name=setup.folder.name,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            seconds=sum(result.seconds for result in results),
+            versions=versions(),
+            attack=attack_record(setup.attack),
+            endpoint=setup.endpoint,
+            surrogate=setup.surrogate,
+            dataset=setup.dataset,
+            seed=setup.options.seed,
+            scoring_draws=setup.options.scoring_draws,
+            images=tuple(results),
+            checks=tuple(checks),
+        )
+        run.write(setup.folder)
+    return run
+
+
+def _results(
+    setup: Setup, plan: Plan, storage: Storage, on_progress: OnProgress
+) -> list[ImageResult]:
+    """Attack all photographs, some at once."""
     results: list[ImageResult] = []
     at_once = setup.options.images_at_once
     total = len(setup.cases) * setup.attack.rounds
@@ -61,32 +89,12 @@ def execute(setup: Setup, on_progress: OnProgress = lambda *_: None) -> Run:
         for rounds in _attack(setup, plan, some, progress, storage):
             on_progress("attack", start * setup.attack.rounds + rounds, total)
         results += [_result(*pair) for pair in zip(some, progress, strict=True)]
-    checks = checks_of(
-        CheckContext(setup.attack, setup.cases, setup.attacker, setup.options, storage),
-        results,
-        on_progress,
-    )
-    run = Run(
-        name=setup.folder.name,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        seconds=sum(result.seconds for result in results),
-        versions=versions(),
-        attack=_attack_record(setup.attack),
-        endpoint=setup.endpoint,
-        surrogate=setup.surrogate,
-        dataset=setup.dataset,
-        seed=setup.options.seed,
-        scoring_draws=setup.options.scoring_draws,
-        images=tuple(results),
-        checks=tuple(checks),
-    )
-    run.write(setup.folder)
-    return run
+    return results
 
 
 def _attack(
     setup: Setup,
-    plan: dict[str, Any],
+    plan: Plan,
     cases: Sequence[Case],
     progress: Sequence[ImageProgress],
     storage: Storage,
@@ -121,7 +129,7 @@ def _attack(
 
 
 def _next_states(
-    setup: Setup, plan: dict[str, Any], cases: Sequence[Case], states: Sequence[State]
+    setup: Setup, plan: Plan, cases: Sequence[Case], states: Sequence[State]
 ) -> list[State]:
     if setup.reuse_from is None or not setup.attack.on_bare_model:
         return setup.attack.advance(cases, states, setup.attacker)
@@ -181,40 +189,3 @@ def _result(case: Case, one: ImageProgress) -> ImageResult:
         outside_budget=one.outside_budget,
         first_success_round=one.first_success_round,
     )
-
-
-def _plan(setup: Setup) -> dict[str, Any]:
-    """Return everything that must be equal to resume a run."""
-    return {
-        "attack": _attack_record(setup.attack).model_dump(mode="json"),
-        "endpoint": setup.endpoint.model_dump(exclude={"url", "labels"}),
-        "surrogate": setup.surrogate,
-        "seed": setup.options.seed,
-        "scoring_draws": setup.options.scoring_draws,
-        "rounds": setup.options.rounds_of(setup.attack),
-        "images": {case.file: pixels_sha256(case) for case in setup.cases},
-    }
-
-
-def _attack_record(attack: Attack) -> AttackRecord:
-    parameters = asdict(attack)
-    return AttackRecord(
-        name=attack.name,
-        summary=attack.summary,
-        reference=attack.reference,
-        parameters={k: list(v) if isinstance(v, tuple) else v for k, v in parameters.items()},
-        norm=attack.norm,
-        epsilon=attack.epsilon,
-        targeted=attack.targeted,
-    )
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the installed packages that affect a result."""
-    versions = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return versions

@@ -31,6 +31,7 @@ from harness.errors import EndpointError
 from harness.rates import success_share, wilson
 from harness.results import Check, ImageResult
 from harness.runs.options import Options
+from harness.runs.plan import attack_record
 from harness.runs.storage import Storage
 from harness.surrogate.fixed_draw import with_fixed_draw
 from harness.types import Case, OnProgress
@@ -77,17 +78,34 @@ class CheckContext:
 
     def changed(self, name: str, attack: Attack, fixed: bool = False) -> list[float]:
         """Return the successes of a changed attack, stored under a name, or on a fixed draw."""
-        attacker, draws = self.attacker, self.options.scoring_draws
+        attacker, draws, on = self.attacker, self.options.scoring_draws, "endpoint"
         if attacker.surrogate is not None and (fixed or attack.on_bare_model):
             known = attacker.surrogate.defense
             defense = Pipeline() if attack.on_bare_model else with_fixed_draw(known)
             surrogate = attacker.surrogate.with_defense(defense)
             attacker, draws = replace(attacker, surrogate=surrogate, victim=surrogate), 1
+            on = str(defense)
             if isinstance(attack, GradientAttack):
                 attack = replace(attack, draws=1)
-        return self.storage.cached(
-            name, lambda: self.successes(attack, attacker, self.checked_cases, draws)
-        )
+        return self.cached(name, attack, attacker, self.checked_cases, draws, on)
+
+    def cached(
+        self,
+        name: str,
+        attack: Attack,
+        attacker: Attacker,
+        cases: Sequence[Case],
+        draws: int,
+        on: str = "endpoint",
+    ) -> list[float]:
+        """Return the stored successes of an attack, or attack; see :meth:`successes`."""
+        of = {
+            "attack": attack_record(attack).model_dump(mode="json"),
+            "on": on,
+            "draws": draws,
+            "photographs": [case.file for case in cases],
+        }
+        return self.storage.cached(name, of, lambda: self.successes(attack, attacker, cases, draws))
 
 
 def checks_of(
@@ -133,7 +151,7 @@ def _epsilon(context: CheckContext, results: Sequence[ImageResult]) -> Check:
     successes = {
         size: context.unchanged(results)
         if size == own
-        else context.changed(f"epsilon-{size:.4g}", _with_epsilon(context.attack, size))
+        else context.changed(f"epsilon-{size!r}", _with_epsilon(context.attack, size))
         for size in sorted({min(size, 1.0) for size in (own / 2, own, 2 * own, 1.0)})
     }
     means = [float(np.mean(each)) for each in successes.values()]
@@ -145,7 +163,7 @@ def _epsilon(context: CheckContext, results: Sequence[ImageResult]) -> Check:
         name=name,
         passed=rises and always,
         detail=f"The ASR is {shown} (wanted: rising, and every photograph at 1).",
-        measured={f"asr_{size:.4g}": mean for size, mean in zip(successes, means, strict=True)},
+        measured={f"asr_{size!r}": mean for size, mean in zip(successes, means, strict=True)},
     )
 
 
@@ -221,9 +239,7 @@ def _noise(context: CheckContext, results: Sequence[ImageResult]) -> Check:
     attack = context.attack
     control = RandomNoise(norm=attack.norm, epsilon=attack.epsilon, targeted=attack.targeted)
     draws = context.options.scoring_draws
-    successes = context.storage.cached(
-        "noise", lambda: context.successes(control, context.attacker, context.cases, draws)
-    )
+    successes = context.cached("noise", control, context.attacker, context.cases, draws)
     noise = float(np.mean(successes))
     clean = float(np.mean([success_share(each, each.scores[0]) for each in results]))
     return Check(

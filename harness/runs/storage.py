@@ -4,26 +4,42 @@
 
     FOLDER/plan.json             what is run; a run with another plan is refused
     FOLDER/states/NAME.npz       one image: iterate, memory, counters, scores so far
-    FOLDER/checks/NAME.json      what a check measured
+    FOLDER/checks/NAME.json      what a check measured, and on what
     FOLDER/clean|adversarial/    the images as PNG, once they are finished
     FOLDER/run.json              the result, once all is done
+    FOLDER/.lock                 held by the process that works in the folder
+
+States and measurements name their plan. A file that is damaged, or of another plan, is an error.
 """
 
+import hashlib
 import io
 import json
-from collections.abc import Callable, Container
+import zlib
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
+from filelock import FileLock, Timeout
 from PIL import Image
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.budget import as_pixels
 from harness.errors import RunError
+from harness.files import write
 from harness.results import ADVERSARIAL, CLEAN, Score, image_name
+from harness.runs.plan import Plan, differences
 from harness.types import Case, Posted, State
-from models import write_atomically
+
+_DAMAGED = (
+    *(ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError),
+    *(ValueError, BadZipFile, zlib.error),
+)
+"""What NumPy and zipfile raise for a file that is cut short or damaged."""
 
 _COUNTERS = [each.name for each in fields(State) if each.type is int or each.type == "int"]
 
@@ -56,45 +72,116 @@ class ImageProgress:
         return not scored and (self.first_success_round is not None or self.state.round in rounds)
 
 
-class Storage:
-    """The folder of one run."""
+class _Kept(BaseModel):
+    """The part of a state that is not an array.
 
-    def __init__(self, folder: Path, plan: dict[str, Any]) -> None:
-        """Open the folder of a run, or create it.
+    Attributes:
+        plan: the SHA-256 of the run's plan.
+        file: the photograph.
+    """
 
-        Raises:
-            RunError: the folder holds a run with another plan, or cannot be read or written.
-        """
-        self.folder = folder
-        text = json.dumps(plan, indent=1, sort_keys=True)
+    model_config = ConfigDict(strict=True, extra="forbid", ser_json_inf_nan="constants")
+
+    plan: str
+    file: str
+    counters: dict[str, int]
+    scores: list[Score]
+    seconds: float
+    outside_budget: int
+    first_success_round: int | None
+
+
+class _Measured(BaseModel):
+    """What a check measured: the fraction of successes for each photograph.
+
+    Attributes:
+        of: the plan, and all that the measurement depends on.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid", ser_json_inf_nan="constants")
+
+    of: dict[str, Any]
+    successes: list[float]
+
+
+@contextmanager
+def opened(
+    folder: Path, plan: Plan, confirm: Callable[[], None] = lambda: None
+) -> Iterator["Storage"]:
+    """Open the folder of a run, or create it. No other process can open it meanwhile.
+
+    Args:
+        folder: the folder.
+        plan: the plan of the run.
+        confirm: raises an error if the answers since its last call are not to be stored.
+
+    Raises:
+        RunError: the folder holds a run with another plan, is in use, or cannot be read or
+            written.
+    """
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise RunError(
+            f"Another process works in {folder}. Wait until it has ended, or use another folder."
+        ) from None
+    except (OSError, NotImplementedError) as error:  # some file systems have no locks
+        raise RunError(f"{folder} cannot hold a run: {error}.") from None
+    with lock:
         file = folder / "plan.json"
-        try:
-            if file.exists():
-                _require_same(json.loads(file.read_text("utf-8")), json.loads(text), folder)
-            else:
-                write_atomically(file, text.encode())
-        except (OSError, ValueError) as error:
-            raise RunError(f"{folder} cannot hold a run: {error}.") from None
+        if file.exists():
+            _require_same(_plan(folder), plan, folder)
+        else:
+            write(file, json.dumps(plan, indent=1).encode())
+        yield Storage(folder, _digest(plan), confirm)
+
+
+@dataclass(frozen=True)
+class Storage:
+    """The folder of one run, which :func:`opened` opens.
+
+    Attributes:
+        folder: the folder.
+        plan: the SHA-256 of the run's plan.
+        confirm: is called before anything is stored.
+    """
+
+    folder: Path
+    plan: str
+    confirm: Callable[[], None]
 
     def load(self, case: Case) -> ImageProgress | None:
-        """Return the stored progress on an image, or None if nothing is stored."""
-        return _read(_state_file(self.folder, case))
+        """Return the stored progress on an image, or None if nothing is stored.
+
+        Raises:
+            RunError: the file is damaged, or belongs to another run or photograph.
+        """
+        return _read(_state_file(self.folder, case), self.plan, case)
 
     def save(self, case: Case, progress: ImageProgress) -> None:
-        """Store the progress on an image."""
+        """Store the progress on an image.
+
+        Raises:
+            RunError: the file cannot be written.
+        """
+        self.confirm()
         state = progress.state
-        kept = {
-            "counters": {name: int(getattr(state, name)) for name in _COUNTERS},
-            "scores": [score.model_dump() for score in progress.scores],
-            "seconds": progress.seconds,
-            "outside_budget": progress.outside_budget,
-            "first_success_round": progress.first_success_round,
-        }
+        kept = _Kept(
+            plan=self.plan,
+            file=case.file,
+            counters={name: int(getattr(state, name)) for name in _COUNTERS},
+            scores=progress.scores,
+            seconds=progress.seconds,
+            outside_budget=int(progress.outside_budget),
+            first_success_round=progress.first_success_round,
+        )
         memory = {f"memory_{name}": value for name, value in state.memory.items()}
         buffer = io.BytesIO()
-        arrays = {"adversarial": state.adversarial, "kept": np.array(json.dumps(kept)), **memory}
-        np.savez(buffer, allow_pickle=False, **arrays)
-        write_atomically(_state_file(self.folder, case), buffer.getvalue())
+        text = np.array(kept.model_dump_json())
+        np.savez(buffer, allow_pickle=False, adversarial=state.adversarial, kept=text, **memory)
+        write(_state_file(self.folder, case), buffer.getvalue())
 
     def save_images(self, case: Case, posted: Posted) -> None:
         """Store the photograph and the last posted image as 8-bit PNG."""
@@ -103,20 +190,38 @@ class Storage:
             Image.fromarray(np.rint(image * 255).astype(np.uint8)).save(
                 buffer, "PNG", compress_level=1
             )
-            write_atomically(self.folder / folder / image_name(case.file), buffer.getvalue())
+            write(self.folder / folder / image_name(case.file), buffer.getvalue())
 
-    def cached(self, name: str, measure: Callable[[], list[float]]) -> list[float]:
-        """Return the stored measurement of a check, or measure and store it."""
+    def cached(
+        self, name: str, of: dict[str, Any], measure: Callable[[], list[float]]
+    ) -> list[float]:
+        """Return the stored measurement of a check, or measure and store it.
+
+        Args:
+            name: the name of the measurement.
+            of: all that it depends on besides the plan. A stored measurement of something else is
+                replaced.
+            measure: returns a number for each photograph.
+
+        Raises:
+            RunError: the file is damaged, or cannot be written.
+        """
         file = self.folder / "checks" / f"{name}.json"
+        of = json.loads(json.dumps({"plan": self.plan, **of}))
         if file.exists():
-            kept: list[float] = json.loads(file.read_text("utf-8"))
-            return kept
+            try:
+                kept = _Measured.model_validate_json(file.read_bytes())
+            except (OSError, ValidationError) as error:
+                raise _damaged(file, "Remove it to measure again", error) from None
+            if kept.of == of:
+                return kept.successes
         measured = measure()
-        write_atomically(file, json.dumps(measured).encode())
+        self.confirm()
+        write(file, _Measured(of=of, successes=measured).model_dump_json().encode())
         return measured
 
 
-def finished(folder: Path, plan: dict[str, Any], case: Case) -> ImageProgress:
+def finished(folder: Path, plan: Plan, case: Case) -> ImageProgress:
     """Return the finished progress of another run, with the same attack on the same image.
 
     Args:
@@ -125,18 +230,15 @@ def finished(folder: Path, plan: dict[str, Any], case: Case) -> ImageProgress:
         case: the image.
 
     Raises:
-        RunError: the other run has a different attack, model, seed or image, or has not finished
-            this image.
+        RunError: the other run has a different attack, model, seed, image, label or target, has
+            not finished this image, or was made with other versions.
     """
-    try:
-        other = json.loads((folder / "plan.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{folder} does not hold a run: {error}.") from None
-    own = json.loads(json.dumps(plan))
-    same = all(other.get(key) == own[key] for key in ("attack", "surrogate", "seed"))
-    same = same and other["images"].get(case.file) == own["images"][case.file]
-    progress = _read(_state_file(folder, case)) if same else None
-    if progress is None or not progress.is_over(own["attack"]["parameters"]["rounds"]):
+    other = _plan(folder)
+    keys = ("attack", "surrogate", "seed", "versions")
+    same = all(other.get(key) == plan[key] for key in keys)
+    same = same and _photograph(other, case) == _photograph(plan, case)
+    progress = _read(_state_file(folder, case), _digest(other), case) if same else None
+    if progress is None or not progress.is_over(plan["attack"]["parameters"]["rounds"]):
         raise RunError(
             f"{folder} does not hold a finished result of this attack on {case.file}. It may have "
             "been made with other photographs or another model. Use another folder, or remove it."
@@ -144,45 +246,67 @@ def finished(folder: Path, plan: dict[str, Any], case: Case) -> ImageProgress:
     return progress
 
 
+def _photograph(plan: Plan, case: Case) -> Any:
+    """Return what a plan holds of a photograph; None if it is not in the plan."""
+    try:
+        return next((each for each in plan["photographs"] if each["file"] == case.file), None)
+    except (KeyError, TypeError):
+        return None
+
+
 def _state_file(folder: Path, case: Case) -> Path:
     return folder / "states" / (image_name(case.file) + ".npz")
 
 
-def _read(file: Path) -> ImageProgress | None:
+def _digest(plan: Plan) -> str:
+    return hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
+
+
+def _plan(folder: Path) -> Plan:
+    """Read the plan of a folder.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    file = folder / "plan.json"
+    try:
+        plan = json.loads(file.read_bytes())
+        if not isinstance(plan, dict):
+            raise ValueError("it is not an object")
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(
+            f"{folder} does not hold a run: plan.json cannot be read: {error}."
+        ) from None
+    return plan
+
+
+def _read(file: Path, plan: str, case: Case) -> ImageProgress | None:
     if not file.exists():
         return None
-    with np.load(file, allow_pickle=False) as arrays:
-        kept = json.loads(str(arrays["kept"]))
-        memory = {k[7:]: arrays[k] for k in arrays.files if k.startswith("memory_")}
-        state = State(arrays["adversarial"], memory=memory, **kept["counters"])
+    again = f"Remove it to attack {case.file} from the start"
+    try:
+        with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as arrays:
+            kept = _Kept.model_validate_json(str(arrays["kept"]))
+            memory = {k[7:]: arrays[k] for k in arrays.files if k.startswith("memory_")}
+            state = State(arrays["adversarial"], memory=memory, **kept.counters)
+    except _DAMAGED as error:
+        raise _damaged(file, again, error) from None
+    image = state.adversarial
+    whole = image.shape == case.image.shape and image.dtype == case.image.dtype
+    if (kept.plan, kept.file) != (plan, case.file) or not whole:
+        raise RunError(f"{file} belongs to another run or photograph. {again}.")
     return ImageProgress(
-        state,
-        [Score.model_validate(each) for each in kept["scores"]],
-        kept["seconds"],
-        kept["outside_budget"],
-        kept["first_success_round"],
+        state, kept.scores, kept.seconds, kept.outside_budget, kept.first_success_round
     )
 
 
-def _require_same(kept: dict[str, Any], plan: dict[str, Any], folder: Path) -> None:
-    different = [key for key in plan if kept.get(key) != plan[key]]
-    if different:
+def _damaged(file: Path, again: str, error: Exception) -> RunError:
+    return RunError(f"{file} cannot be read, because it is damaged: {error}. {again}.")
+
+
+def _require_same(kept: Plan, plan: Plan, folder: Path) -> None:
+    if kept != plan:
         raise RunError(
-            f"{folder} holds another run, which differs in its {_differences(kept, plan)}. "
+            f"{folder} holds another run, which differs in its {differences(kept, plan)}. "
             "Use another folder, or remove this one."
         )
-
-
-def _differences(kept: dict[str, Any], plan: dict[str, Any]) -> str:
-    """Name the keys with different values, and in brackets the keys inside them."""
-    words = []
-    for key, value in plan.items():
-        before = kept.get(key)
-        if before == value:
-            continue
-        if key != "images" and isinstance(value, dict) and isinstance(before, dict):
-            key += f" ({_differences(before, value)})"
-        elif not isinstance(value, dict):
-            key += f" ({before}, not {value})"
-        words.append(key)
-    return ", ".join(words)

@@ -1,9 +1,9 @@
-"""The runs that a path names."""
+"""The runs that a path names, and the names of their images."""
 
 import pytest
 
 from harness.errors import RunError
-from harness.results import run_folders
+from harness.results import image_name, run_folders
 
 
 @pytest.fixture
@@ -30,3 +30,12 @@ def test_any_other_path_names_itself(folder, name):
 def test_a_folder_without_runs_is_refused(folder):
     with pytest.raises(RunError, match=r"interrupted does not hold .* no run\.json in it"):
         run_folders(folder / "interrupted")
+
+
+@pytest.mark.parametrize("a", ["a/p.png", "a__p.png", "a_p.png", "A/p.png", "ä/p.png", "x" * 3000])
+def test_the_name_of_an_image_belongs_to_one_photograph(a):
+    others = ["a/p.png", "a__p.png", "a_p.png", "A/p.png", "ä/p.png", "x" * 3000, "y" + "x" * 2999]
+    names = [image_name(other).casefold() for other in others]
+    assert names.count(image_name(a).casefold()) == 1
+    assert all(len(name.encode()) < 100 for name in names)
+    assert not any(set(name) & set('/\\:*?"<>|') for name in names)

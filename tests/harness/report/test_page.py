@@ -10,7 +10,7 @@ from PIL import Image
 from harness import report
 from harness.errors import RunError
 from harness.report.image_grid import amplified, image_grids
-from harness.results import ADVERSARIAL, CLEAN, Check
+from harness.results import ADVERSARIAL, CLEAN, Check, image_name
 
 FAILED = (
     Check(name="fixed-draw", passed=False, detail="it succeeds on 1 of 4 photographs"),
@@ -199,7 +199,7 @@ def test_a_run_without_its_images_has_no_image_grid(make_run, with_images, kinds
 def test_the_image_grid_has_the_first_available_images(make_run, with_images):
     run = make_run()
     folder = with_images(run)
-    (folder / ADVERSARIAL / "images__0.png.png").unlink()
+    (folder / ADVERSARIAL / image_name("images/0.png")).unlink()
     assert [each.file for each in image_grids(run, folder, 2)] == ["images/1.png", "images/2.png"]
 
 
@@ -226,15 +226,15 @@ def test_large_images_are_scaled_down(make_run, with_images):
 def test_a_file_that_is_not_an_image_is_named(make_run, with_images):
     run = make_run()
     folder = with_images(run)
-    (folder / CLEAN / "images__0.png.png").write_bytes(b"GIF")
-    with pytest.raises(RunError, match=r"images__0\.png\.png cannot be read"):
+    (folder / CLEAN / image_name("images/0.png")).write_bytes(b"GIF")
+    with pytest.raises(RunError, match=r"images_0\.png-\w+\.png cannot be read"):
         image_grids(run, folder, 1)
 
 
 def test_an_adversarial_example_of_another_size_is_refused(make_run, with_images):
     run = make_run()
     folder = with_images(run)
-    Image.new("RGB", (9, 9)).save(folder / ADVERSARIAL / "images__0.png.png")
+    Image.new("RGB", (9, 9)).save(folder / ADVERSARIAL / image_name("images/0.png"))
     with pytest.raises(RunError, match="has another size"):
         image_grids(run, folder, 1)
 

@@ -31,6 +31,15 @@ def test_rounds_that_the_attack_does_not_have_are_refused(attack, rounds, answer
         require_use(parse_attack(attack), Options(score_rounds=rounds))
 
 
+@pytest.mark.parametrize(
+    ("option", "number", "least"),
+    [("sanity_images", -1, 0), ("scoring_draws", 0, 1), ("images_at_once", 0, 1)],
+)
+def test_numbers_that_are_too_small_are_refused(option, number, least):
+    with pytest.raises(OptionsError, match=f"must be {least} or more, not {number}"):
+        Options(**{option: number})
+
+
 @pytest.mark.parametrize("name", ATTACKS)
 def test_a_source_model_is_refused_by_attacks_without_gradients(name):
     attack = ATTACKS[name]()

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from PIL import Image
 
 from defenses import Pipeline
 from harness.attacks.art import IFgsm
@@ -16,7 +17,7 @@ from harness.attacks.gradient import Adaptive
 from harness.attacks.noise import RandomNoise
 from harness.errors import RunError
 from harness.rates import rates, scored_rounds
-from harness.results import DatasetRecord, EndpointRecord, Run
+from harness.results import DatasetRecord, EndpointRecord, Run, image_name
 from harness.runs.options import Options
 from harness.runs.run import Setup, execute
 from harness.surrogate.surrogate import Surrogate
@@ -206,7 +207,7 @@ class TestResumption:
         plan = setup(tmp_path / "parts", ADAPTIVE)
         execute(plan)
         (plan.folder / "run.json").unlink()
-        (plan.folder / "states" / "images__0.png.png.npz").unlink()
+        next((plan.folder / "states").glob("images_0.png-*.npz")).unlink()
         again = execute(plan)
         assert [i.scores[-1].l2_rms for i in again.images] == [
             i.scores[-1].l2_rms for i in whole.images
@@ -219,11 +220,92 @@ class TestResumption:
         ):
             execute(setup(tmp_path, RandomNoise(epsilon=0.02)))
 
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"target": 2}, r"photographs \(images/1\.png \(target \(0, not 2\)\)\)"),
+            ({"label": 2}, r"photographs \(images/1\.png \(label \(1, not 2\)\)\)"),
+            ({"file": "other.png"}, r"its photographs\."),
+        ],
+    )
+    def test_does_not_mix_runs_with_other_labels_or_targets(self, tmp_path, change, message):
+        first = setup(tmp_path, RandomNoise())
+        execute(first)
+        changed = [first.cases[0], replace(first.cases[1], **change), first.cases[2]]
+        with pytest.raises(RunError, match=f"holds another run, which differs in .*{message}"):
+            execute(replace(first, cases=changed))
+
+    def test_does_not_mix_runs_with_photographs_in_another_order(self, tmp_path):
+        first = setup(tmp_path, RandomNoise())
+        execute(first)
+        with pytest.raises(RunError, match=r"photographs \(order\)"):
+            execute(replace(first, cases=first.cases[::-1]))
+
+    def test_does_not_mix_runs_with_other_checks(self, tmp_path):
+        execute(setup(tmp_path, RandomNoise(), sanity_images=1))
+        with pytest.raises(RunError, match=r"sanity_images \(1, not 3\)"):
+            execute(setup(tmp_path, RandomNoise(), sanity_images=3))
+
+    def test_does_not_mix_runs_of_other_versions(self, tmp_path, monkeypatch):
+        execute(setup(tmp_path, RandomNoise()))
+        monkeypatch.setattr("harness.runs.plan.version", lambda _: "0.0")
+        with pytest.raises(RunError, match=r"versions \(.*numpy \(.*, not 0\.0\)"):
+            execute(setup(tmp_path, RandomNoise()))
+
+    def test_keeps_photographs_with_similar_names_apart(self, tmp_path):
+        names = ["a/p.png", "a__p.png", "a_p.png"]
+        first = setup(tmp_path, ADAPTIVE, images_at_once=1, sanity_images=0)
+        cases = [replace(c, file=name) for c, name in zip(first.cases, names, strict=True)]
+        run = execute(replace(first, cases=cases))
+        assert len({image.scores[-1].l2_rms for image in run.images}) == 3
+        for kind in ("clean", "adversarial"):
+            assert len(list((tmp_path / kind).iterdir())) == 3
+        for case in cases:
+            kept = Image.open(tmp_path / "clean" / image_name(case.file))
+            np.testing.assert_array_equal(np.asarray(kept), np.rint(case.image * 255))
+
+    def test_measures_again_what_was_measured_on_other_photographs(self, tmp_path):
+        plan = setup(tmp_path, ADAPTIVE)
+        before = execute(plan)
+        file = tmp_path / "checks" / "fixed-draw.json"
+        kept = json.loads(file.read_text())
+        kept["of"]["photographs"] = kept["of"]["photographs"][:1]
+        kept["successes"] = [0.0]
+        file.write_text(json.dumps(kept))
+        assert by_name(execute(plan))["fixed-draw"] == by_name(before)["fixed-draw"]
+
+    def test_stores_no_answer_of_another_model(self, tmp_path):
+        class ModelHasChangedError(Exception):
+            pass
+
+        answered = []
+
+        class Watched(Surrogate):
+            def classes(self, images):
+                answered.append(len(images))
+                return super().classes(images)
+
+        def confirm():
+            if len(answered) >= 2:  # after the clean images of all photographs were scored
+                raise ModelHasChangedError
+
+        victim = toy("rdg(corner=top-left)")
+        victim.__class__ = Watched
+        plan = setup(tmp_path, ADAPTIVE, victim=victim, images_at_once=3)
+        with pytest.raises(ModelHasChangedError):
+            execute(replace(plan, confirm=confirm))
+        assert not (tmp_path / "run.json").exists()
+        for file in (tmp_path / "states").iterdir():
+            with np.load(file) as arrays:
+                kept = json.loads(str(arrays["kept"]))
+            assert [score["round"] for score in kept["scores"]] == [0]
+            assert kept["counters"]["round"] == 2
+
     def test_stores_the_images(self, tmp_path):
         execute(setup(tmp_path, RandomNoise()))
         for kind in ("clean", "adversarial"):
-            names = sorted(file.name for file in (tmp_path / kind).iterdir())
-            assert names == [f"images__{number}.png.png" for number in range(3)]
+            files = {file.name for file in (tmp_path / kind).iterdir()}
+            assert files == {image_name(f"images/{number}.png") for number in range(3)}
 
 
 class TestEarlyStop:
