@@ -4,6 +4,7 @@
 
     HarnessError
     ├── EndpointError    the endpoint cannot be reached, refuses, or is not the expected one
+    │   └── HiddenProbabilitiesError   it returns only the most probable class
     ├── SurrogateError   the graph cannot be differentiated, or is not the served one
     ├── DatasetError     the photographs or their table cannot be used
     ├── AttackError      the attack or one of its parameters is not valid
@@ -27,6 +28,10 @@ class HarnessError(Exception):
 
 class EndpointError(HarnessError):
     """The endpoint cannot be reached, refuses, or is not the expected one."""
+
+
+class HiddenProbabilitiesError(EndpointError):
+    """The endpoint returns only the most probable class, as its operator wants."""
 
 
 class SurrogateError(HarnessError):

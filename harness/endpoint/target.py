@@ -21,7 +21,7 @@ from PIL import Image
 from harness.endpoint import answers
 from harness.endpoint.description import describe
 from harness.endpoint.transport import Answer, Transport
-from harness.errors import EndpointError
+from harness.errors import EndpointError, HiddenProbabilitiesError
 from harness.types import Posted
 
 Protocol = Literal["v1", "v2"]
@@ -125,8 +125,9 @@ class HttpTarget:
         """Return the mean probabilities over fresh draws: ``(n, classes)`` float32.
 
         Raises:
-            EndpointError: the service cannot be reached, refuses the request, its answer is not
-                valid, or it is configured to return less than all probabilities.
+            HiddenProbabilitiesError: the service is configured to return the class only.
+            EndpointError: the service cannot be reached, refuses the request, or its answer is not
+                valid.
         """
         of = self._probabilities_v1 if self.protocol == "v1" else self._probabilities_v2
         by_image = list(self._threads.map(lambda image: of(image, draws), images))
@@ -159,7 +160,7 @@ class HttpTarget:
 
     def _all(self, values: NDArray[np.float32] | None) -> NDArray[np.float32]:
         if values is None:
-            raise EndpointError(
+            raise HiddenProbabilitiesError(
                 f"{self.url} returns only the most probable class, but this attack needs all "
                 "probabilities. Start it with --response-detail full."
             )

@@ -147,6 +147,7 @@ class Experiment:
             else None,
             options=options,
             reuse_from=reuse_from,
+            copy=self.surrogate,
             confirm=self.target.confirm,
         )
 

@@ -10,10 +10,12 @@ from harness.attacks.attack import Attack, Attacker
 from harness.budget import as_pixels, l2_rms, linf
 from harness.dataset import pixels_sha256
 from harness.results import DatasetRecord, EndpointRecord, ImageResult, Run, Score
+from harness.runs.endpoint_check import Copy
 from harness.runs.options import Options
 from harness.runs.plan import Plan, attack_record, plan_of, versions
 from harness.runs.sanity import CheckContext, checks_of
-from harness.runs.storage import ImageProgress, Storage, finished, opened
+from harness.runs.states import ImageProgress
+from harness.runs.storage import Storage, finished, opened
 from harness.types import Case, OnProgress, Posted, State
 
 
@@ -24,6 +26,7 @@ class Setup:
     Attributes:
         reuse_from: the folder of a run of the same attack, whose iterates are posted without a new
             search. An attack on the bare model finds the same images for any endpoint.
+        copy: the served model on this machine, with which the endpoint is compared.
         confirm: raises an error if the endpoint's answers since its last call are not to be stored,
             because they may come from another model; see :meth:`HttpTarget.confirm`.
     """
@@ -37,6 +40,7 @@ class Setup:
     surrogate: dict[str, str] | None = None
     options: Options = field(default_factory=Options)
     reuse_from: Path | None = None
+    copy: Copy | None = None
     confirm: Callable[[], None] = lambda: None
 
 
@@ -50,7 +54,9 @@ def execute(setup: Setup, on_progress: OnProgress = lambda *_: None) -> Run:
     with opened(setup.folder, plan, setup.confirm) as storage:
         results = _results(setup, plan, storage, on_progress)
         checks = checks_of(
-            CheckContext(setup.attack, setup.cases, setup.attacker, setup.options, storage),
+            CheckContext(
+                setup.attack, setup.cases, setup.attacker, setup.options, storage, setup.copy
+            ),
             results,
             on_progress,
         )

@@ -9,6 +9,7 @@ fixed-draw the attack succeeds when the defence's randomness is taken away
 epsilon    it succeeds more often with a larger budget, and always without one
 iterations twice as many rounds do not change the result beyond its interval
 draws      each of its rounds, and each answer of the endpoint, uses a fresh draw
+endpoint   it answers clean photographs as the served model does on this machine
 gradients  no gradient is zero everywhere or has a NaN or an infinity
 noise      random noise of the same size does not succeed
 budget     every iterate, and every image posted of it, is inside the budget
@@ -27,9 +28,10 @@ from defenses import Pipeline
 from harness.attacks.attack import Attack, Attacker, run
 from harness.attacks.gradient import GradientAttack
 from harness.attacks.noise import RandomNoise
-from harness.errors import EndpointError
+from harness.errors import HiddenProbabilitiesError
 from harness.rates import success_share, wilson
 from harness.results import Check, ImageResult
+from harness.runs.endpoint_check import Copy, endpoint_check
 from harness.runs.options import Options
 from harness.runs.plan import attack_record
 from harness.runs.storage import Storage
@@ -49,6 +51,7 @@ class CheckContext:
     attacker: Attacker
     options: Options
     storage: Storage
+    copy: Copy | None = None
 
     @property
     def checked_cases(self) -> Sequence[Case]:
@@ -119,6 +122,13 @@ def checks_of(
         checks.append(check(context, results))
     checks += [
         _draws(context),
+        endpoint_check(
+            context.attacker.victim,
+            context.copy,
+            context.cases,
+            results,
+            quantized=context.options.quantized,
+        ),
         _gradients(context.attack, results),
         _noise(context, results),
         _budget(context.attack, results),
@@ -197,7 +207,7 @@ def _draws(context: CheckContext) -> Check:
     image = attack.budget.post(cases[0].image, cases[0].image, quantized=context.options.quantized)
     try:
         first, second = attacker.victim.probabilities([image, image])
-    except EndpointError:
+    except HiddenProbabilitiesError:
         return Check(name=name, passed=None, detail="The endpoint returns no probabilities.")
     answers_differ = not np.array_equal(first, second)
     rounds_differ = True

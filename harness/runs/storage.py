@@ -15,13 +15,11 @@ States and measurements name their plan. A file that is damaged, or of another p
 import hashlib
 import io
 import json
-import zlib
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -31,64 +29,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from harness.budget import as_pixels
 from harness.errors import RunError
 from harness.files import write
-from harness.results import ADVERSARIAL, CLEAN, Score, image_name
+from harness.results import ADVERSARIAL, CLEAN, image_name
 from harness.runs.plan import Plan, differences
-from harness.types import Case, Posted, State
-
-_DAMAGED = (
-    *(ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError),
-    *(ValueError, BadZipFile, zlib.error),
-)
-"""What NumPy and zipfile raise for a file that is cut short or damaged."""
-
-_COUNTERS = [each.name for each in fields(State) if each.type is int or each.type == "int"]
-
-
-@dataclass
-class ImageProgress:
-    """The progress of a run on one image.
-
-    Attributes:
-        state: the attack's state.
-        scores: the scores so far by round, that of the clean image first.
-        seconds: the attack's time on this image so far.
-        outside_budget: how many scored iterates were outside the budget.
-        first_success_round: the round of the first success, if the attack stops there.
-    """
-
-    state: State
-    scores: list[Score]
-    seconds: float = 0.0
-    outside_budget: int = 0
-    first_success_round: int | None = None
-
-    def is_over(self, rounds: int) -> bool:
-        """Return whether the attack on this image has ended."""
-        return self.first_success_round is not None or self.state.round >= rounds
-
-    def is_due(self, rounds: Container[int]) -> bool:
-        """Return whether the current iterate is to be scored and has no score yet."""
-        scored = bool(self.scores) and self.scores[-1].round == self.state.round
-        return not scored and (self.first_success_round is not None or self.state.round in rounds)
-
-
-class _Kept(BaseModel):
-    """The part of a state that is not an array.
-
-    Attributes:
-        plan: the SHA-256 of the run's plan.
-        file: the photograph.
-    """
-
-    model_config = ConfigDict(strict=True, extra="forbid", ser_json_inf_nan="constants")
-
-    plan: str
-    file: str
-    counters: dict[str, int]
-    scores: list[Score]
-    seconds: float
-    outside_budget: int
-    first_success_round: int | None
+from harness.runs.states import ImageProgress, damaged, read_state, write_state
+from harness.types import Case, Posted
 
 
 class _Measured(BaseModel):
@@ -158,7 +102,7 @@ class Storage:
         Raises:
             RunError: the file is damaged, or belongs to another run or photograph.
         """
-        return _read(_state_file(self.folder, case), self.plan, case)
+        return read_state(_state_file(self.folder, case), self.plan, case)
 
     def save(self, case: Case, progress: ImageProgress) -> None:
         """Store the progress on an image.
@@ -167,21 +111,7 @@ class Storage:
             RunError: the file cannot be written.
         """
         self.confirm()
-        state = progress.state
-        kept = _Kept(
-            plan=self.plan,
-            file=case.file,
-            counters={name: int(getattr(state, name)) for name in _COUNTERS},
-            scores=progress.scores,
-            seconds=progress.seconds,
-            outside_budget=int(progress.outside_budget),
-            first_success_round=progress.first_success_round,
-        )
-        memory = {f"memory_{name}": value for name, value in state.memory.items()}
-        buffer = io.BytesIO()
-        text = np.array(kept.model_dump_json())
-        np.savez(buffer, allow_pickle=False, adversarial=state.adversarial, kept=text, **memory)
-        write(_state_file(self.folder, case), buffer.getvalue())
+        write(_state_file(self.folder, case), write_state(progress, self.plan, case))
 
     def save_images(self, case: Case, posted: Posted) -> None:
         """Store the photograph and the last posted image as 8-bit PNG."""
@@ -212,7 +142,7 @@ class Storage:
             try:
                 kept = _Measured.model_validate_json(file.read_bytes())
             except (OSError, ValidationError) as error:
-                raise _damaged(file, "Remove it to measure again", error) from None
+                raise damaged(file, "Remove it to measure again", error) from None
             if kept.of == of:
                 return kept.successes
         measured = measure()
@@ -237,7 +167,7 @@ def finished(folder: Path, plan: Plan, case: Case) -> ImageProgress:
     keys = ("attack", "surrogate", "seed", "versions")
     same = all(other.get(key) == plan[key] for key in keys)
     same = same and _photograph(other, case) == _photograph(plan, case)
-    progress = _read(_state_file(folder, case), _digest(other), case) if same else None
+    progress = read_state(_state_file(folder, case), _digest(other), case) if same else None
     if progress is None or not progress.is_over(plan["attack"]["parameters"]["rounds"]):
         raise RunError(
             f"{folder} does not hold a finished result of this attack on {case.file}. It may have "
@@ -278,30 +208,6 @@ def _plan(folder: Path) -> Plan:
             f"{folder} does not hold a run: plan.json cannot be read: {error}."
         ) from None
     return plan
-
-
-def _read(file: Path, plan: str, case: Case) -> ImageProgress | None:
-    if not file.exists():
-        return None
-    again = f"Remove it to attack {case.file} from the start"
-    try:
-        with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as arrays:
-            kept = _Kept.model_validate_json(str(arrays["kept"]))
-            memory = {k[7:]: arrays[k] for k in arrays.files if k.startswith("memory_")}
-            state = State(arrays["adversarial"], memory=memory, **kept.counters)
-    except _DAMAGED as error:
-        raise _damaged(file, again, error) from None
-    image = state.adversarial
-    whole = image.shape == case.image.shape and image.dtype == case.image.dtype
-    if (kept.plan, kept.file) != (plan, case.file) or not whole:
-        raise RunError(f"{file} belongs to another run or photograph. {again}.")
-    return ImageProgress(
-        state, kept.scores, kept.seconds, kept.outside_budget, kept.first_success_round
-    )
-
-
-def _damaged(file: Path, again: str, error: Exception) -> RunError:
-    return RunError(f"{file} cannot be read, because it is damaged: {error}. {again}.")
 
 
 def _require_same(kept: Plan, plan: Plan, folder: Path) -> None:

@@ -88,6 +88,7 @@ def setup(
         ),
         dataset=DatasetRecord(name="toy", candidates=3, selected=3),
         folder=folder,
+        copy=surrogate,
         options=replace(OPTIONS, **changes),
     )
 
@@ -121,7 +122,11 @@ class TestARun:
         assert rates(run, 0).acc.share == 1
         assert rates(run).asr.share > 0.9
         assert {name: check.passed for name, check in by_name(run).items()} == dict.fromkeys(
-            ("fixed-draw", "epsilon", "iterations", "draws", "gradients", "noise", "budget"), True
+            (
+                *("fixed-draw", "epsilon", "iterations", "draws"),
+                *("endpoint", "gradients", "noise", "budget"),
+            ),
+            True,
         )
 
     def test_scores_the_rounds_that_were_asked_for(self, run):

@@ -10,7 +10,8 @@ import pytest
 
 from harness.errors import RunError
 from harness.results import Score, image_name
-from harness.runs.storage import ImageProgress, opened
+from harness.runs.states import ImageProgress
+from harness.runs.storage import opened
 from harness.types import Case, State
 
 PLAN = {

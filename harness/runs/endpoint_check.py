@@ -1,0 +1,121 @@
+"""The check ``endpoint``: clean photographs get the answers that the served model gives here.
+
+Without it, an endpoint that has another model, another defence or other pixels than it reports
+would be measured, and the figures would be those of something else.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defenses import Pipeline
+from harness.budget import to_8_bits
+from harness.errors import HiddenProbabilitiesError
+from harness.results import Check, ImageResult
+from harness.types import Case, Posted, Victim
+
+NAME = "endpoint"
+PHOTOGRAPHS = 5
+DRAWS = 8
+TOLERANCE = 1e-3
+"""How far a probability may be from ours: the rounding of another processor or execution provider
+is smaller."""
+_DEVIATIONS = 3.29
+"""Half of the 99.9 % interval of a normal variable, so that a thousandth of the checks errs."""
+
+
+class Copy(Victim, Protocol):
+    """The served model on this machine, behind the defence that the endpoint reports."""
+
+    @property
+    def defense(self) -> Pipeline:
+        """The defence."""
+        ...
+
+
+def endpoint_check(
+    victim: Victim,
+    copy: Copy | None,
+    cases: Sequence[Case],
+    results: Sequence[ImageResult],
+    *,
+    quantized: bool,
+) -> Check:
+    """Compare the endpoint's answers to clean photographs with those of a copy of its model.
+
+    Args:
+        victim: the endpoint.
+        copy: the served model on this machine; None if there is none.
+        cases: the photographs of the run.
+        results: their results, whose first score is that of the clean photograph.
+        quantized: whether the run posts 8-bit images.
+    """
+    if copy is None:
+        return Check(name=NAME, passed=None, detail="The served model is not on this machine.")
+    posted = [to_8_bits(case.image) if quantized else case.image for case in cases]
+    if copy.defense.random:
+        return _random(victim, copy, cases[:PHOTOGRAPHS], posted[:PHOTOGRAPHS])
+    return _fixed(victim, copy, posted, results)
+
+
+def _fixed(
+    victim: Victim, copy: Copy, posted: Sequence[Posted], results: Sequence[ImageResult]
+) -> Check:
+    expected = copy.probabilities(posted)
+    # Of two classes that are equally probable here, the endpoint may name either.
+    largest = expected.max(axis=1) - TOLERANCE
+    wrong = sum(
+        any(row[answer] < least for answer in result.scores[0].classes)
+        for row, least, result in zip(expected, largest, results, strict=True)
+    )
+    classes = f"the class of {wrong} of {len(posted)} clean photographs differs (wanted: of 0)"
+    measured = {"other_classes": float(wrong)}
+    difference = 0.0
+    try:
+        answers = victim.probabilities(posted[:PHOTOGRAPHS])
+        difference = float(np.abs(answers - expected[:PHOTOGRAPHS]).max())
+        measured["largest_difference"] = difference
+        compared = (
+            f"the probabilities of {len(answers)} differ by up to {difference:.2g} (wanted: at "
+            f"most {TOLERANCE:g})"
+        )
+    except HiddenProbabilitiesError:
+        compared = "the endpoint hides its probabilities"
+    return Check(
+        name=NAME,
+        passed=not wrong and difference <= TOLERANCE,
+        detail=f"Behind {copy.defense}, compared with this machine: {classes}, and {compared}.",
+        measured=measured,
+    )
+
+
+def _random(victim: Victim, copy: Copy, cases: Sequence[Case], posted: Sequence[Posted]) -> Check:
+    """Compare the mean over draws, because no two draws are the same."""
+    repeated = [image for image in posted for _ in range(DRAWS)]
+    labels = np.repeat([case.label for case in cases], DRAWS)
+    what = "probability of the true class"
+    try:
+        there = _of_labels(victim.probabilities(repeated), labels)
+        here = _of_labels(copy.probabilities(repeated), labels)
+    except HiddenProbabilitiesError:
+        what = "share of right answers"
+        there = (victim.classes(repeated) == labels).astype(float)
+        here = (copy.classes(repeated) == labels).astype(float)
+    by_photograph = [values.reshape(len(cases), DRAWS) for values in (there, here)]
+    variances = sum(values.var(axis=1, ddof=1).mean() for values in by_photograph)
+    margin = _DEVIATIONS * float(np.sqrt(variances / (len(cases) * DRAWS))) + TOLERANCE
+    difference = float(there.mean() - here.mean())
+    return Check(
+        name=NAME,
+        passed=abs(difference) <= margin,
+        detail=f"Behind {copy.defense}, the mean {what} on {len(cases)} clean photographs is "
+        f"{there.mean():.3f} from the endpoint and {here.mean():.3f} on this machine (wanted: "
+        f"they differ by at most {margin:.3f}, the interval of {DRAWS} draws).",
+        measured={"there": float(there.mean()), "here": float(here.mean()), "margin": margin},
+    )
+
+
+def _of_labels(probabilities: NDArray[np.float32], labels: NDArray[np.intp]) -> NDArray[np.float64]:
+    return probabilities[np.arange(len(labels)), labels].astype(np.float64)
