@@ -2,7 +2,9 @@
 
 import argparse
 import shlex
+import ssl
 from contextlib import closing
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -13,11 +15,12 @@ from harness.attacks import ATTACKS, described, parse_attack
 from harness.cli.progress import progress
 from harness.cli.quick import quick_attacks
 from harness.endpoint import HttpTarget
+from harness.errors import OptionsError
+from harness.files import write
 from harness.results import Run, run_folders
 from harness.runs.experiment import Experiment
 from harness.runs.options import Options, require_use
 from harness.runs.run import execute
-from models import write_atomically
 
 _out = Console()
 _err = Console(stderr=True)
@@ -34,7 +37,7 @@ def quick(options: argparse.Namespace) -> int:
             runs.append(execute(setup, bar(f"{number}/{len(attacks)} {attack.name}")))
     _out.print(harness.report.verdict(runs))
     page = harness.report.html([(run, options.out / run.name) for run in runs])
-    write_atomically(options.out / "report.html", page.encode())
+    write(options.out / "report.html", page.encode())
     _print_line(f"The report: {options.out / 'report.html'}")
     return 0
 
@@ -66,12 +69,12 @@ def report(options: argparse.Namespace) -> int:
     paths = dict.fromkeys(found for path in options.runs for found in run_folders(path))
     runs = [(Run.read(path), path if path.is_dir() else path.parent) for path in paths]
     only_runs = [each for each, _ in runs]
-    write_atomically(options.out, harness.report.html(runs).encode())
+    write(options.out, harness.report.html(runs).encode())
     if options.markdown:
-        write_atomically(options.markdown, harness.report.markdown(only_runs).encode())
+        write(options.markdown, harness.report.markdown(only_runs).encode())
     if options.plots:
         for name, png in harness.report.plots(only_runs).items():
-            write_atomically(options.plots / name, png)
+            write(options.plots / name, png)
     _out.print(harness.report.verdict(only_runs))
     _print_line(f"The report: {options.out}")
     return 0
@@ -105,9 +108,9 @@ def reproduce(options: argparse.Namespace) -> int:
                     f"{done.item} has {done.dataset.selected} photographs instead of {wanted}: the "
                     "model gets no more of them right. Name a larger folder with --data."
                 )
-            write_atomically(folder / f"{done.item}.md", harness.reproduce.markdown(done).encode())
+            write(folder / f"{done.item}.md", harness.reproduce.markdown(done).encode())
             for name, png in harness.reproduce.plots(done).items():
-                write_atomically(folder / name, png)
+                write(folder / name, png)
             _out.print(harness.reproduce.terminal(done))
     _print_line(f"The results: {folder}")
     return 0
@@ -136,8 +139,32 @@ def _target(options: argparse.Namespace) -> HttpTarget:
         options.endpoint,
         defense=options.defense,
         protocol=options.protocol,
-        api_key=options.api_key,
+        api_key=_api_key(options),
+        headers=options.header,
+        certificates=None if options.ca_file is None else _certificates(options.ca_file),
     )
+
+
+def _api_key(options: argparse.Namespace) -> str | None:
+    if options.api_key_file is None:
+        key: str | None = options.api_key
+        return key
+    try:
+        lines = options.api_key_file.read_text("utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise OptionsError(f"--api-key-file: {error}.") from None
+    if len(lines) != 1:
+        raise OptionsError(f"--api-key-file {options.api_key_file} must have the key alone.")
+    return str(lines[0])
+
+
+def _certificates(file: Path) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=file)
+    except OSError as error:
+        raise OptionsError(
+            f"--ca-file {file} cannot be read: {error}. It must hold certificates in PEM."
+        ) from None
 
 
 def _experiment(options: argparse.Namespace, target: HttpTarget) -> Experiment:

@@ -8,9 +8,11 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 
 from harness.errors import HarnessError
+from harness.plain import plain
 
 API_KEY = "WARPGUARD_API_KEY"
 REPRODUCED = (*(f"table{number}" for number in range(1, 10)), "fig3")
@@ -18,16 +20,22 @@ REPRODUCED = (*(f"table{number}" for number in range(1, 10)), "fig3")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    options = parser().parse_args(arguments)
-    # PyTorch takes seconds to import, so --help and wrong commands do not import it.
-    from harness.cli import commands
-
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that has no ✓ gets a question mark, rather than an error after the attack.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
+        options = parser().parse_args(arguments)
+        # PyTorch takes seconds to import, so --help and wrong commands do not import it.
+        from harness.cli import commands
+
         code: int = getattr(commands, options.command)(options)
         return code
-    # An OSError means that a folder or a file cannot be written.
-    except (HarnessError, OSError) as error:
+    except HarnessError as error:
         print(f"warpguard-harness: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    except OSError as error:
+        print(f"warpguard-harness: {plain(str(error))}", file=sys.stderr)  # noqa: T201
         return 1
     except KeyboardInterrupt:
         print("\nwarpguard-harness: stopped; repeat the command to resume.", file=sys.stderr)  # noqa: T201
@@ -140,10 +148,33 @@ def _add_endpoint(parser: argparse.ArgumentParser) -> None:
         default="v2",
         help="v1 posts PNG files, v2 posts tensors (default: v2)",
     )
-    add(
+    key = parser.add_mutually_exclusive_group()
+    key.add_argument(
         "--api-key",
         default=os.environ.get(API_KEY),
         help=f"API key, if the endpoint requires one (default: ${API_KEY})",
+    )
+    key.add_argument(
+        "--api-key-file",
+        type=Path,
+        metavar="FILE",
+        help="file with the API key alone, which other users of this machine then do not "
+        "see in the list of processes",
+    )
+    add(
+        "--header",
+        action="append",
+        type=_header,
+        default=[],
+        metavar="'NAME: VALUE'",
+        help="further header of each request; may be repeated",
+    )
+    add(
+        "--ca-file",
+        type=Path,
+        metavar="FILE",
+        help="certificates (PEM) of the authorities that the endpoint's certificate is trusted by, "
+        "in place of those of this machine",
     )
     _add_photographs(parser)
 
@@ -186,6 +217,13 @@ def _whole(text: str) -> int:
     if number < 0:
         raise argparse.ArgumentTypeError(f"{text} is not 0 or more")
     return number
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise argparse.ArgumentTypeError("a header is written as 'NAME: VALUE'")
+    return name.strip(), value.strip()
 
 
 def _rounds(text: str) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ import io
 import json
 import ssl
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 from urllib.parse import quote
@@ -47,7 +47,7 @@ class HttpTarget:
         defense: str | None = None,
         protocol: Protocol = "v2",
         api_key: str | None = None,
-        headers: Mapping[str, str] | None = None,
+        headers: Sequence[tuple[str, str]] = (),
         certificates: ssl.SSLContext | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
@@ -70,8 +70,8 @@ class HttpTarget:
         self.protocol = protocol
         self.queries = self._confirmed = 0
         self._counting = threading.Lock()
-        key = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._transport = Transport(url, {**(headers or {}), **key}, certificates, transport)
+        key = [("Authorization", f"Bearer {api_key}")] if api_key else []
+        self._transport = Transport(url, [*headers, *key], certificates, transport)
         self.url = self._transport.url
         self._threads = ThreadPoolExecutor(CONCURRENT_REQUESTS, thread_name_prefix="endpoint")
         try:

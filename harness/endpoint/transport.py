@@ -3,7 +3,7 @@
 import re
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
@@ -26,7 +26,7 @@ _LONGEST_WAIT_S = 5.0
 _BUSY = (429, 503)
 _SHOWN_OF_AN_ERROR = 300
 _HEADER_NAME = re.compile(r"[A-Za-z0-9_-]+")
-_NOT_COMPRESSED = {"Accept-Encoding": "identity"}
+_NOT_COMPRESSED = ("Accept-Encoding", "identity")
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Transport:
     def __init__(
         self,
         url: str,
-        headers: Mapping[str, str],
+        headers: Sequence[tuple[str, str]] = (),
         certificates: ssl.SSLContext | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
@@ -69,7 +69,7 @@ class Transport:
         Raises:
             EndpointError: the address or a header is not valid.
         """
-        for name, value in headers.items():
+        for name, value in headers:
             if not (_HEADER_NAME.fullmatch(name) and value.isascii() and value.isprintable()):
                 raise EndpointError(
                     f"The header {name} cannot be sent: its name must consist of letters, digits "
@@ -78,7 +78,7 @@ class Transport:
         try:
             self._client = httpx2.AsyncClient(
                 base_url=url,
-                headers={**headers, **_NOT_COMPRESSED},
+                headers=[*headers, _NOT_COMPRESSED],
                 timeout=ANSWER_WITHIN_S,
                 transport=transport,
                 verify=_system_certificates() if certificates is None else certificates,

@@ -5,10 +5,10 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
+from harness.files import write
 from harness.rates import Rate, wilson
 from harness.reproduce.published import PHOTOGRAPHS
 from harness.results import DatasetRecord, Run
-from models import write_atomically
 
 
 class _Record(BaseModel):
@@ -112,5 +112,5 @@ class Reproduction(_Record):
     def write(self, folder: Path) -> Path:
         """Write ``ITEM.json`` atomically into a folder, and return its path."""
         path = folder / f"{self.item}.json"
-        write_atomically(path, (self.model_dump_json() + "\n").encode())
+        write(path, (self.model_dump_json() + "\n").encode())
         return path

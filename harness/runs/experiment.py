@@ -28,6 +28,10 @@ _COMPARED_PHOTOGRAPHS = 4
 """On how many photographs the surrogate's scores are compared with those of ONNX Runtime."""
 
 
+_LISTED = 10
+"""How many of the store's models a message lists."""
+
+
 @dataclass(frozen=True)
 class Experiment:
     """An endpoint, a surrogate of what it serves, and photographs.
@@ -157,9 +161,13 @@ def _model(name: str) -> tuple[Manifest, bytes]:
     try:
         return ensure(store, name)
     except (UnknownModelError, NotInStoreError) as error:
-        others = ", ".join(sorted(_available(store) - {name}))
+        others = sorted(_available(store) - {name})
+        more = len(others) - _LISTED
+        listed = ", ".join(others[:_LISTED]) + (f" and {more} more" if more > 0 else "")
+        missing = isinstance(error, UnknownModelError)
+        reason = f"the store {store.root} does not have it." if missing else str(error)
         raise SurrogateError(
-            f"There is no surrogate of {name}: {error} Available without a download: {others}."
+            f"There is no surrogate of {name}: {reason} Available without a download: {listed}."
         ) from None
     except ModelError as error:
         raise SurrogateError(f"There is no surrogate of {name}: {error}") from None

@@ -13,6 +13,7 @@ import pytest
 
 from harness.attacks import ATTACKS, described
 from harness.cli.main import main
+from harness.errors import EndpointError
 from harness.rates import rates
 from harness.results import Run
 
@@ -163,19 +164,78 @@ AT = ["--endpoint", "http://127.0.0.1:9", "--out", "x"]
             "adaptive has no round 51, 99. The rounds of --score-rounds must be 1 to 50.",
         ),
         (["run", "square", "--source-model", "m", *AT], "square takes no gradients"),
+        (["run", "noise", *AT, "--api-key-file", "none"], "--api-key-file: "),
+        (["run", "noise", *AT, "--api-key-file", "two"], "--api-key-file two must have the key"),
+        (["run", "noise", *AT, "--ca-file", "two"], "--ca-file two cannot be read"),
+        (["run", "noise", *AT, "--api-key", "ключ"], "The header Authorization cannot be sent"),
+        (["run", "noise", *AT, "--header", "a b: c"], "The header a b cannot be sent"),
+        (["run", "noise", "--endpoint", "http://[::1", "--out", "x"], "is not a valid address"),
     ],
 )
 def test_a_failure_is_reported_in_one_line(arguments, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "two").write_text("two words")
     assert main(arguments) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("warpguard-harness: ")
     assert message in line
 
 
+def test_headers_and_the_key_of_a_file_are_sent(tmp_path, monkeypatch):
+    seen = {}
+
+    class Target:
+        def __init__(self, _, **options):
+            seen.update(options)
+            raise EndpointError("stop")
+
+    monkeypatch.setattr("harness.cli.commands.HttpTarget", Target)
+    (tmp_path / "key").write_text("secret\n")
+    headers = ["--header", "X-A: 1", "--header", "X-B:2:3"]
+    command = ["run", "noise", *AT, "--api-key-file", str(tmp_path / "key"), *headers]
+    assert main(command) == 1
+    assert seen["api_key"] == "secret"
+    assert seen["headers"] == [("X-A", "1"), ("X-B", "2:3")]
+
+
+def test_an_error_cannot_control_the_terminal(capsys, tmp_path):
+    assert main(["report", str(tmp_path / "a\x1b[31m\nb")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.isprintable()
+
+
+def test_a_verdict_is_printed_where_there_is_only_ascii(runs, tmp_path):
+    folder, _ = runs
+    options = [folder / "noise", "-o", tmp_path / "r.html"]
+    printed = process(["-m", "harness"], "report", *options, PYTHONIOENCODING="ascii")
+    assert "noise" in printed
+    assert "The report: " in printed
+
+
+def test_an_interruption_during_the_imports_is_no_traceback():
+    program = (
+        "import sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'torch': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "from harness.cli.main import main\n"
+        "print(main(['attacks']))"
+    )
+    assert process(["-c", program]) == "130\n"
+
+
 @pytest.mark.parametrize(
     "arguments",
-    [["quick"], ["run", "noise"], ["quick", "--endpoint", "u", "--limit", "0"], ["dance"]],
+    [
+        ["quick"],
+        ["run", "noise"],
+        ["quick", "--endpoint", "u", "--limit", "0"],
+        ["run", "noise", *AT, "--sanity-images", "-1"],
+        ["run", "noise", *AT, "--header", "X-Team"],
+        ["run", "noise", *AT, "--api-key", "k", "--api-key-file", "k"],
+        ["dance"],
+    ],
 )
 def test_a_wrong_command_exits_with_2(arguments, capsys):
     with pytest.raises(SystemExit) as exit_:

@@ -88,7 +88,7 @@ def wire():
     """Start a server that writes what a test wants to each connection; returns its address."""
     listening = []
 
-    def start(write):
+    def start(write, reads=True):
         server = socket.create_server(("127.0.0.1", 0))
         listening.append(server)
 
@@ -100,7 +100,8 @@ def wire():
                     return
                 with connection:
                     try:
-                        connection.recv(65536)
+                        if reads:
+                            connection.recv(65536)
                         write(connection)
                     except OSError:
                         pass  # the client has gone, as it should

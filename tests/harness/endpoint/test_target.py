@@ -100,7 +100,7 @@ def test_more_classes_than_v1_names_are_refused(fake):
 def test_the_key_and_further_headers_are_sent(fake):
     seen = []
     fake.answer = lambda request: seen.append(request.headers) or fake.probabilities(1, 0, 0, 0)
-    target = fake.target(api_key="secret", headers={"X-Team": "red"})
+    target = fake.target(api_key="secret", headers=[("X-Team", "red")])
     assert target.classes([IMAGE]).tolist() == [0]
     assert (seen[0]["Authorization"], seen[0]["X-Team"]) == ("Bearer secret", "red")
 

@@ -2,12 +2,14 @@
 
 import gzip
 import resource
+import ssl
 import time
 from contextlib import suppress
 
 import httpx2
 import numpy as np
 import pytest
+import trustme
 
 from harness.endpoint import HttpTarget
 from harness.endpoint import transport as module
@@ -140,9 +142,29 @@ def test_a_busy_endpoint_is_asked_again(fake, retry_after, wait_s, monkeypatch):
     assert endpoint.queries == 1
 
 
+def test_an_authority_of_the_users_own_is_trusted(wire):
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    answer = b"HTTP/1.1 418 Teapot\r\nContent-Length: 0\r\n\r\n"
+
+    def write(connection):
+        with context.wrap_socket(connection, server_side=True) as secure:
+            secure.recv(65536)
+            secure.sendall(answer)
+
+    address = wire(write, reads=False).replace("http:", "https:")
+    with pytest.raises(EndpointError, match=r"cannot be reached: .*certificate verify failed"):
+        HttpTarget(address)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    with pytest.raises(EndpointError, match="answered 418"):
+        HttpTarget(address, certificates=trusting)
+
+
 def test_closing_ends_a_request_that_is_under_way(wire):
     target = HttpTarget.__new__(HttpTarget)
-    target._transport = module.Transport(wire(lambda connection: connection.recv(1)), {})
+    target._transport = module.Transport(wire(lambda connection: connection.recv(1)))
     from concurrent.futures import ThreadPoolExecutor
 
     target._threads = ThreadPoolExecutor(1)
