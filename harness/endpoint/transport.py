@@ -79,7 +79,7 @@ class Transport:
             self._client = httpx2.AsyncClient(
                 base_url=url,
                 headers=[*headers, _NOT_COMPRESSED],
-                timeout=ANSWER_WITHIN_S,
+                timeout=None,  # a limit of each read; the whole answer has one in _send
                 transport=transport,
                 verify=_system_certificates() if certificates is None else certificates,
             )

@@ -22,13 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.budget import as_pixels
 from harness.errors import RunError
-from harness.files import write
+from harness.files import locked, write
 from harness.results import ADVERSARIAL, CLEAN, image_name
 from harness.runs.plan import Plan, differences
 from harness.runs.states import ImageProgress, damaged, read_state, write_state
@@ -63,17 +62,7 @@ def opened(
         RunError: the folder holds a run with another plan, is in use, or cannot be read or
             written.
     """
-    lock = FileLock(folder / ".lock", timeout=0)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        raise RunError(
-            f"Another process works in {folder}. Wait until it has ended, or use another folder."
-        ) from None
-    except (OSError, NotImplementedError) as error:  # some file systems have no locks
-        raise RunError(f"{folder} cannot hold a run: {error}.") from None
-    with lock:
+    with locked(folder):
         file = folder / "plan.json"
         if file.exists():
             _require_same(_plan(folder), plan, folder)
