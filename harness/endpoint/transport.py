@@ -23,7 +23,8 @@ the objects of a JSON document take up to thirty times its size."""
 GIVE_UP_AFTER_S = 120.0
 """How long a request is repeated while the endpoint is busy."""
 _LONGEST_WAIT_S = 5.0
-_BUSY = (429, 503)
+_BUSY = (429, 503, 504)
+"""Too many images, not ready, or not done within the server's deadline."""
 _SHOWN_OF_AN_ERROR = 300
 _HEADER_NAME = re.compile(r"[A-Za-z0-9_-]+")
 _NOT_COMPRESSED = ("Accept-Encoding", "identity")

@@ -128,7 +128,7 @@ def test_a_key_that_cannot_be_sent_is_refused(fake, key):
 def test_a_busy_endpoint_is_asked_again(fake, retry_after, wait_s, monkeypatch):
     waits = []
     monkeypatch.setattr(module.time, "sleep", waits.append)
-    replies = [429, 503, 200]
+    replies = [429, 503, 504, 200]
 
     def answer(request):
         headers = {} if retry_after is None else {"Retry-After": retry_after}
@@ -138,7 +138,7 @@ def test_a_busy_endpoint_is_asked_again(fake, retry_after, wait_s, monkeypatch):
     fake.answer = answer
     endpoint = fake.target(protocol="v1")
     assert endpoint.classes([IMAGE]).tolist() == [2]
-    assert waits == [wait_s, wait_s]
+    assert waits == [wait_s] * 3
     assert endpoint.queries == 1
 
 
