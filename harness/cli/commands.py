@@ -30,7 +30,7 @@ def quick(options: argparse.Namespace) -> int:
     """Run a few attacks, and print a verdict."""
     runs = []
     attacks = quick_attacks()
-    with locked(options.out), _target(options) as target, progress(_err) as bar:
+    with _target(options) as target, locked(options.out), progress(_err) as bar:
         experiment = _experiment(options, target)
         for number, (attack, how) in enumerate(attacks, 1):
             setup = experiment.setup(attack, options.out / attack.name, how)
@@ -89,7 +89,6 @@ def reproduce(options: argparse.Namespace) -> int:
     if options.data is None and options.scale != "smoke":
         _err.print(f"The default photographs are fewer than {wanted}: name a folder with --data.")
     with (
-        locked(folder),
         progress(_err) as bar,
         closing(
             harness.reproduce.reproduce(

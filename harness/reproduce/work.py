@@ -13,6 +13,7 @@ from pathlib import Path
 from harness.dataset import Dataset
 from harness.endpoint import HttpTarget
 from harness.errors import DatasetError, RunError
+from harness.files import locked
 from harness.reproduce.items import BANK, ITEMS
 from harness.reproduce.outcome import Reproduction
 from harness.reproduce.reproducer import BARE, Reproducer
@@ -60,7 +61,7 @@ def reproduce(
     options = ["--model", model, "--log-level", "error", "--log-format", "text"]
     options += ["--deadline-ms", str(_PATIENCE_MS)]
     options += [word for each in allowed for word in ("--allow-defense", each)]
-    with Server(*options, log=folder / "server.log") as server:
+    with locked(folder), Server(*options, log=folder / "server.log") as server:
         with HttpTarget(server.url, defense=BARE) as target:
             whole = Experiment.open(target, data=data, limit=size.photographs, device=device)
             whole = whole.with_dataset(_parts(whole.dataset)[0], size.photographs)
