@@ -156,9 +156,7 @@ class Predictor:
             self._metrics.agreement.observe(agreement)
         return Classification(mean, scores.mean(axis=0), agreement, defended, timings.finish())
 
-    async def defend(
-        self, body: bytes, pipeline: Pipeline, client: Client
-    ) -> bytes | memoryview:
+    async def defend(self, body: bytes, pipeline: Pipeline, client: Client) -> bytes | memoryview:
         """Defend one image file at its own size.
 
         Args:
