@@ -7,6 +7,9 @@ https://kubernetes.io/docs/concepts/services-networking/service/#environment-var
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pydantic_settings import EnvSettingsSource
 
 from service.spelling import nearest
 
@@ -29,6 +32,18 @@ def is_of_a_service(variable: str, value: str) -> bool:
     """
     is_address = _SERVICE_ADDRESS.fullmatch(variable) and _ADDRESS.fullmatch(value)
     return bool(is_address or _SERVICE.fullmatch(variable))
+
+
+class Environment(EnvSettingsSource):
+    """The variables as a source of settings, without the addresses that Kubernetes sets."""
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the values by setting; ``WARPGUARD_PORT=tcp://…`` is not one of them."""
+        return {
+            name: value
+            for name, value in super().__call__().items()
+            if not is_of_a_service(PREFIX + name.upper(), str(value))
+        }
 
 
 def unknown_variables(environment: Mapping[str, str], settings: Iterable[str]) -> Iterator[str]:

@@ -17,17 +17,11 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from defenses import Pipeline
 from models import available_cpus
-from service.environment import PREFIX, is_of_a_service
+from service.environment import PREFIX, Environment
 
 MAX_DRAWS = 16
 """The most draws that a client can ask for."""
@@ -77,9 +71,7 @@ class ServerSettings(_Group):
     @field_validator("allowed_host", mode="before")
     @classmethod
     def _split_names(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return tuple(part for part in re.split(r"[,\s]+", value) if part)
-        return value
+        return _parts(value)
 
     @field_validator("allowed_host")
     @classmethod
@@ -141,9 +133,7 @@ class DefenseSettings(_Group):
     @field_validator("allow_defense", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        if isinstance(value, str):  # commas also stand between a defence's parameters
-            return tuple(part for part in re.split(r"[,\s]+(?![^(]*\))", value) if part)
-        return value
+        return _parts(value)
 
     @field_validator("allow_defense")
     @classmethod
@@ -254,18 +244,6 @@ class PredictorSettings(SchedulingSettings, DefenseSettings, LimitSettings):
     """What the spine needs."""
 
 
-class _Environment(EnvSettingsSource):
-    """The variables, without the addresses of Services that Kubernetes sets."""
-
-    def __call__(self) -> dict[str, Any]:
-        """The values by setting; ``WARPGUARD_PORT=tcp://…`` is not one of them."""
-        return {
-            name: value
-            for name, value in super().__call__().items()
-            if not is_of_a_service(PREFIX + name.upper(), str(value))
-        }
-
-
 class Settings(
     TelemetrySettings,
     UpstreamSettings,
@@ -298,7 +276,7 @@ class Settings(
         **__: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read the arguments, and then the environment; there are no other sources."""
-        return init_settings, _Environment(settings_cls)
+        return init_settings, Environment(settings_cls)
 
     @model_validator(mode="after")
     def _upstream_is_named(self) -> Self:
@@ -307,6 +285,13 @@ class Settings(
         if self.predictor_host is not None and self.response_detail != "full":
             raise ValueError("--predictor-host answers in full: --response-detail cannot be less")
         return self
+
+
+def _parts(value: Any) -> Any:
+    """Split a variable's value at commas, except at those between a defence's parameters."""
+    if not isinstance(value, str):
+        return value
+    return tuple(part for part in re.split(r"[,\s]+(?![^(]*\))", value) if part)
 
 
 def flag(field: str) -> str:
