@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.error_response import ErrorResponder
@@ -22,7 +23,7 @@ from service.server.head import (
     head_too_large,
     without_upgrade,
 )
-from service.server.pieces import Pieces
+from service.server.pieces import MOST_PIECE_BYTES, PacedReading, Pieces
 from service.server.spare import SPARE_S, SpareConnections, only_probes
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -68,14 +69,13 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the request timer; beyond the connection limit, a short one."""
         super().connection_made(transport)
-        self.parser = httptools.HttpRequestParser(
-            self
-        )  # uvicorn's takes data after the last request
+        self.parser = httptools.HttpRequestParser(self)  # uvicorn's takes more after the last one
         self.url = b""
         self._timer: asyncio.TimerHandle | None = None
         self._fetching: asyncio.TimerHandle | None = None
         self._asking: asyncio.TimerHandle | None = None
         self._pieces = Pieces()
+        self.flow = PacedReading(transport, self._pieces)
         self._in_head = self._in_body = self._in_trailers = False
         self._head_bytes = self._trailers_bytes = 0
         self._keeps_alive = True
@@ -94,8 +94,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the timers."""
-        self._stop_timer()
-        for timer in (self._fetching, self._asking):
+        for timer in (self._timer, self._fetching, self._asking):
             if timer is not None:
                 timer.cancel()
         if self._spare_address is not None:
@@ -113,11 +112,9 @@ class Connection(HttpToolsProtocol):
 
         Most clients that do this have left, and some wait for the answer. The difference shows
         when something is written: a client that has left resets the connection.
-
-        Returns:
-            Whether the connection stays open. TLS has no connection that is open in one direction.
+        Over TLS there is no difference: it has no connection that is open in one direction.
         """
-        if self.scheme == "https" or not self._is_answering:
+        if self.scheme == "https" or not (self._is_answering or self._pieces):
             return False
         self._ended = True
         if not self._pieces:
@@ -181,9 +178,8 @@ class Connection(HttpToolsProtocol):
             self._wait_for_client(self.transport.get_write_buffer_size())
         if self._pieces:
             self._unset_keepalive_if_required()
+        if self._pieces or self._ended:
             self._parse()
-        if self._ended and not self._is_answering:
-            self.transport.close()
 
     def shutdown(self) -> None:
         """Close after the answer to the request that has begun, or else now."""
@@ -193,20 +189,31 @@ class Connection(HttpToolsProtocol):
     @property
     def _is_answering(self) -> bool:
         """Whether a whole request has arrived, and is not answered yet."""
-        cycle = self.cycle
-        return cycle is not None and not (cycle.response_complete or cycle.more_body)
+        return bool(self.cycle) and not (self.cycle.response_complete or self.cycle.more_body)
 
     def _parse(self) -> None:
-        """Feed the parser up to the end of a request, if the one before it is answered."""
+        """Feed the parser up to the end of a request, if the one before it is answered.
+
+        Of a large block, only a part is parsed now, because other connections wait.
+        """
         if self._timer is None and (self.cycle is None or self.cycle.response_complete):
             self._start_timer(self.limits.request_s)
+        parsed_bytes = 0
         while self._pieces and not self.transport.is_closing():
-            if self._is_answering:
+            if self._is_answering or parsed_bytes >= MOST_PIECE_BYTES:
                 if not self._ended:
                     self.flow.pause_reading()
+                if not self._is_answering:
+                    self.loop.call_soon(self._parse)
                 return
-            self._feed(self._pieces.next())
+            piece = self._pieces.next()
+            parsed_bytes += len(piece)
+            self._feed(piece)
         self._pieces.clear()
+        if self._ended and not self._is_answering:
+            self.transport.close()
+        elif self.cycle is None or len(self.cycle.body) <= HIGH_WATER_LIMIT:
+            self.flow.resume_reading()  # or else uvicorn does, when the body has been taken
 
     def _feed(self, piece: bytes) -> None:
         """Parse a piece, and limit the bytes of an unfinished head or of unfinished trailers."""
@@ -255,10 +262,9 @@ class Connection(HttpToolsProtocol):
         self._timer = None
         if not (self._in_head or self._in_body):
             self.transport.close()
-        else:
-            self._refuse(
-                RequestTimeoutError(f"The request did not arrive in {self.limits.request_s:g} s.")
-            )
+            return
+        late = f"The request did not arrive in {self.limits.request_s:g} s."
+        self._refuse(RequestTimeoutError(late))
 
     def _wait_for_client(self, unsent: int) -> None:
         """Disconnect a client that fetches nothing of its answer for too long."""

@@ -3,7 +3,14 @@
 The parser parses all that it is given, and a block of 250 KB can have ten thousand requests.
 """
 
+import asyncio
+
+from uvicorn.protocols.http.flow_control import FlowControl
+
 from service.server.head import HEAD_END
+
+MOST_PIECE_BYTES = 64 * 1024
+"""The largest piece of a head or of chunks, each of which takes time, however small it is."""
 
 _EXACT_BLANK_LINES = 64
 
@@ -53,14 +60,29 @@ class Pieces:
             end = min(end, start + self._body_left_bytes)
             self._body_left_bytes -= end - start
             return end
+        end = min(end, start + MOST_PIECE_BYTES)
         self._blank_lines += 1
         before, self._before = self._before, b""
         if before:  # the last bytes of a piece without a blank line, which may begin one
-            split = (before + self._received[start : start + 3]).find(HEAD_END)
+            split = (before + self._received[start : min(end, start + 3)]).find(HEAD_END)
             if split >= 0:
                 return start + split + len(HEAD_END) - len(before)
-        found = self._received.find(HEAD_END, start + self._blank_lines // _EXACT_BLANK_LINES)
+        skipped = self._blank_lines // _EXACT_BLANK_LINES
+        found = self._received.find(HEAD_END, start + skipped, end)
         if found >= 0:
             return found + len(HEAD_END)
-        self._before = (before + self._received[max(start, end - 3) :])[-3:]
+        self._before = (before + self._received[max(start, end - 3) : end])[-3:]
         return end
+
+
+class PacedReading(FlowControl):
+    """uvicorn's control of the reading, which goes on only when everything received is parsed."""
+
+    def __init__(self, transport: asyncio.Transport, pieces: Pieces) -> None:
+        super().__init__(transport)
+        self._pieces = pieces
+
+    def resume_reading(self) -> None:
+        """Read on, unless something received is not parsed yet."""
+        if not self._pieces:
+            super().resume_reading()

@@ -6,7 +6,7 @@ import time
 import httptools
 import pytest
 
-from service.server.pieces import Pieces
+from service.server.pieces import MOST_PIECE_BYTES, PacedReading, Pieces
 
 ONE = b"GET /v1/defenses HTTP/1.1\r\nhost:\r\n\r\n"
 LAST = b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
@@ -65,6 +65,49 @@ def test_a_block_within_a_body_is_one_piece():
     pieces.add(block)
     assert pieces.next() is block
     assert not pieces
+
+
+def test_a_block_of_chunks_is_parsed_in_parts():
+    """Each chunk takes time, however small it is, and other connections wait meanwhile."""
+    parser, data = Parser(), b"1\r\nx\r\n" * 40_000
+    parser.receive(CHUNKED)
+    parser.ended.clear()
+    parser.receive(data + b"0\r\n\r\n" + ONE)
+    assert len(parser.ended) == 2 + len(data) // MOST_PIECE_BYTES
+    assert parser.ended[-2:] == [1, 1]
+
+
+class Transport:
+    is_reading = True
+
+    def pause_reading(self):
+        self.is_reading = False
+
+    def resume_reading(self):
+        self.is_reading = True
+
+
+def test_nothing_is_read_while_something_received_is_not_parsed():
+    transport, pieces = Transport(), Pieces()
+    flow = PacedReading(transport, pieces)
+    pieces.add(ONE)
+    flow.pause_reading()
+    flow.resume_reading()
+    assert not transport.is_reading
+    pieces.next()
+    flow.resume_reading()
+    assert transport.is_reading
+
+
+def test_a_body_in_chunks_of_one_byte_is_read_whole(patient, make_photograph, receive):
+    photograph = make_photograph()
+    body = photograph + bytes(400_000)  # a PNG ends with its last chunk
+    head = b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    with patient.connect() as connection:
+        chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body)
+        connection.sendall(head + chunks + b"0\r\n\r\n" + LAST)
+        answers = receive(connection)
+    assert answers.count(b"HTTP/1.1 200 OK") == 2
 
 
 def test_a_body_of_blank_lines_makes_few_pieces():

@@ -33,6 +33,8 @@ OVERRIDDEN = {
     "on_headers_complete": [],
     "on_message_complete": [],
     "on_response_complete": [],
+    "pause_writing": [],
+    "resume_writing": [],
     "shutdown": [],
 }
 """The methods that ``Connection`` overrides, with their parameters."""
@@ -60,7 +62,7 @@ READ = (
 READ_OF_A_REQUEST = ("url", "headers", "scope", "expect_100_continue")
 """The attributes that uvicorn sets at a request's beginning."""
 
-READ_OF_THE_CYCLE = ("keep_alive", "more_body", "response_complete", "response_started")
+READ_OF_THE_CYCLE = ("body", "keep_alive", "more_body", "response_complete", "response_started")
 """The attributes that it reads, or sets, of the request in progress."""
 
 
