@@ -22,6 +22,8 @@ from benchmarks.hostile.run import (
 from service.server.process import raise_open_file_limit
 
 _CONNECTIONS = 4096
+_COLUMNS = ("case", "answers", "MB", "CPU s each", "s after", "honest", "ms", "log KB", "")
+_RULE = ("---", "---", *["--:"] * 6, "---")
 
 
 def main() -> int:
@@ -39,6 +41,7 @@ def main() -> int:
     )
     parser.add_argument("--list", action="store_true", help="print the names of the cases")
     parser.add_argument("--json", action="store_true", help="print JSON, one object a case")
+    parser.add_argument("--markdown", action="store_true", help="print a table for a document")
     options = parser.parse_args()
     names = [
         name
@@ -60,13 +63,33 @@ def main() -> int:
             print(json.dumps(asdict(outcomes[-1])), flush=True)
         elif not progress.is_terminal:
             progress.print(f"{number} of {len(names)}: {_verdict(outcomes[-1])}: {name}")
-    if not options.json:
+    if options.markdown:
+        print(
+            "\n".join(
+                "| " + " | ".join(row) + " |" for row in (_COLUMNS, _RULE, *map(_row, outcomes))
+            )
+        )
+    elif not options.json:
         _print(outcomes)
     return 1 if any(outcome.missed for outcome in outcomes) else 0
 
 
 def _verdict(outcome: Outcome) -> str:
     return f"missed: {', '.join(outcome.missed)}" if outcome.missed else "met"
+
+
+def _row(outcome: Outcome) -> tuple[str, ...]:
+    return (
+        outcome.name,
+        ", ".join(f"{count} x {status}" for status, count in outcome.statuses.items()),
+        f"{outcome.memory_mb:.0f}",
+        f"{outcome.cpu_s:.2f}",
+        f"{outcome.after_s:.1f}",
+        f"{outcome.served:.0%} of {outcome.honest}",
+        f"{outcome.health_ms:.0f}",
+        f"{outcome.log_kb:.0f}",
+        _verdict(outcome),
+    )
 
 
 def _print(outcomes: list[Outcome]) -> None:
@@ -76,21 +99,11 @@ def _print(outcomes: list[Outcome]) -> None:
         f"{MOST_AFTER_S:.0f} s of the last answer, {LEAST_SERVED:.0%} of the honest requests "
         f"answered 200, /healthz within {MOST_HEALTH_MS:.0f} ms, {MOST_LOG_KB:.0f} KB of log.",
     )
-    for column in ("case", "answers", "MB", "CPU s each", "s after", "honest", "ms", "log KB", ""):
+    for column in _COLUMNS:
         table.add_column(column, justify="left" if column in ("case", "answers", "") else "right")
     for each in outcomes:
-        answers = ", ".join(f"{count} x {status}" for status, count in each.statuses.items())
-        table.add_row(
-            each.name,
-            answers,
-            f"{each.memory_mb:.0f}",
-            f"{each.cpu_s:.2f}",
-            f"{each.after_s:.1f}",
-            f"{each.served:.0%} of {each.honest}",
-            f"{each.health_ms:.0f}",
-            f"{each.log_kb:.0f}",
-            f"[{'red' if each.missed else 'green'}]{_verdict(each)}[/]",
-        )
+        *cells, verdict = _row(each)
+        table.add_row(*cells, f"[{'red' if each.missed else 'green'}]{verdict}[/]")
     Console(width=170 if not sys.stdout.isatty() else None).print(table)
 
 

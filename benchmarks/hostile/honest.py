@@ -16,7 +16,7 @@ from benchmarks.load import read_answer
 
 PREDICT, HEALTH = "/v1/predict", "/healthz"
 _PREDICT_EACH_S, _HEALTH_EACH_S = 0.4, 0.1
-_GIVES_UP_S = 20.0
+GIVES_UP_S = 20.0
 
 Row = tuple[str, float, int, float]
 
@@ -26,7 +26,7 @@ async def ask(port: int, path: str, request: bytes, begun: float, rows: list[Row
     started = time.perf_counter()
     status = 0
     try:
-        async with asyncio.timeout(_GIVES_UP_S):
+        async with asyncio.timeout(GIVES_UP_S):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             try:
                 writer.write(request)

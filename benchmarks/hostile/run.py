@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.health import photograph
 from benchmarks.hostile.cases import Case
-from benchmarks.hostile.honest import PREDICT
+from benchmarks.hostile.honest import GIVES_UP_S, PREDICT
 from benchmarks.hostile.watch import Watch, cpu_s, resident_mb, seconds_until_idle
 from harness.server import Server
 
@@ -39,7 +39,7 @@ class Outcome:
         after_s: how long work went on after the last answer.
         honest: how many honest requests were waiting meanwhile.
         served: the share of them that was answered 200.
-        health_ms: the slowest answer of /healthz meanwhile; infinite if one failed.
+        health_ms: the slowest answer of /healthz meanwhile; 20,000 if one failed.
         log_kb: what the server wrote into its log.
         missed: the names of the bounds that were missed.
     """
@@ -99,7 +99,9 @@ def run(name: str, case: Case) -> Outcome:
             log_kb = (log.stat().st_size - log_bytes) / 1000
     meanwhile = [row for row in rows if row[1] < last and row[1] + row[3] / 1e3 > first]
     predicted = [row[2] for row in meanwhile if row[0] == PREDICT]
-    probed = [row[3] if row[2] == 200 else float("inf") for row in meanwhile if row[0] != PREDICT]
+    probed = [
+        row[3] if row[2] == 200 else 1e3 * GIVES_UP_S for row in meanwhile if row[0] != PREDICT
+    ]
     served = predicted.count(200) / max(1, len(predicted))
     memory_mb, health_ms = watch.peak_mb - idle_mb, max(probed, default=0.0)
     bounds = {
