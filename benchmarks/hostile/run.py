@@ -36,7 +36,7 @@ class Outcome:
         seconds: from the first hostile request to the last answer.
         memory_mb: the most resident memory of the server and its children, above idle.
         cpu_s: the CPU time of the server and its children for one request, and the honest ones.
-        after_s: how long work went on after the last answer.
+        after_s: how long work, also for honest requests, went on after the last answer.
         honest: how many honest requests were waiting meanwhile.
         served: the share of them that was answered 200.
         health_ms: the slowest answer of /healthz meanwhile; 20,000 if one failed.
@@ -91,7 +91,8 @@ def run(name: str, case: Case) -> Outcome:
                 if last - first > _LEAST_S or not case.is_repeated:
                     break
             rows = json.loads(honest.communicate("end\n")[0])
-            after_s = seconds_until_idle(server.pid, _WATCHES_S)
+            waited_s = time.perf_counter() - begun - last  # for honest requests behind the others
+            after_s = waited_s + seconds_until_idle(server.pid, _WATCHES_S)
             watch.stop()
             used_s = cpu_s(server.pid) - cpu_before
             if server.poll() is not None:
