@@ -8,6 +8,7 @@ import io
 import json
 import ssl
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
@@ -26,6 +27,8 @@ from harness.types import Posted
 
 Protocol = Literal["v1", "v2"]
 CONCURRENT_REQUESTS = 8
+CONFIRM_EVERY_S = 60.0
+"""How often the model is asked for again during a long round, whose answers are not stored yet."""
 _MOST_RANKED = 1000
 """How many classes ``/v1/predict`` names at the most."""
 
@@ -69,6 +72,7 @@ class HttpTarget:
         """
         self.protocol = protocol
         self.queries = self._confirmed = 0
+        self._confirmed_s = time.monotonic()
         self._counting = threading.Lock()
         key = [("Authorization", f"Bearer {api_key}")] if api_key else []
         self._transport = Transport(url, [*headers, *key], certificates, transport)
@@ -109,7 +113,7 @@ class HttpTarget:
                 "The answers since the last confirmed round were not stored. Serve the first model "
                 "again to resume, or attack the other model in another folder."
             )
-        self._confirmed = queries
+        self._confirmed, self._confirmed_s = queries, time.monotonic()
 
     def classes(self, images: Sequence[Posted]) -> NDArray[np.intp]:
         """Return the most probable class of each image, each on a fresh draw: ``(n,)``.
@@ -118,6 +122,7 @@ class HttpTarget:
             EndpointError: the service cannot be reached, refuses the request, or its answer is not
                 valid.
         """
+        self._confirm_now_and_then()
         class_of = self._class_v1 if self.protocol == "v1" else self._class_v2
         return np.array(list(self._threads.map(class_of, images)), np.intp)
 
@@ -129,9 +134,14 @@ class HttpTarget:
             EndpointError: the service cannot be reached, refuses the request, or its answer is not
                 valid.
         """
+        self._confirm_now_and_then()
         of = self._probabilities_v1 if self.protocol == "v1" else self._probabilities_v2
         by_image = list(self._threads.map(lambda image: of(image, draws), images))
         return np.stack(by_image)
+
+    def _confirm_now_and_then(self) -> None:
+        if time.monotonic() - self._confirmed_s > CONFIRM_EVERY_S:
+            self.confirm()
 
     def _class_v1(self, image: Posted) -> int:
         return answers.top_class(self._post_v1(image, 1, 1), self.description.classes)

@@ -129,6 +129,16 @@ class TestConfirmation:
         with pytest.raises(EndpointError, match=f"serves something else.*{value}"):
             target.confirm()
 
+    def test_is_asked_for_during_a_long_round(self, fake, monkeypatch):
+        target = fake.target()
+        target.classes([IMAGE])
+        fake.model["sha256"] = "cd" * 32
+        target.classes([IMAGE])
+        monkeypatch.setattr("harness.endpoint.target.CONFIRM_EVERY_S", 0)
+        for method in (target.classes, target.probabilities):
+            with pytest.raises(EndpointError, match="serves something else"):
+                method([IMAGE])
+
     def test_fails_after_the_defence_changed(self, fake):
         target = fake.target()
         target.classes([IMAGE])
