@@ -19,6 +19,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from models.cpus import available_cpus
 from models.errors import ManifestError, ProviderError
 from models.manifest import Manifest
+from models.preprocess import to_tensor
 
 Device = Literal["auto", "cpu", "cuda", "tensorrt"]
 
@@ -36,6 +37,9 @@ _GRAPH_ERRORS = (
     ort_errors.NotImplemented,
     ort_errors.RuntimeException,
 )
+
+_BATCH_TOLERANCE = 1e-3
+"""How far an image's scores may differ between batches, as a fraction of the scores' spread."""
 
 _log = logging.getLogger(__name__)
 
@@ -158,28 +162,52 @@ class Classifier:
             self.run(np.zeros((size, *shape), np.float32))
 
     def verify(self) -> None:
-        """Run random batches of 1 and of 2, and compare the scores with the manifest.
+        """Run images alone and together, and compare the scores with the manifest.
 
         Raises:
-            ManifestError: the scores contradict the manifest.
+            ManifestError: the scores contradict the manifest, depend on the other images of a
+                batch, or differ from one run to the next.
         """
-        rng = np.random.default_rng(0)
+        manifest = self.manifest
+        if len(manifest.label_names) < 2 or not all(manifest.label_names):
+            raise ManifestError(
+                f"{manifest.name!r} needs two labels or more, and none of them empty, but has "
+                f"{list(manifest.label_names)}. A model with one output that is the probability of "
+                "a class needs a second output for its absence."
+            )
+        images = _sample_images(manifest)
+        alone = np.concatenate([self._verified(images[i : i + 1]) for i in range(len(images))])
+        again, together = self._verified(images[-1:]), self._verified(images)
+        allowed = _BATCH_TOLERANCE * np.ptp(alone, axis=0).max() + 1e-5 * np.abs(alone).max()
+        if (apart := float(np.abs(alone[-1:] - again).max())) > allowed:
+            raise ManifestError(
+                f"The scores of {manifest.name!r} differ by {apart:.2g} if the same image is run "
+                "twice. Export the model without random operators, in evaluation mode."
+            )
+        if (apart := float(np.abs(alone - together).max())) > allowed:
+            raise ManifestError(
+                f"The scores that {manifest.name!r} gives an image change by {apart:.2g} with the "
+                "other images of a batch. Export the model in evaluation mode, and quantise it "
+                "statically."
+            )
+
+    def _verified(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the scores of a batch, if they are what the manifest declares."""
         name, kind = self.manifest.name, self.manifest.output.kind
-        for size in (1, 2):
-            batch = rng.standard_normal((size, *_image_shape(self.manifest)), dtype=np.float32)
-            try:
-                scores = self.run(batch)
-            except _GRAPH_ERRORS as error:
-                raise ManifestError(f"{name!r} fails on a batch of {size}: {error}") from error
-            if not np.isfinite(scores).all():
-                raise ManifestError(f"The scores of {name!r} should be finite, but are {scores}.")
-            normalised = (scores >= 0).all() and np.allclose(scores.sum(axis=1), 1, atol=1e-3)
-            if normalised != (kind == "probabilities"):
-                raise ManifestError(
-                    f"The output of {name!r} is declared to be {kind}, but its rows "
-                    f"{'are' if normalised else 'are not'} positive with a sum of 1. They sum to "
-                    f"{scores.sum(axis=1)}."
-                )
+        try:
+            scores = self.run(batch)
+        except _GRAPH_ERRORS as error:
+            raise ManifestError(f"{name!r} fails on a batch of {len(batch)}: {error}") from error
+        if not np.isfinite(scores).all():
+            raise ManifestError(f"The scores of {name!r} should be finite, but are {scores}.")
+        normalised = (scores >= 0).all() and np.allclose(scores.sum(axis=1), 1, atol=1e-3)
+        if normalised != (kind == "probabilities"):
+            raise ManifestError(
+                f"The output of {name!r} is declared to be {kind}, but its rows "
+                f"{'are' if normalised else 'are not'} positive with a sum of 1. They sum to "
+                f"{scores.sum(axis=1)}."
+            )
+        return scores
 
     def _check_declarations(self) -> None:
         manifest = self.manifest
@@ -231,6 +259,14 @@ def probabilities(scores: NDArray[np.float32], manifest: Manifest) -> NDArray[np
     exponentials: NDArray[np.float64] = np.exp(shifted)
     total: NDArray[np.float64] = exponentials.sum(axis=1, keepdims=True)
     return (exponentials / total).astype(np.float32)
+
+
+def _sample_images(manifest: Manifest) -> NDArray[np.float32]:
+    """Return noise, black and white, scaled for the model: images with very different scores."""
+    shape = manifest.input.height_px, manifest.input.width_px, 3
+    noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    images = (noise, np.zeros_like(noise), np.full_like(noise, 255))
+    return np.stack([to_tensor(each, manifest) for each in images])
 
 
 def _image_shape(manifest: Manifest) -> tuple[int, int, int]:

@@ -3,7 +3,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from models import ManifestError, add, ensure
+from models import ManifestError, Scaling, add, ensure
 
 
 @pytest.fixture
@@ -76,8 +76,98 @@ def test_a_graph_that_fails_on_some_batch_sizes(fresh_store, tmp_path, tiny_grap
     graph.node.append(helper.make_node("Reshape", ["scores", "one"], ["logits"]))
     graph.initializer.append(numpy_helper.from_array(np.array([1, 5], np.int64), "one"))
     (tmp_path / "one.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(ManifestError, match="fails on a batch of 2"):
+    with pytest.raises(ManifestError, match="fails on a batch of 3"):
         add(fresh_store, "mine", tmp_path / "one.onnx", tiny_manifest())
+
+
+def graph_of(nodes, values=None, classes=5):
+    """Return a file whose nodes lead from the mean colours, ``means``, to ``logits``."""
+    weights = np.random.default_rng(0).standard_normal((3, classes)).astype(np.float32)
+    values = {"axes": np.array([2, 3]), "weights": weights, **(values or {})}
+    graph = helper.make_graph(
+        [helper.make_node("ReduceMean", ["input", "axes"], ["means"], keepdims=0), *nodes],
+        "means",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, 16, 16])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", classes])],
+        [numpy_helper.from_array(value, name) for name, value in values.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    return model.SerializeToString()
+
+
+PRODUCT = helper.make_node("MatMul", ["means", "weights"], ["product"])
+ONES, ZEROS = np.ones(5, np.float32), np.zeros(5, np.float32)
+BATCH_DEPENDENT = {
+    "normalisation in training": (  # ONNX Runtime also writes its running mean
+        [
+            PRODUCT,
+            helper.make_node(
+                "BatchNormalization",
+                ["product", "ones", "zeros", "zeros", "ones"],
+                ["logits", "mean", "variance"],
+                training_mode=1,
+            ),
+        ],
+        {"ones": ONES, "zeros": ZEROS},
+    ),
+    "mean over the batch": (
+        [
+            PRODUCT,
+            helper.make_node("ReduceMean", ["product", "first"], ["mean"]),
+            helper.make_node("Sub", ["product", "mean"], ["logits"]),
+        ],
+        {"first": np.array([0])},
+    ),
+    "softmax over the batch": (
+        [PRODUCT, helper.make_node("LogSoftmax", ["product"], ["logits"], axis=0)],
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BATCH_DEPENDENT)
+def test_scores_that_depend_on_the_batch(fresh_store, tmp_path, tiny_manifest, kind):
+    (tmp_path / "x.onnx").write_bytes(graph_of(*BATCH_DEPENDENT[kind]))
+    with pytest.raises(ManifestError, match=r"model .*in evaluation mode"):
+        add(fresh_store, "mine", tmp_path / "x.onnx", tiny_manifest())
+
+
+def test_scores_that_are_random(fresh_store, tmp_path, tiny_manifest):
+    nodes = [
+        PRODUCT,
+        helper.make_node("RandomNormalLike", ["product"], ["random"]),
+        helper.make_node("Add", ["product", "random"], ["logits"]),
+    ]
+    (tmp_path / "x.onnx").write_bytes(graph_of(nodes))
+    with pytest.raises(ManifestError, match="if the same image is run twice"):
+        add(fresh_store, "mine", tmp_path / "x.onnx", tiny_manifest())
+
+
+@pytest.mark.parametrize("kind", ["Log", "Pow"])
+def test_preprocessing_in_the_graph_gets_pixels(fresh_store, tmp_path, tiny_manifest, kind):
+    """Both are not numbers below 0, where no pixel is if the scaling leaves pixels as they are."""
+    first = ["shifted"] if kind == "Log" else ["means", "power"]
+    nodes = [
+        helper.make_node("Add", ["means", "one"], ["shifted"]),
+        helper.make_node(kind, first, ["curved"]),
+        helper.make_node("MatMul", ["curved", "weights"], ["logits"]),
+    ]
+    (tmp_path / "x.onnx").write_bytes(
+        graph_of(nodes, {"one": np.float32(1), "power": np.float32(2.2)})
+    )
+    manifest = tiny_manifest().model_copy(
+        update={"scaling": Scaling(mean=(0, 0, 0), std=(255, 255, 255))}
+    )
+    assert add(fresh_store, "mine", tmp_path / "x.onnx", manifest).name == "mine"
+
+
+@pytest.mark.parametrize("labels", [("dog",), ("dog", "")])
+def test_two_labels_or_more(fresh_store, tmp_path, tiny_manifest, labels):
+    nodes = [helper.make_node("MatMul", ["means", "weights"], ["logits"])]
+    (tmp_path / "x.onnx").write_bytes(graph_of(nodes, classes=len(labels)))
+    manifest = tiny_manifest().model_copy(update={"labels": labels})
+    with pytest.raises(ManifestError, match="needs two labels or more, and none of them empty"):
+        add(fresh_store, "mine", tmp_path / "x.onnx", manifest)
 
 
 def test_weights_in_another_file(fresh_store, tmp_path, tiny_graph, tiny_manifest):
