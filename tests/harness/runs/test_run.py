@@ -401,9 +401,9 @@ class TestPlantedDefects:
 
     def test_an_endpoint_whose_draw_is_fixed(self, tmp_path):
         victim = self.surrogate(_Fixed)
-        assert self.failed(tmp_path, ADAPTIVE, toy("rdg(corner=top-left)"), victim=victim) == {
-            "draws"
-        }
+        failed = self.failed(tmp_path, ADAPTIVE, toy("rdg(corner=top-left)"), victim=victim)
+        # One draw may be far from the mean of many.
+        assert {"draws"} <= failed <= {"draws", "endpoint"}
 
     def test_no_projection(self, tmp_path):
         attack = WithoutProjection(rounds=10, draws=3, step=0.02)
