@@ -20,6 +20,7 @@ import numpy as np
 
 from harness.budget import Budget
 from harness.errors import AttackError
+from harness.surrogate.replica import Replica
 from harness.surrogate.surrogate import Surrogate
 from harness.types import Case, State, Victim
 
@@ -29,12 +30,13 @@ class Attacker:
     """What an attack can use: a surrogate, an endpoint and randomness.
 
     Attributes:
-        surrogate: the model and the defence, differentiable; None if only the endpoint is known.
+        surrogate: the model and the defence, differentiable for an attack that needs gradients;
+            None if only the endpoint is known.
         victim: the endpoint.
         seed: the seed of the attacker's own randomness.
     """
 
-    surrogate: Surrogate | None
+    surrogate: Replica | None
     victim: Victim
     seed: int = 0
 
@@ -50,9 +52,9 @@ class Attacker:
         """Return the surrogate for an attack that needs gradients.
 
         Raises:
-            AttackError: the attacker has no surrogate.
+            AttackError: the attacker has no surrogate that can be differentiated.
         """
-        if self.surrogate is None:
+        if not isinstance(self.surrogate, Surrogate):
             raise AttackError(f"{attack.name} needs gradients, but this attacker has no surrogate.")
         return self.surrogate
 

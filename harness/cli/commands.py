@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     )
     require_use(attack, how, options.source_model)
     with _target(options) as target, progress(_err) as bar:
-        experiment = _experiment(options, target)
+        experiment = _experiment(options, target, attack.needs_gradients)
         done = execute(experiment.setup(attack, options.out, how), bar(attack.name))
     _out.print(harness.report.verdict([done]))
     command = shlex.join(["warpguard-harness", "report", str(options.out)])
@@ -167,11 +167,14 @@ def _certificates(file: Path) -> ssl.SSLContext:
         ) from None
 
 
-def _experiment(options: argparse.Namespace, target: HttpTarget) -> Experiment:
+def _experiment(
+    options: argparse.Namespace, target: HttpTarget, needs_gradients: bool = True
+) -> Experiment:
     return Experiment.open(
         target,
         data=options.data,
         limit=options.limit,
         device=options.device,
         source_model=getattr(options, "source_model", None),
+        needs_gradients=needs_gradients,
     )

@@ -11,6 +11,7 @@ from harness.errors import EndpointError, SurrogateError
 from harness.results import DatasetRecord, EndpointRecord
 from harness.runs.options import Options
 from harness.runs.run import Setup
+from harness.surrogate.replica import Replica
 from harness.surrogate.surrogate import Surrogate
 from harness.types import Case
 from models import (
@@ -38,15 +39,16 @@ class Experiment:
 
     Attributes:
         target: the endpoint.
-        surrogate: the same graph and the same defence as the endpoint has.
+        surrogate: the same graph and the same defence as the endpoint has. It is differentiable
+            only if an attack needs gradients.
         source: the model whose gradients are taken: the surrogate, or another model (transfer).
         dataset: the photographs and their classes.
         limit: how many photographs are attacked of those that the bare model gets right.
     """
 
     target: HttpTarget
-    surrogate: Surrogate
-    source: Surrogate
+    surrogate: Replica
+    source: Replica
     dataset: Dataset
     limit: int | None
     _chosen: dict[bool, list[Case]] = field(default_factory=dict, repr=False)
@@ -60,8 +62,11 @@ class Experiment:
         limit: int | None = None,
         device: str = "auto",
         source_model: str | None = None,
+        needs_gradients: bool = True,
     ) -> "Experiment":
         """Build the surrogate, and compare it with the endpoint's model and with ONNX Runtime.
+
+        Photographs are read after that, so a model that cannot be attacked is refused before.
 
         Args:
             target: the endpoint.
@@ -69,6 +74,7 @@ class Experiment:
             limit: how many photographs are attacked; None for all.
             device: the device of the surrogate: ``cpu``, ``cuda`` or ``auto``.
             source_model: the name of another model whose gradients are taken instead.
+            needs_gradients: whether an attack needs them. If none does, any served model will do.
 
         Raises:
             HarnessError: see :mod:`harness.errors`.
@@ -87,14 +93,17 @@ class Experiment:
                 f"model has {classes}."
             )
         other = None if source_model is None else _model(source_model)
-        dataset = Dataset.demo(classes) if data is None else Dataset.read(data, classes)
-        surrogate = Surrogate(manifest, graph, described.pipeline, device)
+        surrogate: Replica
+        if needs_gradients and other is None:
+            surrogate = Surrogate(manifest, graph, described.pipeline, device)
+        else:
+            surrogate = Replica(manifest, graph, described.pipeline)
         source = surrogate if other is None else Surrogate(*other, described.pipeline, device)
+        dataset = Dataset.demo(classes) if data is None else Dataset.read(data, classes)
         experiment = cls(target, surrogate, source, dataset, limit)
-        sample = [case.image for case in experiment.cases(targeted=False)[:_COMPARED_PHOTOGRAPHS]]
-        surrogate.check(sample)
-        if source is not surrogate:
-            source.check(sample)
+        if isinstance(source, Surrogate):
+            cases = experiment.cases(targeted=False)[:_COMPARED_PHOTOGRAPHS]
+            source.check([case.image for case in cases])
         return experiment
 
     def cases(self, *, targeted: bool) -> list[Case]:

@@ -211,7 +211,8 @@ def _draws(context: CheckContext) -> Check:
         return Check(name=name, passed=None, detail="The endpoint returns no probabilities.")
     answers_differ = not np.array_equal(first, second)
     rounds_differ = True
-    if isinstance(attack, GradientAttack) and attacker.surrogate.is_random(attack.knowledge):
+    surrogate = attacker.surrogate_for(attack) if isinstance(attack, GradientAttack) else None
+    if isinstance(attack, GradientAttack) and surrogate and surrogate.is_random(attack.knowledge):
         at_photograph = replace(attack, random_start=False)
         steps = [
             at_photograph.advance(cases, [at_photograph.begin(cases[0], each)], each)[0].adversarial

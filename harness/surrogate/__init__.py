@@ -1,8 +1,12 @@
-"""The attacker's own copy of what the endpoint serves, with gradients.
+"""The attacker's own copy of what the endpoint serves.
 
 ::
 
-    ONNX graph ──► onnx_to_torch ──► surrogate ──► gradients, classes, probabilities
-                                     ▲       ▲
-                          losses ────┘       └──── the defence, or its fixed_draw
+    ONNX graph ──► replica, in ONNX Runtime ──► classes, probabilities
+         │            ▲
+         │            └──── the defence, or its fixed_draw
+         │            ▼
+         └──► onnx_to_torch ──► surrogate, a replica with gradients
+                 ▲      │           ▲
+     operators ──┘      └► compare  └── losses
 """

@@ -1,224 +1,187 @@
 """An ONNX graph as a PyTorch module, which computes what ONNX Runtime computes, with gradients.
 
-It has the operators of the graphs that this project builds and of ordinary convolutional
-classifiers. A graph with another operator is refused when it is read.
+::
+
+    ONNX file ──► functions inlined ──► what the output needs ──► constants folded ──► nodes
+
+:mod:`harness.surrogate.operators` has the operators. A graph with another operator, or with an
+attribute that the operator here does not read, is refused by name when it is read.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
-from torch.nn import functional
 
 from harness.errors import SurrogateError
+from harness.surrogate.graph import (
+    constant_of,
+    dense_of,
+    inlined,
+    needed_nodes,
+    node_of,
+    opset_of,
+    refuse_unsupported,
+    tensor_of,
+)
+from harness.surrogate.operators import OPERATORS, Node
 
-_Attributes = dict[str, Any]
-_Operator = Callable[[list[Tensor], _Attributes], Tensor]
-_LEFT_OUT = torch.tensor(-torch.inf)
-"""The value of an input without a name before other inputs: only Clip has one, its lower limit."""
+_QUANTIZED = (torch.uint8, torch.int8, torch.uint16, torch.int16)
 
 
 class OnnxModule(nn.Module):
-    """A graph with one input and one output, evaluated node by node.
+    """A graph with one input and one of its outputs, evaluated node by node.
 
-    The weights are constants, so only the input has a gradient.
+    The weights are constants, so only the input has a gradient. Shapes and indices stay on the CPU.
+
+    Attributes:
+        nodes: the nodes that are evaluated, in this order.
+        quantized: whether values or weights are quantised.
     """
 
-    def __init__(self, graph: bytes) -> None:
+    def __init__(self, graph: bytes, output: str | None = None) -> None:
         """Read a graph.
 
+        Args:
+            graph: an ONNX file.
+            output: the name of the output to compute; by default the first. Nodes that only other
+                outputs need are left out.
+
         Raises:
-            SurrogateError: the file is not an ONNX graph, or has an unsupported operator.
+            SurrogateError: the file is not an ONNX graph, or has an unsupported operator or
+                attribute.
         """
         super().__init__()
+        self._file = graph
+        self.register_buffer("_anchor", torch.zeros(()), persistent=False)  # knows the device
         try:
-            model = onnx.load_model_from_string(graph).graph
-        except Exception as error:  # noqa: BLE001  # protobuf's errors have no common base
-            raise SurrogateError(f"The file is not a valid ONNX graph: {error}") from None
-        unknown = sorted({node.op_type for node in model.node} - set(OPERATORS))
-        if unknown:
-            raise SurrogateError(
-                f"The graph has operators without a gradient here: {', '.join(unknown)}. "
-                f"Supported are {', '.join(sorted(OPERATORS))}."
-            )
-        constants = {each.name: numpy_helper.to_array(each) for each in model.initializer}
-        for node in model.node:
-            if node.op_type == "Constant":
-                (value,) = node.attribute
-                constants[node.output[0]] = numpy_helper.to_array(value.t)
-        self._names = {name: f"constant_{number}" for number, name in enumerate(constants)}
-        for name, value in constants.items():
-            tensor = torch.from_numpy(np.array(value))
-            if tensor.ndim == 4:
-                tensor = tensor.contiguous(memory_format=torch.channels_last)
-            self.register_buffer(self._names[name], tensor)
-        (self._input,) = (each.name for each in model.input if each.name not in constants)
-        (self._output,) = (each.name for each in model.output)
-        self._nodes = [
-            (
-                OPERATORS[node.op_type],
-                _given(node),
-                node.output[0],
-                {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute},
-            )
-            for node in model.node
-            if node.op_type != "Constant"
-        ]
-        last_use = {name: index for index, node in enumerate(self._nodes) for name in node[1]}
-        self._finished: list[list[str]] = [[] for _ in self._nodes]
+            self._read(output)
+        except SurrogateError:
+            raise
+        except Exception as error:  # what a graph can break has no common base
+            raise SurrogateError(f"The file is not a valid ONNX graph: {error}") from error
+
+    def read_model(self) -> onnx.ModelProto:
+        """Return the graph whose nodes are evaluated, before anything is left out of it."""
+        return inlined(onnx.load_model_from_string(self._file))
+
+    def _read(self, output: str | None) -> None:
+        model = self.read_model()
+        graph = model.graph
+        outputs = [each.name for each in graph.output]
+        self._output = outputs[0] if output is None else output
+        if output is not None and output not in outputs:
+            raise SurrogateError(f"The graph has no output {output!r}; it has {outputs}.")
+        needed = needed_nodes(graph.node, self._output)
+        self.quantized = any(node.op_type == "DequantizeLinear" for node in needed)
+        refuse_unsupported(needed)
+        opset = opset_of(model)
+        constants = {
+            each.name: tensor_of(numpy_helper.to_array(each)) for each in graph.initializer
+        }
+        constants |= {each.values.name: dense_of(each) for each in graph.sparse_initializer}
+        (self._input,) = (each.name for each in graph.input if each.name not in constants)
+        self.nodes: list[Node] = []
+        for proto in needed:
+            if proto.op_type == "Constant":
+                constants[proto.output[0]] = constant_of(proto)
+                continue
+            node = node_of(proto, opset)
+            if all(name in constants or not name for name in node.inputs):
+                values: dict[str, Tensor] = dict(constants)
+                _evaluate(node, values, torch.device("cpu"))
+                constants |= {name: values[name] for name in node.outputs if name in values}
+            else:
+                self.nodes.append(node)
+        self._keep(constants)
+
+    def _keep(self, constants: Mapping[str, Tensor]) -> None:
+        """Keep the constants that nodes read, and note after which node a value is not needed."""
+        used = {name for node in self.nodes for name in node.inputs} | {self._output}
+        self._host: dict[str, Tensor] = {}
+        self._buffer_names: dict[str, str] = {}
+        for name in used & set(constants):
+            value = constants[name]
+            if value.dtype == torch.int64 and value.ndim < 2:
+                self._host[name] = value
+                continue
+            if value.ndim == 4:
+                value = value.contiguous(memory_format=torch.channels_last)
+            self._buffer_names[name] = f"constant_{len(self._buffer_names)}"
+            self.register_buffer(self._buffer_names[name], value.clone())
+        last_use = {name: index for index, node in enumerate(self.nodes) for name in node.inputs}
+        self._finished: list[list[str]] = [[] for _ in self.nodes]
         for name, index in last_use.items():
             if name and name not in constants and name != self._output:
                 self._finished[index].append(name)
 
     def forward(self, batch: Tensor) -> Tensor:
-        """Compute the output for an input, both ``float32`` with any batch size."""
-        values: dict[str, Tensor] = {name: getattr(self, own) for name, own in self._names.items()}
-        values[""] = _LEFT_OUT
+        """Compute the output for an input, both ``float32`` with any batch size.
+
+        Raises:
+            SurrogateError: a node cannot be computed; the error names it.
+        """
+        values = self._constants()
         if batch.ndim == 4:
             batch = batch.contiguous(memory_format=torch.channels_last)
         values[self._input] = batch
-        for (operator, inputs, output, attributes), finished in zip(
-            self._nodes, self._finished, strict=True
-        ):
-            values[output] = operator([values[name] for name in inputs], attributes)
+        for node, finished in zip(self.nodes, self._finished, strict=True):
+            _evaluate(node, values, batch.device)
             for name in finished:
-                del values[name]
+                values.pop(name, None)
         return values[self._output]
 
+    def each_node(
+        self, values: Mapping[str, NDArray[Any]]
+    ) -> Iterator[tuple[Node, list[NDArray[Any]]]]:
+        """Evaluate each node alone, on values that another implementation computed.
 
-_conv2d: Callable[..., Tensor] = functional.conv2d
+        Args:
+            values: the values of all nodes and of the input, by name.
 
+        Yields:
+            Each node, and the outputs that it computes.
+        """
+        constants = self._constants()
+        device = self.get_buffer("_anchor").device
+        for node in self.nodes:
+            given = dict(constants)
+            for name in set(node.inputs) & set(values):
+                given[name] = tensor_of(values[name]).to(device)
+                if given[name].dtype in _QUANTIZED:
+                    given[name] = given[name].float()
+            with torch.no_grad():
+                _evaluate(node, given, device)
+            yield node, [given[name].cpu().numpy() for name in node.outputs if name in given]
 
-def _given(node: onnx.NodeProto) -> tuple[str, ...]:
-    """Return the names of the inputs, without the empty ones at the end."""
-    names = list(node.input)
-    while names and not names[-1]:
-        names.pop()
-    return tuple(names)
-
-
-def _pads(attributes: _Attributes) -> tuple[int, int, int, int]:
-    """Return (left, right, top, bottom) for PyTorch. ONNX lists both starts, then both ends."""
-    if attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
-        raise SurrogateError(f"auto_pad {attributes['auto_pad']!r} is not supported; use pads.")
-    top, left, bottom, right = attributes.get("pads", (0, 0, 0, 0))
-    return left, right, top, bottom
-
-
-def _padded(batch: Tensor, attributes: _Attributes, value: float) -> Tensor:
-    pads = _pads(attributes)
-    return functional.pad(batch, pads, value=value) if any(pads) else batch
-
-
-def _convolution(given: list[Tensor], attributes: _Attributes) -> Tensor:
-    left, right, top, bottom = _pads(attributes)
-    options: _Attributes = {
-        "stride": attributes.get("strides", (1, 1)),
-        "dilation": attributes.get("dilations", (1, 1)),
-        "groups": attributes.get("group", 1),
-    }
-    if (left, top) == (right, bottom):  # conv2d itself pads symmetrically, at no cost
-        return _conv2d(*given, padding=(top, left), **options)
-    return _conv2d(_padded(given[0], attributes, 0.0), *given[1:], **options)
+    def _constants(self) -> dict[str, Tensor]:
+        return {name: getattr(self, own) for name, own in self._buffer_names.items()} | self._host
 
 
-def _max_pool(given: list[Tensor], attributes: _Attributes) -> Tensor:
-    padded = _padded(given[0], attributes, -torch.inf)
-    return functional.max_pool2d(
-        padded, attributes["kernel_shape"], attributes.get("strides", (1, 1))
-    )
+def _evaluate(node: Node, values: dict[str, Tensor], device: torch.device) -> None:
+    """Add the outputs of a node to the values.
 
-
-def _average_pool(given: list[Tensor], attributes: _Attributes) -> Tensor:
-    shape, strides = attributes["kernel_shape"], attributes.get("strides", (1, 1))
-    pooled = functional.avg_pool2d(_padded(given[0], attributes, 0.0), shape, strides)
-    if attributes.get("count_include_pad", 0) or not any(_pads(attributes)):
-        return pooled
-    ones = torch.ones_like(given[0][:1, :1])
-    counted = functional.avg_pool2d(_padded(ones, attributes, 0.0), shape, strides)
-    return pooled / counted
-
-
-def _batch_norm(given: list[Tensor], attributes: _Attributes) -> Tensor:
-    batch, scale, shift, mean, variance = given
-    epsilon = attributes.get("epsilon", 1e-5)
-    return functional.batch_norm(batch, mean, variance, scale, shift, eps=epsilon)
-
-
-def _clip(given: list[Tensor], attributes: _Attributes) -> Tensor:
-    low = given[1].item() if len(given) > 1 else attributes.get("min", -torch.inf)
-    high = given[2].item() if len(given) > 2 else attributes.get("max", torch.inf)
-    return functional.hardtanh(given[0], low, high)
-
-
-def _gemm(given: list[Tensor], attributes: _Attributes) -> Tensor:
-    left = given[0].T if attributes.get("transA") else given[0]
-    right = given[1].T if attributes.get("transB") else given[1]
-    product: Tensor = attributes.get("alpha", 1.0) * (left @ right)
-    return product + attributes.get("beta", 1.0) * given[2] if len(given) > 2 else product
-
-
-def _reduce_mean(given: list[Tensor], attributes: _Attributes) -> Tensor:
-    axes = given[1].tolist() if len(given) > 1 else attributes["axes"]
-    keep = bool(attributes.get("keepdims", 1))
-    mean: Tensor = given[0].mean(dim=tuple(int(axis) for axis in axes), keepdim=keep)
-    return mean
-
-
-def _reshape(given: list[Tensor], attributes: _Attributes) -> Tensor:
-    sides = [int(side) for side in given[1].tolist()]
-    if not attributes.get("allowzero", 0):  # 0 keeps the input's side
-        sides = [side or given[0].shape[axis] for axis, side in enumerate(sides)]
-    return given[0].reshape(sides)
-
-
-def _flatten(given: list[Tensor], attributes: _Attributes) -> Tensor:
-    shape, axis = given[0].shape, attributes.get("axis", 1)
-    return given[0].reshape(shape[:axis].numel(), shape[axis:].numel())
-
-
-OPERATORS: dict[str, _Operator] = {
-    "Add": lambda given, _: given[0] + given[1],
-    "AveragePool": _average_pool,
-    "BatchNormalization": _batch_norm,
-    "Clip": _clip,
-    "Concat": lambda given, attributes: torch.cat(given, dim=attributes["axis"]),
-    "Constant": lambda given, _: given[0],
-    "Conv": _convolution,
-    "Div": lambda given, _: given[0] / given[1],
-    "Dropout": lambda given, _: given[0],
-    "Flatten": _flatten,
-    "Gemm": _gemm,
-    "GlobalAveragePool": lambda given, _: given[0].mean(dim=(2, 3), keepdim=True),
-    "HardSigmoid": lambda given, a: (a.get("alpha", 0.2) * given[0] + a.get("beta", 0.5)).clamp(
-        0, 1
-    ),
-    "Identity": lambda given, _: given[0],
-    "LeakyRelu": lambda given, a: functional.leaky_relu(given[0], a.get("alpha", 0.01)),
-    "MatMul": lambda given, _: given[0] @ given[1],
-    "MaxPool": _max_pool,
-    "Mul": lambda given, _: given[0] * given[1],
-    "ReduceMean": _reduce_mean,
-    "Relu": lambda given, _: functional.relu(given[0]),
-    "Reshape": _reshape,
-    "Sigmoid": lambda given, _: given[0].sigmoid(),
-    "Softmax": lambda given, attributes: given[0].softmax(attributes.get("axis", -1)),
-    "Sub": lambda given, _: given[0] - given[1],
-    "Tanh": lambda given, _: given[0].tanh(),
-    "Transpose": lambda given, a: given[0].permute(*a.get("perm", reversed(range(given[0].ndim)))),
-}
-
-
-def difference(
-    module: OnnxModule, batch: NDArray[np.float32], scores: NDArray[np.float32]
-) -> float:
-    """Return the largest absolute difference between the module's scores and ONNX Runtime's."""
-    device = next(iter(module.buffers())).device
-    with torch.no_grad():
-        own = module(torch.from_numpy(batch).to(device)).cpu().numpy()
-    return float(np.abs(own - scores).max())
+    Raises:
+        SurrogateError: the node cannot be computed.
+    """
+    operator = OPERATORS[node.kind]
+    try:
+        given = [values[name] if name else None for name in node.inputs]
+        # Whoever meets a value on the device moves there; only shapes and indices stay behind.
+        moving = [each for index, each in enumerate(given) if index not in operator.host]
+        if any(each is not None and each.device == device for each in moving):
+            given = [
+                each if each is None or index in operator.host else each.to(device)
+                for index, each in enumerate(given)
+            ]
+        computed = operator.compute(node, *given)
+    except Exception as error:  # any failure here is a graph that is not supported
+        cause = f"its value {error} is not computed" if isinstance(error, KeyError) else error
+        raise SurrogateError(f"{node} cannot be differentiated here: {cause}.") from error
+    if isinstance(computed, Tensor):
+        computed = (computed,)
+    values.update(zip(node.outputs, computed, strict=False))

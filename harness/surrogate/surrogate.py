@@ -8,11 +8,9 @@
     exact       f(g(x))      rounding is passed straight through, all else is differentiated exactly
 """
 
-import copy
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from random import Random, SystemRandom
+from random import Random
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -22,12 +20,13 @@ from torch import Tensor, nn
 
 from defenses import Gradient, Image, Pipeline, PipelineDraw
 from harness.errors import SurrogateError
+from harness.surrogate.compare import LARGEST_DIFFERENCE, difference, probes, wrong_node
 from harness.surrogate.losses import LOSSES, Loss
-from harness.surrogate.onnx_to_torch import OnnxModule, difference
-from models import Classifier, Manifest, available_cpus, to_tensor
+from harness.surrogate.onnx_to_torch import OnnxModule
+from harness.surrogate.replica import Replica
+from models import Manifest, to_tensor
 
 Knowledge: TypeAlias = Literal["bare", "identity", "random", "exact"]
-LARGEST_DIFFERENCE = 1e-4
 _BATCH = {"cpu": 4, "cuda": 128}
 """How many images run through the model at once. On a CPU more images take more memory and no less
 time."""
@@ -46,21 +45,20 @@ class Gradients:
     losses: NDArray[np.float32]
 
 
-class Surrogate:
+class Surrogate(Replica):
     """A model and a defence that an attacker can differentiate.
 
     Attributes:
-        manifest: the model's manifest.
-        defense: the endpoint's defence.
+        onnx: the graph, which takes what :func:`models.to_tensor` returns.
         module: from ``(n, 3, H, W)`` pixels in [0, 1] to ``(n, classes)`` logits.
         largest_difference: the largest difference of a score from ONNX Runtime's that :meth:`check`
-            found, and 0 before the first check.
+            found, as a fraction of the scores' spread.
     """
 
     def __init__(
         self, manifest: Manifest, graph: bytes, defense: Pipeline, device: str = "auto"
     ) -> None:
-        """Convert a graph to PyTorch. Call :meth:`check` to compare it with ONNX Runtime.
+        """Convert a graph to PyTorch, and compare it with ONNX Runtime on images made for that.
 
         Args:
             manifest: the model's manifest.
@@ -69,45 +67,53 @@ class Surrogate:
             device: ``cpu``, ``cuda`` or ``auto``.
 
         Raises:
-            SurrogateError: the graph cannot be read or differentiated, its scores are not logits,
-                or there is no such device.
+            SurrogateError: the graph cannot be read or differentiated, its scores are not logits or
+                differ from those of ONNX Runtime, or there is no such device.
         """
-        self.manifest, self.defense = manifest, defense
         if manifest.output.kind != "logits":
             raise SurrogateError(
-                f"{manifest.name} outputs probabilities, but attacks need logits. "
-                "Serve a model that outputs logits."
+                f"{manifest.name} outputs probabilities, but gradients need logits. Serve a model "
+                "that outputs logits, or use an attack without gradients, such as square."
             )
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         elif device == "cuda" and not torch.cuda.is_available():
             raise SurrogateError("PyTorch finds no CUDA device here. Use the device cpu or auto.")
+        super().__init__(manifest, graph, defense)
         self._device = torch.device(device)
-        self._graph = graph
-        self._onnx = OnnxModule(graph).to(self._device)
-        self.module = _Scaled(self._onnx, manifest).to(self._device).eval()
-        self._threads = ThreadPoolExecutor(available_cpus(), thread_name_prefix="draws")
+        self.onnx = OnnxModule(graph, manifest.output.name).to(self._device)
+        self.module = _Scaled(self.onnx, manifest).to(self._device).eval()
         self.largest_difference = 0.0
-
-    def with_defense(self, defense: Pipeline) -> "Surrogate":
-        """Return the same model with another defence."""
-        other = copy.copy(self)
-        other.defense = defense
-        return other
+        self.check([])
 
     def check(self, images: Sequence[Image]) -> None:
-        """Compare the model's scores of some images with those of ONNX Runtime.
+        """Compare the model's scores of some images, and of made ones, with ONNX Runtime's.
+
+        The scores of a quantised graph are not compared, but each of its nodes is: ONNX Runtime
+        itself computes other scores with other optimisations.
 
         Raises:
-            SurrogateError: a score differs by more than 1e-4.
+            SurrogateError: a score differs by more than 1e-4 of the scores' spread, or a node of a
+                quantised graph computes something else.
         """
-        batch = np.stack([to_tensor(image, self.manifest) for image in images])
-        scores = Classifier(self.manifest, self._graph, device="cpu").run(batch)
-        self.largest_difference = difference(self._onnx, batch, scores)
-        if self.largest_difference > LARGEST_DIFFERENCE:
+        made = probes(self.manifest)
+        batch = np.stack([*made, *(to_tensor(image, self.manifest) for image in images)])
+        with torch.no_grad():
+            own = self.onnx(torch.from_numpy(batch).to(self._device)).float().cpu().numpy()
+        scores = self._classifier.run(batch)
+        self.largest_difference = difference(own, scores)
+        alike = self.largest_difference <= LARGEST_DIFFERENCE
+        if alike and not self.onnx.quantized:
+            return
+        cause = wrong_node(self.onnx, made[-2:])
+        if not cause and not self.onnx.quantized:
+            cause = (
+                f"the scores differ by up to {self.largest_difference:.2g} of their spread, and "
+                f"{LARGEST_DIFFERENCE:g} is allowed"
+            )
+        if cause:
             raise SurrogateError(
-                f"The scores of {self.manifest.name} in PyTorch differ from those in ONNX Runtime "
-                f"by up to {self.largest_difference:.2g}; {LARGEST_DIFFERENCE:g} is allowed. "
+                f"{self.manifest.name} is not the same in PyTorch as in ONNX Runtime: {cause}. "
                 "Gradients would be those of a different model."
             )
 
@@ -164,32 +170,9 @@ class Surrogate:
                 losses[row.index] += value / draws
         return Gradients(total, losses)
 
-    def classes(self, images: Sequence[Image]) -> NDArray[np.intp]:
-        """Return the most probable class of each image, each on a fresh draw: ``(n,)``."""
-        best: NDArray[np.intp] = self._logits(images).argmax(axis=1)
-        return best
-
-    def probabilities(self, images: Sequence[Image], draws: int = 1) -> NDArray[np.float32]:
-        """Return the mean probabilities over fresh draws: ``(n, classes)`` float32."""
-        repeated = [image for image in images for _ in range(draws)]
-        by_draw = torch.from_numpy(self._logits(repeated)).softmax(dim=1)
-        mean: NDArray[np.float32] = by_draw.view(len(images), draws, -1).mean(dim=1).numpy()
-        return mean
-
     def is_random(self, knowledge: Knowledge) -> bool:
         """Return whether an operation that the attacker knows is random, so that draws differ."""
         return self._known_defense(knowledge).random
-
-    def _logits(self, images: Sequence[Image]) -> NDArray[np.float32]:
-        random = SystemRandom()
-        scores = []
-        size = _BATCH[self._device.type]
-        for start in range(0, len(images), size):
-            some = images[start : start + size]
-            batch = self._stacked(self._threads.map(lambda i: self.defense(i, random), some))
-            with torch.no_grad():
-                scores.append(self.module(batch).cpu().numpy())
-        return np.concatenate(scores)
 
     def _stacked(self, images: Iterable[Image]) -> Tensor:
         """Return images of either dtype as ``(n, 3, H, W)`` in [0, 1], on the device."""

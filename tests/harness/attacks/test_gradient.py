@@ -9,7 +9,7 @@ import pytest
 from harness.attacks import Attacker, parse_attack, run
 from harness.attacks.gradient import Adaptive
 from harness.surrogate.fixed_draw import with_fixed_draw
-from harness.surrogate.surrogate import Gradients
+from harness.surrogate.surrogate import Gradients, Surrogate
 from harness.types import Case
 
 
@@ -63,8 +63,11 @@ def test_gradients_are_counted(spec, defense, each, surrogate, make_cases):
     assert [state.gradients for state in states] == [2 * each, 2 * each]
 
 
-class Quadratic:
+class Quadratic(Surrogate):
     """The loss ½ (x - ¼)² in place of a model."""
+
+    def __init__(self):
+        pass
 
     def gradients(self, images, *_, **__):
         values = np.stack(images) - np.float32(0.25)

@@ -1,22 +1,29 @@
 """Everything that an attack needs is checked before it begins."""
 
+import json
 import signal
 import time
+from contextlib import redirect_stdout
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 
 import httpx2
+import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
 from harness.attacks.noise import RandomNoise
+from harness.cli.main import main
 from harness.endpoint import Description, HttpTarget
-from harness.errors import EndpointError, SurrogateError
+from harness.errors import DatasetError, EndpointError, SurrogateError
 from harness.runs.experiment import Experiment
 from harness.runs.options import Options
 from harness.runs.run import execute
-from models import Store, ensure
+from models import GraphInput, GraphOutput, Manifest, Scaling, Store, ensure
 
 NOWHERE = Path("no/photographs")
 """Photographs are read after the models, so an error about a model comes first."""
@@ -96,3 +103,75 @@ def test_a_model_that_is_swapped_during_a_run_ends_it(serve, tmp_path, monkeypat
     assert check.passed
     assert check.measured["largest_difference"] < 1e-5
     assert not (tmp_path / "swapped" / "run.json").exists()
+
+
+@pytest.fixture
+def without_gradients(tmp_path, monkeypatch):
+    """A store with a model that cannot be differentiated, and two photographs that it gets right.
+
+    Its operator Shrink is not known, and its scores are probabilities: the share of each colour.
+    """
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["input"], ["mean"]),
+        helper.make_node("Flatten", ["mean"], ["flat"]),
+        helper.make_node("Shrink", ["flat"], ["shrunk"], lambd=0.0, bias=0.0),
+        helper.make_node("Mul", ["shrunk", "ten"], ["sharper"]),
+        helper.make_node("Softmax", ["sharper"], ["shares"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "colours",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, 16, 16])],
+        [helper.make_tensor_value_info("shares", TensorProto.FLOAT, ["batch", 3])],
+        [numpy_helper.from_array(np.array([10], np.float32), "ten")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    manifest = Manifest(
+        name="colours",
+        input=GraphInput(height_px=16, width_px=16),
+        output=GraphOutput(name="shares", kind="probabilities"),
+        scaling=Scaling(mean=(0, 0, 0), std=(255, 255, 255)),
+        labels=("red", "green", "blue"),
+    )
+    monkeypatch.setenv("WARPGUARD_STORE", str(tmp_path / "store"))
+    manifest = Store().put(manifest, model.SerializeToString())
+    for name, colour in (("red", (140, 120, 120)), ("blue", (120, 120, 140))):
+        noise = np.random.default_rng(0).normal(colour, 30, (16, 16, 3)).clip(0, 255)
+        Image.fromarray(noise.astype(np.uint8)).save(tmp_path / f"{name}.png")
+    (tmp_path / "labels.csv").write_text("file,label\nred.png,0\nblue.png,2\n")
+    return manifest, tmp_path
+
+
+def test_a_surrogate_is_built_only_for_gradients(without_gradients):
+    manifest, folder = without_gradients
+    described = Description("colours", manifest.sha256, 16, 16, "none", 3)
+    target = SimpleNamespace(url="http://endpoint", description=described)
+    with pytest.raises(SurrogateError, match="gradients need logits"):
+        Experiment.open(target, data=NOWHERE)
+    with pytest.raises(DatasetError, match="cannot be read"):
+        Experiment.open(target, data=NOWHERE, needs_gradients=False)
+    experiment = Experiment.open(target, data=folder, needs_gradients=False)
+    assert [case.file for case in experiment.cases(targeted=True)] == ["red.png", "blue.png"]
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "noise(epsilon=0.02)",
+        "square(queries=12,rounds=2,draws=1,epsilon=0.5)",
+        "hopskipjump(rounds=1,directions=10)",
+    ],
+)
+def test_attacks_without_gradients_take_any_served_model(attack, without_gradients, serve):
+    manifest, folder = without_gradients
+    service, _ = serve("--model", "colours")
+    command = ["run", attack, "--endpoint", service.url, "--data", str(folder)]
+    command += ["--scoring-draws", "2", "--sanity-images", "1", "--out", str(folder / "run")]
+    with redirect_stdout(StringIO()):
+        assert main(command) == 0
+    run = json.loads((folder / "run" / "run.json").read_text())
+    assert run["endpoint"]["model_sha256"] == manifest.sha256
+    assert run["surrogate"] is None
+    checks = {check["name"]: check["passed"] for check in run["checks"]}
+    assert checks["draws"] is not None  # the defence is known to be random
+    assert (checks["fixed-draw"] is None) == attack.startswith("noise")

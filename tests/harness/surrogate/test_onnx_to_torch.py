@@ -1,36 +1,36 @@
-"""Each operator, and each graph of the project, computes what ONNX Runtime computes."""
+"""Graphs are read, refused by name, and computed as ONNX Runtime computes them."""
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from harness.errors import SurrogateError
-from harness.surrogate.onnx_to_torch import OPERATORS, OnnxModule, difference
+from harness.surrogate.compare import difference
+from harness.surrogate.onnx_to_torch import OnnxModule
 from models import EMBEDDED, Store, ensure
 from models.inception_v3 import build_inception_v3
 
 GENERATOR = np.random.default_rng(11)
+IMAGE = (2, 4, 11, 7)
 
 
 def floats(*shape):
     return GENERATOR.normal(0, 1, shape).astype(np.float32)
 
 
-def whole(*values):
-    return np.array(values, np.int64)
-
-
-def file_of(nodes, weights, shape, opset=17):
+def file_of(nodes, weights, shape=IMAGE, opset=17, outputs=("output",), **more):
     graph = helper.make_graph(
         nodes,
         "one",
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, shape)],
-        [helper.make_empty_tensor_value_info("output")],
+        [helper.make_empty_tensor_value_info(name) for name in outputs],
         [numpy_helper.from_array(value, name) for name, value in weights.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid("own", 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8, **more)
     return model.SerializeToString()
 
 
@@ -38,149 +38,170 @@ def expected(file, batch):
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    (output,) = session.run(None, {session.get_inputs()[0].name: batch})
-    return output
+    return session.run(None, {session.get_inputs()[0].name: batch})[0]
 
 
-IMAGE, FLAT = (2, 4, 11, 7), (3, 6)
-PADS = {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [1, 0, 2, 1]}
-CASES = [
-    ("Add", IMAGE, [floats(1, 4, 1, 1)], {}),
-    ("Sub", IMAGE, [floats(4, 1, 1)], {}),
-    ("Mul", IMAGE, [floats(1)], {}),
-    ("Div", IMAGE, [np.abs(floats(4, 1, 1)) + 1], {}),
-    ("AveragePool", IMAGE, [], {**PADS, "pads": [1, 0, 1, 1], "count_include_pad": 0}),
-    ("AveragePool", IMAGE, [], {**PADS, "pads": [1, 0, 1, 1], "count_include_pad": 1}),
-    ("AveragePool", IMAGE, [], {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}),
-    ("AveragePool", IMAGE, [], {"kernel_shape": [5, 3], "strides": [3, 2]}),
-    ("MaxPool", IMAGE, [], {**PADS, "pads": [1, 0, 1, 1]}),
-    ("MaxPool", IMAGE, [], {"kernel_shape": [3, 3], "strides": [2, 2]}),
-    ("BatchNormalization", IMAGE, [floats(4), floats(4), floats(4), np.abs(floats(4)) + 0.1], {}),
-    (
-        "BatchNormalization",
-        IMAGE,
-        [floats(4), floats(4), floats(4), np.abs(floats(4)) + 0.1],
-        {"epsilon": 0.5},
-    ),
-    ("Clip", IMAGE, [np.float32(-0.5), np.float32(0.7)], {}),
-    ("Clip", IMAGE, [np.float32(0)], {}),
-    ("Conv", IMAGE, [floats(5, 4, 3, 2)], PADS),
-    ("Conv", IMAGE, [floats(5, 4, 3, 3), floats(5)], {"pads": [1, 1, 1, 1]}),
-    ("Conv", IMAGE, [floats(8, 1, 3, 3)], {"group": 4, "strides": [2, 2]}),
-    ("Conv", IMAGE, [floats(5, 4, 3, 2)], {"dilations": [2, 3], "pads": [0, 2, 1, 0]}),
-    ("Dropout", IMAGE, [], {}),
-    ("Flatten", IMAGE, [], {}),
-    ("Flatten", IMAGE, [], {"axis": 2}),
-    ("Gemm", FLAT, [floats(6, 5)], {}),
-    ("Gemm", FLAT, [floats(5, 6), floats(5)], {"transB": 1, "alpha": 0.3, "beta": 2.0}),
-    ("Gemm", FLAT, [floats(3, 5)], {"transA": 1}),
-    ("GlobalAveragePool", IMAGE, [], {}),
-    ("HardSigmoid", IMAGE, [], {}),
-    ("HardSigmoid", IMAGE, [], {"alpha": 0.4, "beta": 0.1}),
-    ("Identity", IMAGE, [], {}),
-    ("LeakyRelu", IMAGE, [], {}),
-    ("LeakyRelu", IMAGE, [], {"alpha": 0.3}),
-    ("MatMul", FLAT, [floats(6, 5)], {}),
-    ("ReduceMean", IMAGE, [], {"axes": [2, 3]}),
-    ("ReduceMean", IMAGE, [], {"axes": [1], "keepdims": 0}),
-    ("Relu", IMAGE, [], {}),
-    ("Reshape", IMAGE, [whole(2, 28, 11)], {}),
-    ("Reshape", IMAGE, [whole(-1, 77)], {}),
-    ("Reshape", IMAGE, [whole(0, -1)], {}),
-    ("Sigmoid", IMAGE, [], {}),
-    ("Softmax", IMAGE, [], {"axis": 1}),
-    ("Softmax", FLAT, [], {}),
-    ("Tanh", IMAGE, [], {}),
-    ("Transpose", IMAGE, [], {"perm": [0, 2, 3, 1]}),
-    ("Transpose", FLAT, [], {}),
-]
-
-
-@pytest.mark.parametrize(
-    ("operator", "shape", "weights", "attributes"),
-    CASES,
-    ids=[f"{number}-{case[0]}" for number, case in enumerate(CASES)],
-)
-def test_an_operator_computes_what_onnx_runtime_computes(operator, shape, weights, attributes):
-    named = {f"weight_{number}": value for number, value in enumerate(weights)}
-    node = helper.make_node(operator, ["input", *named], ["output"], **attributes)
-    file, batch = file_of([node], named, shape), floats(*shape)
-    given = torch.from_numpy(batch).requires_grad_()
-    own = OnnxModule(file)(given)
-    assert own.detach().numpy() == pytest.approx(expected(file, batch), abs=1e-5)
-    assert np.isfinite(torch.autograd.grad(own.sum(), given)[0].numpy()).all()
-
-
-def test_every_operator_is_tested():
-    assert {case[0] for case in CASES} | {"Concat", "Constant"} == set(OPERATORS)
-
-
-@pytest.mark.parametrize("opset", [17, 18])
-def test_axes_may_be_an_attribute_or_an_input(opset):
-    weights = {"axes": whole(2, 3)} if opset == 18 else {}
-    attributes = {} if opset == 18 else {"axes": [2, 3]}
-    node = helper.make_node("ReduceMean", ["input", *weights], ["output"], **attributes)
-    file, batch = file_of([node], weights, IMAGE, opset), floats(*IMAGE)
-    own = OnnxModule(file)(torch.from_numpy(batch)).numpy()
-    assert own == pytest.approx(expected(file, batch), abs=1e-5)
-
-
-def test_clip_may_have_only_an_upper_limit():
-    node = helper.make_node("Clip", ["input", "", "high"], ["output"])
-    file, batch = file_of([node], {"high": np.float32(0.2)}, IMAGE), floats(*IMAGE)
-    assert difference(OnnxModule(file), batch, expected(file, batch)) < 1e-5
+def apart(file, batch):
+    with torch.no_grad():
+        return difference(OnnxModule(file)(torch.from_numpy(batch)).numpy(), expected(file, batch))
 
 
 def test_the_last_input_may_have_no_name():
     node = helper.make_node("Conv", ["input", "kernel", ""], ["output"])
-    file, batch = file_of([node], {"kernel": floats(2, 4, 3, 3)}, IMAGE), floats(*IMAGE)
-    assert difference(OnnxModule(file), batch, expected(file, batch)) < 1e-5
+    assert apart(file_of([node], {"kernel": floats(2, 4, 3, 3)}), floats(*IMAGE)) < 1e-5
 
 
-def test_a_graph_may_have_branches_and_constants():
-    constant = helper.make_node(
-        "Constant", [], ["two"], value=numpy_helper.from_array(np.float32(2))
-    )
+def test_a_graph_may_have_branches():
     nodes = [
-        constant,
         helper.make_node("Mul", ["input", "two"], ["twice"]),
         helper.make_node("Relu", ["twice"], ["positive"]),
         helper.make_node("Concat", ["positive", "input", "twice"], ["output"], axis=1),
     ]
-    file, batch = file_of(nodes, {}, IMAGE), floats(*IMAGE)
-    assert difference(OnnxModule(file), batch, expected(file, batch)) < 1e-6
+    assert apart(file_of(nodes, {"two": np.float32(2)}), floats(*IMAGE)) < 1e-6
 
 
-def test_an_unknown_operator_is_named():
+SPARSE = helper.make_sparse_tensor(
+    numpy_helper.from_array(np.array([3], np.float32), "values"),
+    numpy_helper.from_array(np.array([2], np.int64), "indices"),
+    [7],
+)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"value": numpy_helper.from_array(np.float32(2))},
+        {"value_float": 2.5},
+        {"value_floats": [1.0, 2, 3, 4, 5, 6, 7]},
+        {"value_int": 3},
+        {"value_ints": [1, 2, 3, 4, 5, 6, 7]},
+        {"sparse_value": SPARSE},
+    ],
+    ids=lambda form: next(iter(form)),
+)
+def test_a_constant_may_have_any_form(form):
     nodes = [
-        helper.make_node("Erf", ["input"], ["erf"]),
-        helper.make_node("Celu", ["erf"], ["output"]),
+        helper.make_node("Constant", [], ["constant"], **form),
+        helper.make_node("Cast", ["constant"], ["factor"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["input", "factor"], ["output"]),
     ]
-    with pytest.raises(
-        SurrogateError, match=r"without a gradient here: Celu, Erf\. Supported are "
-    ):
-        OnnxModule(file_of(nodes, {}, IMAGE))
+    file = file_of(nodes, {})
+    batch = torch.from_numpy(floats(*IMAGE))
+    if "sparse_value" in form:  # ONNX Runtime's Cast takes no sparse tensor
+        assert torch.equal(OnnxModule(file)(batch), batch * torch.eye(7)[2] * 3)
+    else:
+        assert apart(file, batch.numpy()) < 1e-6
 
 
-def test_auto_pad_is_refused():
-    node = helper.make_node(
-        "Conv", ["input", "kernel"], ["output"], auto_pad="SAME_UPPER", kernel_shape=[3, 3]
+def test_a_text_is_not_a_constant():
+    nodes = [
+        helper.make_node("Constant", [], ["text"], value_string="no"),
+        helper.make_node("Cast", ["text"], ["factor"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["input", "factor"], ["output"]),
+    ]
+    with pytest.raises(SurrogateError, match=r"Constant \('text'\) is a text"):
+        OnnxModule(file_of(nodes, {}))
+
+
+def test_one_of_several_outputs_is_computed():
+    nodes = [
+        helper.make_node("Hardmax", ["input"], ["aux"]),
+        helper.make_node("Relu", ["input"], ["output"]),
+    ]
+    file = file_of(nodes, {}, outputs=("aux", "output"))
+    batch = torch.from_numpy(floats(*IMAGE))
+    assert torch.equal(OnnxModule(file, "output")(batch), batch.relu())
+    with pytest.raises(SurrogateError, match="differentiated here: Hardmax"):
+        OnnxModule(file, "aux")
+    with pytest.raises(SurrogateError, match=r"no output 'scores'; it has \['aux', 'output'\]"):
+        OnnxModule(file, "scores")
+
+
+def test_constants_are_folded():
+    nodes = [
+        helper.make_node("Transpose", ["kernel"], ["turned"], perm=[1, 0]),
+        helper.make_node("DequantizeLinear", ["turned", "scale"], ["weights"]),
+        helper.make_node("MatMul", ["input", "weights"], ["output"]),
+    ]
+    kernel = GENERATOR.integers(-100, 100, (5, 7), np.int8)
+    file = file_of(nodes, {"kernel": kernel, "scale": np.float32(0.1)})
+    module, batch = OnnxModule(file), torch.from_numpy(floats(*IMAGE))
+    assert [node.kind for node in module.nodes] == ["MatMul"]
+    assert module.quantized
+    weights = torch.from_numpy(kernel.T * np.float32(0.1))
+    assert torch.allclose(module(batch), batch @ weights, atol=1e-4)
+
+
+def test_functions_are_replaced_by_what_they_consist_of():
+    """ONNX defines operators by others, and exporters write functions of their own."""
+    twice = helper.make_function(
+        "own", "Twice", ["x"], ["y"], [helper.make_node("Add", ["x", "x"], ["y"])],
+        [helper.make_opsetid("", 17)],
+    )  # fmt: skip
+    nodes = [
+        helper.make_node("Twice", ["input"], ["twice"], domain="own"),
+        helper.make_node("MeanVarianceNormalization", ["twice"], ["output"]),
+    ]
+    file = file_of(nodes, {}, functions=[twice])
+    kinds = {node.kind for node in OnnxModule(file).nodes}
+    assert kinds.isdisjoint({"Twice", "MeanVarianceNormalization"})
+    assert apart(file, floats(*IMAGE)) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        (("DynamicQuantizeLinear", {}), "differentiated here: DynamicQuantizeLinear"),
+        (("Hardmax", {}), "operators that cannot be differentiated here: Hardmax"),
+        (("Relu", {"domain": "own"}), "operators that cannot be differentiated here: Relu of own"),
+        (("Relu", {"secret": 3}), "attributes that cannot be differentiated here: secret of Relu"),
+        (
+            ("Conv", {"auto_pad": "SOMEHOW", "kernel_shape": [3, 3]}),
+            r"Conv \('output'\) cannot be differentiated here: its auto_pad is 'SOMEHOW', and",
+        ),
+    ],
+)
+def test_what_is_not_supported_is_named(node, message):
+    kind, attributes = node
+    given = ["input", "kernel"] if kind == "Conv" else ["input"]
+    file = file_of(
+        [helper.make_node(kind, given, ["output"], **attributes)],
+        {"kernel": floats(2, 4, 3, 3)} if kind == "Conv" else {},
     )
-    module = OnnxModule(file_of([node], {"kernel": floats(2, 4, 3, 3)}, IMAGE))
-    with pytest.raises(SurrogateError, match="auto_pad b'SAME_UPPER' is not supported"):
+    with pytest.raises(SurrogateError, match=message):
+        OnnxModule(file)(torch.zeros(IMAGE))
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        ("BatchNormalization", ["input", "a", "a", "a", "a"], {"training_mode": 1}),
+        ("Resize", ["input", "", "", "a"], {"antialias": 1, "mode": "linear"}),
+        ("Reshape", ["input", "a"], {}),
+        ("MatMul", ["input", "a"], {}),
+        ("MaxPool", ["input"], {}),
+        ("Add", ["input", "nowhere"], {}),
+    ],
+    ids=lambda node: node[0],
+)
+def test_a_node_that_fails_is_named(node):
+    kind, given, attributes = node
+    made = helper.make_node(kind, given, ["output"], name="wrong", **attributes)
+    module = OnnxModule(file_of([made], {"a": np.array([2, 3, 4, 5], np.float32)}))
+    with pytest.raises(SurrogateError, match=rf"{kind} \('wrong'\) cannot be differentiated here"):
         module(torch.zeros(IMAGE))
 
 
 def test_a_file_that_is_not_a_graph_is_refused():
-    with pytest.raises(SurrogateError, match="The file is not a valid ONNX graph"):
-        OnnxModule(b"\xff\xfe nonsense")
+    for file in (b"\xff\xfe nonsense", b"", onnx.ModelProto().SerializeToString()):
+        with pytest.raises(SurrogateError, match="The file is not a valid ONNX graph"):
+            OnnxModule(file)
 
 
 def test_the_embedded_model_computes_what_onnx_runtime_computes(store):
     manifest, file = ensure(Store(store), EMBEDDED)
     height, width = manifest.input.height_px, manifest.input.width_px
-    batch = GENERATOR.uniform(-1, 1, (1, 3, height, width)).astype(np.float32)
-    assert difference(OnnxModule(file), batch, expected(file, batch)) < 1e-4
+    assert apart(file, GENERATOR.uniform(-1, 1, (2, 3, height, width)).astype(np.float32)) < 1e-4
 
 
 @pytest.mark.parametrize("counts_padding", [False, True])
@@ -192,8 +213,5 @@ def test_inception_v3_computes_what_onnx_runtime_computes(counts_padding):
         return GENERATOR.normal(0, (2 / max(np.prod(shape[1:]), 50)) ** 0.5, shape)
 
     model = build_inception_v3(weights, average_pool_counts_padding=counts_padding, size_px=107)
-    file, batch = model.SerializeToString(), GENERATOR.uniform(-1, 1, (2, 3, 107, 107))
-    batch = batch.astype(np.float32)
-    scores = expected(file, batch)
-    assert 0.1 < np.ptp(scores) < 1000
-    assert difference(OnnxModule(file), batch, scores) < 1e-4 * np.ptp(scores)
+    batch = GENERATOR.uniform(-1, 1, (2, 3, 107, 107)).astype(np.float32)
+    assert apart(model.SerializeToString(), batch) < 1e-4

@@ -122,12 +122,14 @@ def test_a_model_with_different_scores_is_refused():
     model = surrogate()
     with torch.no_grad():
         next(value for value in model.module.buffers() if value.shape == WEIGHTS.shape)[0, 0] += 1
-    with pytest.raises(SurrogateError, match="scores of linear in PyTorch differ"):
+    with pytest.raises(
+        SurrogateError, match=r"linear is not the same in PyTorch .*: MatMul \('logits'\)"
+    ):
         model.check([np.full((24, 32, 3), 200, np.uint8)])
 
 
 def test_a_model_without_logits_is_refused():
-    with pytest.raises(SurrogateError, match="linear outputs probabilities, but attacks need"):
+    with pytest.raises(SurrogateError, match="linear outputs probabilities, but gradients need"):
         Surrogate(manifest(kind="probabilities"), linear_graph(), Pipeline(), device="cpu")
 
 
