@@ -20,7 +20,6 @@ MIN_PATCHES, MAX_PATCHES = 100, 100_000
 
 # The largest header of an array that NumPy reads is smaller.
 _MAX_HEADER_BYTES = 16 * 1024
-_NO_PATCHES = "has no array 'patches'; make a bank with 'warpguard quilt-bank'."
 
 Patches = NDArray[np.uint8]
 """``(n, side, side, 3)``, RGB."""
@@ -151,13 +150,13 @@ def load(file: FileVersion) -> PatchBank:
 
 def _read(path: Path) -> Patches:
     """Read the array of patches, once its header is that of a valid bank."""
-    if not zipfile.is_zipfile(path):
-        raise BankError(_NO_PATCHES)
     with zipfile.ZipFile(path) as archive:
         try:
             entry = archive.getinfo("patches.npy")
         except KeyError:
-            raise BankError(_NO_PATCHES) from None
+            raise BankError(
+                "has no array 'patches'; make a bank with 'warpguard quilt-bank'."
+            ) from None
         # Python decompresses the other methods without a limit, and a bank does not use them.
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise BankError("is compressed in a way that a bank is not; make a new bank.")

@@ -170,6 +170,7 @@ class Predictor:
         Raises:
             ServiceError: see :mod:`service.errors`.
         """
+        self._scheduler.check_open()  # a server that is not ready defends nothing either
         timings = Timings(self._metrics)
 
         def run() -> bytes | memoryview:

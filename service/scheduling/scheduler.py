@@ -97,6 +97,15 @@ class Scheduler:
         """Whether it takes work: it was not stopped, and all of its threads live."""
         return self._closed is None
 
+    def check_open(self) -> None:
+        """Return if it takes work.
+
+        Raises:
+            NotReadyError: it was stopped, or one of its threads died; the message says which.
+        """
+        if self._closed is not None:
+            raise NotReadyError(self._closed)
+
     @property
     def queued_images(self) -> int:
         """The images that wait for a thread or for a batch."""
@@ -157,8 +166,7 @@ class Scheduler:
         self._promised.add(future)
         try:
             with self._changed:
-                if self._closed is not None:
-                    raise NotReadyError(self._closed)
+                self.check_open()
                 self._jobs.append(client, Job(work, client, future, images))
                 self._changed.notify()
             return await asyncio.wrap_future(future)  # cancelling this cancels the future

@@ -11,6 +11,7 @@ import threading
 import time
 
 import models.session
+import service.images.defend
 import service.predictor
 import service.server.run
 from service.cli.main import main
@@ -76,7 +77,10 @@ FAULTS = {
     "thread-dies": ((models.session.Classifier, "run", die),),
     "hang-warming": ((models.session.Classifier, "run", hang_from_the_first),),
     "hang-reloading": ((service.server.run, "load_classifier", hang_from_the_second_load),),
-    "decode-raises": ((service.predictor, "decode", every_other(service.predictor.decode)),),
+    "decode-raises": (
+        (service.predictor, "decode", every_other(service.predictor.decode)),
+        (service.images.defend, "decode", every_other(service.images.defend.decode)),
+    ),
     "defend-raises": (
         (service.predictor.Pipeline, "__call__", every_other(service.predictor.Pipeline.__call__)),
     ),

@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 import service.oip.routes
 from defenses import Pipeline
+from service.api.uploads import _Form
 from service.errors import is_out_of_memory
 from service.middleware.compression import _CompressedSend
 
@@ -93,7 +94,7 @@ def test_while_a_body_is_read(client, make_photograph, monkeypatch, is_refused):
 
 
 def test_while_a_form_is_read(client, make_photograph, monkeypatch, is_refused):
-    monkeypatch.setattr(Request, "form", raising(MemoryError()))
+    monkeypatch.setattr(_Form, "parser", raising(MemoryError()))
     form = {"files": ("a.png", make_photograph())}
     assert is_refused(client.post("/v1/defend", files=form))
 

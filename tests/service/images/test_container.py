@@ -281,7 +281,7 @@ def test_records_by_the_million_cost_milliseconds_and_little_memory(files, name)
     started = time.thread_time()
     with suppress(BadImageError, UnsupportedMediaError):
         assert len(walk(body, LIMITS).file) < len(body) + MEGABYTE
-    assert time.thread_time() - started < 0.5
+    assert time.thread_time() - started < 2  # Pillow took up to 47
 
     tracemalloc.start()
     with suppress(ServiceError):
