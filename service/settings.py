@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import (
     AnyHttpUrl,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     FilePath,
@@ -30,6 +31,16 @@ Detail: TypeAlias = Literal["label", "top1", "full"]
 LogFormat: TypeAlias = Literal["auto", "text", "json"]
 
 
+def _parts(value: Any) -> Any:
+    """Split a variable's value at commas, except at those between a defence's parameters."""
+    if not isinstance(value, str):
+        return value
+    return tuple(part for part in re.split(r"[,\s]+(?![^(]*\))", value) if part)
+
+
+_Words: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parts)]
+
+
 class _Group(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
@@ -45,7 +56,7 @@ class ServerSettings(_Group):
     """Serve /healthz, /readyz, /metrics and model reloading on this port only, not on --port."""
     admin_host: str | None = None
     """Address of the admin port; by default the same as --host."""
-    allowed_host: Annotated[tuple[str, ...], NoDecode] = ()
+    allowed_host: _Words = ()
     """Host name that a request may be for, such as api.example.org or *.example.org; other requests
     get 421. May be given several times; by default any. IP addresses and localhost are always
     allowed."""
@@ -67,11 +78,6 @@ class ServerSettings(_Group):
     drain_delay_seconds: float = Field(0.0, ge=0, le=600)
     """Time after SIGTERM in which the server is not ready but still accepts requests: as long as a
     load balancer needs to notice."""
-
-    @field_validator("allowed_host", mode="before")
-    @classmethod
-    def _split_names(cls, value: Any) -> Any:
-        return _parts(value)
 
     @field_validator("allowed_host")
     @classmethod
@@ -116,7 +122,7 @@ class DefenseSettings(_Group):
 
     defense: str = "fd+rdg"
     """Defence of a request that names none."""
-    allow_defense: Annotated[tuple[str, ...], NoDecode] = ()
+    allow_defense: _Words = ()
     """Further defences that a request may name; may be given several times."""
     response_detail: Detail = "full"
     """How much an answer reveals: label is the most probable class, top1 adds its probability, full
@@ -129,11 +135,6 @@ class DefenseSettings(_Group):
     @classmethod
     def _canonical(cls, value: str) -> str:
         return str(Pipeline.parse(value))
-
-    @field_validator("allow_defense", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        return _parts(value)
 
     @field_validator("allow_defense")
     @classmethod
@@ -285,13 +286,6 @@ class Settings(
         if self.predictor_host is not None and self.response_detail != "full":
             raise ValueError("--predictor-host answers in full: --response-detail cannot be less")
         return self
-
-
-def _parts(value: Any) -> Any:
-    """Split a variable's value at commas, except at those between a defence's parameters."""
-    if not isinstance(value, str):
-        return value
-    return tuple(part for part in re.split(r"[,\s]+(?![^(]*\))", value) if part)
 
 
 def flag(field: str) -> str:
