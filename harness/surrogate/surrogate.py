@@ -68,7 +68,7 @@ class Surrogate(Replica):
 
         Raises:
             SurrogateError: the graph cannot be read or differentiated, its scores are not logits or
-                differ from those of ONNX Runtime, or there is no such device.
+                differ from those of ONNX Runtime, or the device does not exist.
         """
         if manifest.output.kind != "logits":
             raise SurrogateError(

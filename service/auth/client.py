@@ -48,7 +48,7 @@ class Client:
 
 
 def address(host: str) -> str:
-    """The address by which clients without keys are told apart: for IPv6, the network of 64 bits.
+    """Return the address that identifies a client without a key: for IPv6, its network of 64 bits.
 
     Args:
         host: the address of the client's socket; empty for a socket that has none.

@@ -215,7 +215,7 @@ def _reason(child: Child, job: Mapping[str, Any], kind: str, until_s: float) -> 
         return DeadlineError(_TOO_LATE.format("defended" if defends else "decoded"))
     if child.timed_out or code == _CPU_LIMIT_EXIT:
         return BadImageError(f"This {kind} file takes more time to decode than its pixels explain.")
-    if code in (OUT_OF_MEMORY_EXIT, -9):  # the kernel kills, too, where there is no memory
+    if code in (OUT_OF_MEMORY_EXIT, -9):  # the kernel kills it if memory runs out
         return MemoryError(f"the process that decodes ended with exit code {code}")
     if code is None or code >= 0:
         return RuntimeError(f"the process that decodes does not work: exit code {code}")

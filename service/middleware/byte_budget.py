@@ -49,7 +49,7 @@ class Holder:
         """Count the bytes of an answer before it is made.
 
         Raises:
-            BusyError: there is no room for them.
+            BusyError: the budget is used up.
         """
         self._hold(self, size)
         self._reserved_bytes += size
@@ -58,13 +58,13 @@ class Holder:
         """Count some bytes, first on what was reserved.
 
         Raises:
-            BusyError: there is no room for them.
+            BusyError: the budget is used up.
         """
         self._hold(self, size - self._reserved_bytes)
         self._reserved_bytes = 0
 
     def refuse(self) -> None:
-        """End the request, whatever it waits for."""
+        """Cancel the request, and drop its bytes."""
         self.is_refused = True
         self.held_bytes = 0
         if self._task is not None:

@@ -112,7 +112,7 @@ class Connection(HttpToolsProtocol):
 
         Most clients that do this have left, and some wait for the answer. The difference shows
         when something is written: a client that has left resets the connection.
-        Over TLS there is no difference: it has no connection that is open in one direction.
+        TLS cannot close one direction alone, so over TLS the connection ends at once.
         """
         if self.scheme == "https" or not (self._is_answering or self._pieces):
             return False

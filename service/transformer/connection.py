@@ -25,7 +25,7 @@ _BROKEN = "The classifier behind this server does not answer in valid HTTP."
 
 
 class ConnectionFailedError(Exception):
-    """There is no connection, or it ended before the whole answer; a request may be sent again."""
+    """The connection failed, or ended before the whole answer. The request may be sent again."""
 
 
 class Connection(asyncio.BufferedProtocol):
