@@ -278,10 +278,14 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_records_by_the_million_cost_milliseconds_and_little_memory(files, name):
     body = HOSTILE[name](files)
-    started = time.thread_time()
-    with suppress(BadImageError, UnsupportedMediaError):
-        assert len(walk(body, LIMITS).file) < len(body) + MEGABYTE
-    assert time.thread_time() - started < 2  # Pillow took up to 47
+
+    def cpu_s():
+        started = time.thread_time()
+        with suppress(BadImageError, UnsupportedMediaError):
+            assert len(walk(body, LIMITS).file) < len(body) + MEGABYTE
+        return time.thread_time() - started
+
+    assert any(cpu_s() < 0.5 for _ in range(5))  # other processes can only lengthen it
 
     tracemalloc.start()
     with suppress(ServiceError):
