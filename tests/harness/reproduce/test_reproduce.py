@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 
 import pytest
 
@@ -23,6 +24,9 @@ SHORT = {
     ),
 }
 """One attack of Table III, and two defences of Table IV."""
+
+COLUMNS = {"table5": 2, "table6": 2, "table9": 2}
+"""How many columns of a table are enough, where they are one defence with other values."""
 
 
 def reproduce(out, *names):
@@ -87,12 +91,15 @@ def test_a_finished_run_is_not_repeated(out, results):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ITEMS)
-def test_every_item_is_reproduced_in_full(tmp_path_factory, name):
+def test_every_item_is_reproduced(tmp_path_factory, monkeypatch, name):
+    columns = dict(islice(ITEMS[name].defenses.items(), COLUMNS.get(name)))
+    item = replace(ITEMS[name], defenses=columns)
+    monkeypatch.setattr("harness.reproduce.work.ITEMS", ITEMS | {name: item})
     # All items share a folder, so that later items reuse the runs of earlier ones.
     out = tmp_path_factory.getbasetemp() / "every-item"
     assert main(["reproduce", name, "--scale", "smoke", "--out", str(out)]) == 0
     done = read(out / "smoke" / f"{name}.json")
-    assert {figure.row for figure in done.figures}
+    assert len(done.figures) >= len(columns)
     assert done.dataset.selected <= SCALES["smoke"].photographs
 
 
