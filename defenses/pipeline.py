@@ -1,8 +1,9 @@
 """Operations in sequence, and their specifications in one line, such as ``fd(step=20)+rdg``."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, dataclass, fields
 from functools import cached_property
+from itertools import takewhile
 from random import Random
 from typing import Any, ClassVar, Self
 
@@ -108,6 +109,26 @@ class Pipeline(Operation[PipelineDraw]):
         """Draw for each operation; see :class:`Operation`."""
         draws = tuple(operation.sample(rng, shape) for operation in self.operations)
         return PipelineDraw(shape=image_size(shape), draws=draws)
+
+    def several(self, image: Image, rng: Random, draws: int) -> Iterator[Image]:
+        """Defend an image with fresh draws, one after the other.
+
+        The operations before the first random one are applied once for all draws. The images are
+        those of as many calls with the same ``rng``, bit for bit.
+
+        Args:
+            image: ``(H, W, 3)``, ``uint8`` in [0, 255] or ``float32`` in [0, 1]; not changed.
+            rng: see :meth:`Operation.sample`.
+            draws: how many images to yield.
+
+        Raises:
+            ImageError: see :class:`Operation`.
+        """
+        fixed = tuple(takewhile(lambda operation: not operation.random, self.operations))
+        common = Pipeline(fixed)(image, rng)
+        rest = Pipeline(self.operations[len(fixed) :])
+        for _ in range(draws):
+            yield rest._apply_if_it_fits(common, rest.sample(rng, common.shape))
 
     def memory_bytes(self, shape: tuple[int, ...]) -> int | None:
         """Return what the largest operation takes, with all draws and the image between two."""

@@ -133,10 +133,11 @@ class Predictor:
             with timings.measure("decode"):
                 image = fit(self._decode(source, client, until.at_s), manifest)
             with timings.measure("defend"):
+                until.check()
                 images = []
-                for _ in range(draws):
+                for each in pipeline.several(image, SYSTEM_RANDOM, draws):
+                    images.append(each)
                     until.check()
-                    images.append(pipeline(image, SYSTEM_RANDOM))
             with timings.measure("preprocess"):
                 tensors = [to_tensor(each, manifest) for each in images]
             if keep_defended:

@@ -1,3 +1,5 @@
+from random import Random
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,6 +9,7 @@ from defenses import (
     BitDepthReduction,
     DefenseError,
     FeatureDistillation,
+    ImageError,
     JpegCompression,
     MatrixEstimation,
     OnnxNetwork,
@@ -218,3 +221,37 @@ def test_none_returns_a_copy():
     defended = pipeline.apply(image, pipeline.sample(None, image.shape))
     np.testing.assert_array_equal(defended, image)
     assert not np.shares_memory(defended, image)
+
+
+@pytest.mark.parametrize(
+    "text", ["none", "fd", "fd+rdg", "fd+bitdepth+rand", "rdg", "rdg+fd", "fd(phase=random)+rdg"]
+)
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_several_draws_are_bit_for_bit_those_of_several_calls(text, dtype):
+    image = np.random.default_rng(3).integers(0, 256, (40, 48, 3), np.uint8)
+    if dtype == np.float32:
+        image = image.astype(np.float32) / 255
+    before, pipeline = image.copy(), Pipeline.parse(text)
+    one_rng, rng = Random(7), Random(7)
+    several = [*pipeline.several(image, rng, 4)]
+    np.testing.assert_array_equal(several, [pipeline(image, one_rng) for _ in range(4)])
+    assert all(each.dtype == dtype for each in several)
+    assert np.array_equal(image, before)
+    assert not any(np.shares_memory(each, image) for each in several)
+    assert not np.shares_memory(several[0], several[1])
+
+
+def test_operations_before_the_first_random_one_are_applied_once(monkeypatch):
+    applied = []
+    for kind in (FeatureDistillation, BitDepthReduction, RandomGridDistortion):
+        monkeypatch.setattr(
+            kind, "_apply", lambda self, image, _: applied.append(self.name) or image.copy()
+        )
+    image = np.zeros((16, 16, 3), np.uint8)
+    assert len([*Pipeline.parse("fd+bitdepth+rdg+fd").several(image, Random(0), 3)]) == 3
+    assert applied == ["fd", "bitdepth", *["rdg", "fd"] * 3]
+
+
+def test_several_draws_of_an_invalid_image_are_refused():
+    with pytest.raises(ImageError, match="divide by 255"):
+        next(Pipeline.parse("rdg").several(np.full((16, 16, 3), 255, np.float32), Random(0), 2))
