@@ -37,6 +37,7 @@ class Fake:
         self.model = dict(MODEL)
         self.defenses = json.loads(json.dumps(DEFENSES))
         self.outputs = FULL
+        self.targets = []
         self.answer = lambda _: self.probabilities(0.1, 0.2, 0.3, 0.4)
 
     def __call__(self, request):
@@ -50,7 +51,9 @@ class Fake:
         return self.answer(request)
 
     def target(self, url="http://endpoint/", **options):
-        return HttpTarget(url, transport=httpx2.MockTransport(self), **options)
+        target = HttpTarget(url, transport=httpx2.MockTransport(self), **options)
+        self.targets.append(target)
+        return target
 
     @staticmethod
     def binary(*outputs):
@@ -80,7 +83,10 @@ class Fake:
 
 @pytest.fixture
 def fake():
-    return Fake()
+    fake = Fake()
+    yield fake
+    for target in fake.targets:
+        target.close()
 
 
 @pytest.fixture
