@@ -136,7 +136,13 @@ class AttackRecord(_Record):
 class EndpointRecord(_Record):
     """The endpoint, as it describes itself.
 
-    ``labels`` records whether its classes are those of ImageNet, so that a reader can name them.
+    Attributes:
+        model_sha256: the SHA-256 of its ONNX graph; None if the endpoint does not report one.
+        model_version: what an endpoint without a SHA-256 reports instead, if it reports anything.
+        defense: the defence in front of the model.
+        defense_assumed: whether the user stated the defence, because the endpoint does not
+            describe it.
+        labels: whether its classes are those of ImageNet, so that a reader can name them.
     """
 
     url: str
@@ -146,6 +152,8 @@ class EndpointRecord(_Record):
     protocol: str
     quantized: bool
     labels: Literal["imagenet-1k", "own"] = "own"
+    defense_assumed: bool = False
+    model_version: str | None = None
 
 
 class DatasetRecord(_Record):

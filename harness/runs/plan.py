@@ -45,7 +45,7 @@ def plan_of(
     """Return the plan of a run."""
     plan = {
         "attack": attack_record(attack).model_dump(mode="json"),
-        "endpoint": endpoint.model_dump(exclude={"url", "labels"}),
+        "endpoint": endpoint.model_dump(exclude={"url", "labels"}, exclude_defaults=True),
         "surrogate": surrogate,
         "seed": options.seed,
         "scoring_draws": options.scoring_draws,

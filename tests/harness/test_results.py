@@ -3,7 +3,7 @@
 import pytest
 
 from harness.errors import RunError
-from harness.results import image_name, run_folders
+from harness.results import EndpointRecord, image_name, run_folders
 
 
 @pytest.fixture
@@ -39,3 +39,9 @@ def test_the_name_of_an_image_belongs_to_one_photograph(a):
     assert names.count(image_name(a).casefold()) == 1
     assert all(len(name.encode()) < 100 for name in names)
     assert not any(set(name) & set('/\\:*?"<>|') for name in names)
+
+
+def test_an_endpoint_of_an_older_run_described_itself():
+    old = '{"url": "u", "model": "m", "model_sha256": null, "defense": "fd", "protocol": "v2"'
+    record = EndpointRecord.model_validate_json(old + ', "quantized": true}')
+    assert (record.defense_assumed, record.model_version) == (False, None)
