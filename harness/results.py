@@ -142,6 +142,7 @@ class EndpointRecord(_Record):
         defense: the defence in front of the model.
         defense_assumed: whether the user stated the defence, because the endpoint does not
             describe it.
+        form: how images are posted and answers are read, if that is not the same for every model.
         labels: whether its classes are those of ImageNet, so that a reader can name them.
     """
 
@@ -154,6 +155,7 @@ class EndpointRecord(_Record):
     labels: Literal["imagenet-1k", "own"] = "own"
     defense_assumed: bool = False
     model_version: str | None = None
+    form: str | None = None
 
 
 class DatasetRecord(_Record):

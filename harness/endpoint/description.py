@@ -21,6 +21,10 @@ class Description:
         height_px, width_px: the size of the model's input.
         defense: the specification of the defence that is used for this target.
         classes: the number of the model's classes.
+        version: the version of the model, if the endpoint reports one.
+        defense_assumed: whether the user stated the defence, because the endpoint does not
+            describe it.
+        form: how images are posted and answers are read, if that is not the same for every model.
     """
 
     model: str
@@ -29,6 +33,9 @@ class Description:
     width_px: int
     defense: str
     classes: int
+    version: str | None = None
+    defense_assumed: bool = False
+    form: str | None = None
 
     @property
     def pipeline(self) -> Pipeline:

@@ -9,9 +9,10 @@ import json
 import ssl
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import quote
 
 import httpx2
@@ -19,13 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from harness.endpoint import answers
-from harness.endpoint.description import describe
+from harness.endpoint import answers, tensors
+from harness.endpoint.answers import document
+from harness.endpoint.description import Description, describe
+from harness.endpoint.metadata import ModelMetadata
 from harness.endpoint.transport import Answer, Transport
 from harness.errors import EndpointError, HiddenProbabilitiesError
 from harness.types import Posted
 
-Protocol = Literal["v1", "v2"]
+Protocol = Literal["v1", "v2", "oip"]
 CONCURRENT_REQUESTS = 8
 CONFIRM_EVERY_S = 60.0
 """How often the model is asked for again during a long round, whose answers are not stored yet."""
@@ -33,44 +36,42 @@ _MOST_RANKED = 1000
 """How many classes ``/v1/predict`` names at the most."""
 
 
-class HttpTarget:
-    """A running service. Several threads may use one target.
+class Target(ABC):
+    """An endpoint that is attacked. Several threads may use one target.
 
     Attributes:
         url: the address, without user and password.
-        description: how the service describes itself.
+        description: what the endpoint serves.
         protocol: how images are posted.
         queries: how many posted images were answered.
     """
 
+    description: Description
+
     def __init__(
         self,
         url: str,
+        protocol: Protocol,
         *,
-        defense: str | None = None,
-        protocol: Protocol = "v2",
         api_key: str | None = None,
         headers: Sequence[tuple[str, str]] = (),
         certificates: ssl.SSLContext | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
-        """Connect to a service and read its description.
+        """Connect to an endpoint, and find out what it serves.
 
         Args:
             url: the address, such as ``http://127.0.0.1:8080``.
-            defense: a defence that the service allows; by default its own default, unless this
-                would read a file of this machine.
-            protocol: ``v2`` posts tensors, ``v1`` posts PNG files.
-            api_key: the API key, if the service requires one.
+            protocol: how images are posted.
+            api_key: the API key, if the endpoint requires one.
             headers: further headers of each request.
             certificates: the trusted authorities; by default those of the system.
             transport: what makes the requests, for tests.
 
         Raises:
-            EndpointError: the service cannot be reached, is not a warpguard service that runs its
-                own model, does not allow the defence, or has another version of it.
+            EndpointError: the endpoint cannot be reached, or is not one that can be attacked.
         """
-        self.protocol = protocol
+        self.protocol: Protocol = protocol
         self.queries = self._confirmed = 0
         self._confirmed_s = time.monotonic()
         self._counting = threading.Lock()
@@ -79,14 +80,28 @@ class HttpTarget:
         self.url = self._transport.url
         self._threads = ThreadPoolExecutor(CONCURRENT_REQUESTS, thread_name_prefix="endpoint")
         try:
-            self.description = describe(self._transport.get, self.url, defense)
-            self._model_path = f"/v2/models/{quote(self.description.model, safe='')}"
-            self._outputs = self._output_names() if protocol == "v2" else set()
+            self._begin()
         except EndpointError:
             self.close()
             raise
 
-    def __enter__(self) -> "HttpTarget":
+    @abstractmethod
+    def _begin(self) -> None:
+        """Find out what the endpoint serves, and set the description."""
+
+    @abstractmethod
+    def _changed(self) -> str:
+        """Return what the endpoint serves now instead of what it served; empty if the same."""
+
+    @abstractmethod
+    def _class(self, image: Posted) -> int:
+        """Post an image, and return its most probable class."""
+
+    @abstractmethod
+    def _probabilities(self, image: Posted, draws: int) -> NDArray[np.float32]:
+        """Post an image, and return the mean probabilities over draws: ``(classes,)``."""
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -106,10 +121,9 @@ class HttpTarget:
         queries = self.queries
         if queries == self._confirmed:
             return
-        now = describe(self._transport.get, self.url, self.description.defense)
-        if now != self.description:
+        if changed := self._changed():
             raise EndpointError(
-                f"{self.url} serves something else than before: {now}, not {self.description}. "
+                f"{self.url} serves something else than before: {changed}. "
                 "The answers since the last confirmed round were not stored. Serve the first model "
                 "again to resume, or attack the other model in another folder."
             )
@@ -119,29 +133,77 @@ class HttpTarget:
         """Return the most probable class of each image, each on a fresh draw: ``(n,)``.
 
         Raises:
-            EndpointError: the service cannot be reached, refuses the request, or its answer is not
-                valid.
+            EndpointError: the endpoint cannot be reached, refuses the request, or its answer is
+                not valid.
         """
         self._confirm_now_and_then()
-        class_of = self._class_v1 if self.protocol == "v1" else self._class_v2
-        return np.array(list(self._threads.map(class_of, images)), np.intp)
+        return np.array(list(self._threads.map(self._class, images)), np.intp)
 
     def probabilities(self, images: Sequence[Posted], draws: int = 1) -> NDArray[np.float32]:
         """Return the mean probabilities over fresh draws: ``(n, classes)`` float32.
 
         Raises:
-            HiddenProbabilitiesError: the service is configured to return the class only.
-            EndpointError: the service cannot be reached, refuses the request, or its answer is not
-                valid.
+            HiddenProbabilitiesError: the endpoint returns the class only.
+            EndpointError: the endpoint cannot be reached, refuses the request, or its answer is
+                not valid.
         """
         self._confirm_now_and_then()
-        of = self._probabilities_v1 if self.protocol == "v1" else self._probabilities_v2
-        by_image = list(self._threads.map(lambda image: of(image, draws), images))
-        return np.stack(by_image)
+        of = self._probabilities
+        return np.stack(list(self._threads.map(lambda image: of(image, draws), images)))
 
     def _confirm_now_and_then(self) -> None:
         if time.monotonic() - self._confirmed_s > CONFIRM_EVERY_S:
             self.confirm()
+
+    def _post(self, path: str, content: bytes, **options: Any) -> Answer:
+        answer = self._transport.post(path, content, **options)
+        with self._counting:
+            self.queries += 1
+        return answer
+
+
+class HttpTarget(Target):
+    """A running warpguard, which describes its model and its defence."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        defense: str | None = None,
+        protocol: Literal["v1", "v2"] = "v2",
+        **connection: Any,
+    ) -> None:
+        """Connect to a service and read its description.
+
+        Args:
+            url: the address, such as ``http://127.0.0.1:8080``.
+            defense: a defence that the service allows; by default its own default, unless this
+                would read a file of this machine.
+            protocol: ``v2`` posts tensors, ``v1`` posts PNG files.
+            connection: the key, headers, certificates and transport; see :class:`Target`.
+
+        Raises:
+            EndpointError: the service cannot be reached, is not a warpguard service that runs its
+                own model, does not allow the defence, or has another version of it.
+        """
+        self._defense = defense
+        super().__init__(url, protocol, **connection)
+
+    def _begin(self) -> None:
+        self.description = describe(self._transport.get, self.url, self._defense)
+        self._model_path = f"/v2/models/{quote(self.description.model, safe='')}"
+        self._outputs = self._output_names() if self.protocol == "v2" else set()
+
+    def _changed(self) -> str:
+        now = describe(self._transport.get, self.url, self.description.defense)
+        return "" if now == self.description else f"{now}, not {self.description}"
+
+    def _class(self, image: Posted) -> int:
+        return self._class_v1(image) if self.protocol == "v1" else self._class_v2(image)
+
+    def _probabilities(self, image: Posted, draws: int) -> NDArray[np.float32]:
+        of = self._probabilities_v1 if self.protocol == "v1" else self._probabilities_v2
+        return of(image, draws)
 
     def _class_v1(self, image: Posted) -> int:
         return answers.top_class(self._post_v1(image, 1, 1), self.description.classes)
@@ -149,7 +211,7 @@ class HttpTarget:
     def _class_v2(self, image: Posted) -> int:
         classes = self.description.classes
         if "index" in self._outputs:
-            return answers.tensor_class(self._post_v2(image, "index", 1), classes)
+            return tensors.class_index(self._post_v2(image, "index", 1), "index", classes)
         return int(self._probabilities_v2(image, 1).argmax())
 
     def _probabilities_v1(self, image: Posted, draws: int) -> NDArray[np.float32]:
@@ -166,7 +228,8 @@ class HttpTarget:
         if "probabilities" not in self._outputs:
             return self._all(None)
         answer = self._post_v2(image, "probabilities", draws)
-        return answers.tensor_probabilities(answer, self.description.classes)
+        shape = 1, self.description.classes
+        return tensors.probabilities(answer, "probabilities", shape)
 
     def _all(self, values: NDArray[np.float32] | None) -> NDArray[np.float32]:
         if values is None:
@@ -203,15 +266,9 @@ class HttpTarget:
             },
         }
         text = json.dumps(head).encode()
-        length = {answers.HEADER_LENGTH: str(len(text))}
+        length = {tensors.HEADER_LENGTH: str(len(text))}
         return self._post(f"{self._model_path}/infer", text + raw, headers=length)
 
-    def _post(self, path: str, content: bytes, **options: Any) -> Answer:
-        answer = self._transport.post(path, content, **options)
-        with self._counting:
-            self.queries += 1
-        return answer
-
     def _output_names(self) -> set[str]:
-        metadata = answers.document(self._transport.get(self._model_path), answers.ModelMetadata)
-        return {output.name for output in metadata.outputs}
+        metadata = document(self._transport.get(self._model_path), ModelMetadata)
+        return {output.name for output in metadata.outputs or ()}
