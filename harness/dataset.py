@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -43,6 +44,12 @@ class Dataset:
 
     name: str
     photographs: tuple[Photograph, ...]
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of the table: the names, classes and targets in their order."""
+        rows = [(each.file, each.label, each.target) for each in self.photographs]
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
     @classmethod
     def read(cls, folder: Path, classes: int) -> "Dataset":
@@ -107,6 +114,7 @@ class Dataset:
         limit: int | None,
         *,
         targeted: bool = True,
+        known: frozenset[str] = frozenset(),
     ) -> list[Case]:
         """Return the first photographs that the bare model gets right, at the model's size.
 
@@ -117,6 +125,8 @@ class Dataset:
             classify: the bare model, from images to classes.
             limit: how many photographs to return; None for all.
             targeted: whether the attacker wants the photograph's target, or any wrong class.
+            known: the names of the photographs that were found right before, if any were. They are
+                taken as right, and all others as wrong.
 
         Raises:
             DatasetError: a photograph cannot be read, the model gets none of them right, or most
@@ -127,8 +137,10 @@ class Dataset:
         for each in self.photographs:
             if limit is not None and len(chosen) == limit:
                 break
+            if known and each.file not in known:
+                continue
             image = np.ascontiguousarray(fit(_pixels(each.path, manifest), manifest), np.uint8)
-            answer = int(classify([image])[0])
+            answer = each.label if known else int(classify([image])[0])
             seen += 1
             one_too_high += answer == each.label - 1
             if answer == each.label:

@@ -159,7 +159,10 @@ class EndpointRecord(_Record):
 
 
 class DatasetRecord(_Record):
-    """The attacked photographs: the first ``selected`` ones that the bare model gets right."""
+    """The attacked photographs: the first ``selected`` ones that the bare model gets right.
+
+    If no copy of the model is there, they are those that the endpoint got right in one post.
+    """
 
     name: str
     candidates: int

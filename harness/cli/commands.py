@@ -5,6 +5,7 @@ import shlex
 import ssl
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -14,13 +15,15 @@ import harness.reproduce
 from harness.attacks import ATTACKS, described, parse_attack
 from harness.cli.progress import progress
 from harness.cli.quick import quick_attacks
-from harness.endpoint import HttpTarget
+from harness.endpoint import HttpTarget, OipTarget, Target
 from harness.errors import OptionsError
 from harness.files import locked, write
 from harness.results import Run, run_folders
 from harness.runs.experiment import Experiment
+from harness.runs.models import from_files
 from harness.runs.options import Options, require_use
 from harness.runs.run import execute
+from models import Manifest, ModelError
 
 _out = Console()
 _err = Console(stderr=True)
@@ -134,15 +137,63 @@ def _print_line(line: str) -> None:
     _out.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _target(options: argparse.Namespace) -> HttpTarget:
-    return HttpTarget(
+def _target(options: argparse.Namespace) -> Target:
+    _require_protocol(options)
+    connection: dict[str, Any] = {
+        "api_key": _api_key(options),
+        "headers": options.header,
+        "certificates": None if options.ca_file is None else _certificates(options.ca_file),
+    }
+    if options.protocol != "oip":
+        return HttpTarget(
+            options.endpoint, defense=options.defense, protocol=options.protocol, **connection
+        )
+    target = OipTarget(
         options.endpoint,
-        defense=options.defense,
-        protocol=options.protocol,
-        api_key=_api_key(options),
-        headers=options.header,
-        certificates=None if options.ca_file is None else _certificates(options.ca_file),
+        manifest=_manifest(options),
+        defense=options.assume_defense,
+        **connection,
     )
+    _err.print(
+        f"The defence {target.description.defense} is assumed. {target.url} reports no digest of "
+        "its model, so the model is watched by its name, versions, inputs and outputs only.",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    return target
+
+
+def _require_protocol(options: argparse.Namespace) -> None:
+    """Require that the protocol uses all options, because an ignored one would mislead."""
+    of_oip = {
+        "--assume-defense": options.assume_defense,
+        "--manifest": options.manifest,
+        "--model": options.model,
+    }
+    given = [name for name, value in of_oip.items() if value is not None]
+    if options.protocol != "oip" and given:
+        raise OptionsError(
+            f"{given[0]} is for --protocol oip only, because warpguard describes its defence and "
+            "its model itself. Leave it out, or add --protocol oip."
+        )
+    if options.protocol == "oip" and options.defense is not None:
+        raise OptionsError(
+            "--defense chooses one of the defences that warpguard allows, and --protocol oip "
+            "cannot choose one. Name the defence in front of the model with --assume-defense."
+        )
+    if options.model is not None and options.manifest is None:
+        raise OptionsError(
+            "--model needs --manifest, a file that describes the model's input, output and "
+            "scaling as in docs/models.md."
+        )
+
+
+def _manifest(options: argparse.Namespace) -> Manifest | None:
+    try:
+        return None if options.manifest is None else Manifest.read(options.manifest)
+    except ModelError as error:
+        raise OptionsError(f"--manifest: {error}.") from None
 
 
 def _api_key(options: argparse.Namespace) -> str | None:
@@ -168,8 +219,11 @@ def _certificates(file: Path) -> ssl.SSLContext:
 
 
 def _experiment(
-    options: argparse.Namespace, target: HttpTarget, needs_gradients: bool = True
+    options: argparse.Namespace, target: Target, needs_gradients: bool = True
 ) -> Experiment:
+    manifest, own = _manifest(options), None
+    if manifest is not None and options.model is not None:
+        own = from_files(options.model, manifest)
     return Experiment.open(
         target,
         data=options.data,
@@ -177,4 +231,5 @@ def _experiment(
         device=options.device,
         source_model=getattr(options, "source_model", None),
         needs_gradients=needs_gradients,
+        own_copy=own,
     )

@@ -140,13 +140,38 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_endpoint(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--endpoint", required=True, metavar="URL", help="address of a running warpguard service")
+    add(
+        "--endpoint",
+        required=True,
+        metavar="URL",
+        help="address of a running warpguard service, or with --protocol oip of a model, such as "
+        "http://127.0.0.1:8000/v2/models/mine",
+    )
     add("--defense", help="a defence that the endpoint allows, such as rdg (default: its default)")
     add(
         "--protocol",
-        choices=("v1", "v2"),
+        choices=("v1", "v2", "oip"),
         default="v2",
-        help="v1 posts PNG files, v2 posts tensors (default: v2)",
+        help="v1 posts PNG files to warpguard, v2 posts tensors to it, oip attacks any server of "
+        "the Open Inference Protocol, such as Triton (default: v2)",
+    )
+    add(
+        "--assume-defense",
+        metavar="DEFENSE",
+        help="with --protocol oip: the defence that you assume in front of the model, such as "
+        "fd+rdg (default: none)",
+    )
+    add(
+        "--manifest",
+        type=Path,
+        metavar="FILE",
+        help="with --protocol oip: description of the model's input and output (docs/models.md)",
+    )
+    add(
+        "--model",
+        type=Path,
+        metavar="FILE.onnx",
+        help="with --protocol oip and --manifest: your own copy of the model, for gradients",
     )
     key = parser.add_mutually_exclusive_group()
     key.add_argument(

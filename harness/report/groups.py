@@ -35,8 +35,10 @@ class Entry:
 
     @property
     def defense(self) -> str:
-        """The defence of the endpoint."""
-        return plain(self.run.endpoint.defense)
+        """The defence of the endpoint, and whether the user only assumes it."""
+        endpoint = self.run.endpoint
+        assumed = " (assumed)" if getattr(endpoint, "defense_assumed", False) else ""
+        return plain(endpoint.defense) + assumed
 
     @property
     def label(self) -> str:

@@ -78,8 +78,8 @@ def reproduce(
                 item=name,
                 title=item.title,
                 scale=(scale, asdict(size)),
-                model=experiment.surrogate.manifest.name,
-                model_sha256=experiment.surrogate.manifest.sha256,
+                model=experiment.manifest.name,
+                model_sha256=experiment.manifest.sha256,
                 dataset=DatasetRecord(
                     name=experiment.dataset.name,
                     candidates=len(experiment.dataset.photographs),

@@ -24,6 +24,14 @@ TOLERANCE = 1e-3
 is smaller."""
 _DEVIATIONS = 3.29
 """Half of the 99.9 % interval of a normal variable, so that a thousandth of the checks errs."""
+_CHOSEN = (
+    "The served model is not on this machine, so the photographs are those that the endpoint got "
+    "right when they were posted once."
+)
+_WATCHED = (
+    "The endpoint reports no digest of its model, so another model would be noticed only if its "
+    "name, versions, inputs or outputs differ."
+)
 
 
 class Copy(Victim, Protocol):
@@ -42,6 +50,7 @@ def endpoint_check(
     results: Sequence[ImageResult],
     *,
     quantized: bool,
+    assumed: bool = False,
 ) -> Check:
     """Compare the endpoint's answers to clean photographs with those of a copy of its model.
 
@@ -51,13 +60,19 @@ def endpoint_check(
         cases: the photographs of the run.
         results: their results, whose first score is that of the clean photograph.
         quantized: whether the run posts 8-bit images.
+        assumed: whether the defence is what the user assumes, and the endpoint has no digest.
     """
     if copy is None:
-        return Check(name=NAME, passed=None, detail="The served model is not on this machine.")
+        detail = "The served model is not on this machine."
+        return Check(name=NAME, passed=None, detail=f"{_CHOSEN} {_WATCHED}" if assumed else detail)
     posted = [to_8_bits(case.image) if quantized else case.image for case in cases]
     if copy.defense.random:
-        return _random(victim, copy, cases[:PHOTOGRAPHS], posted[:PHOTOGRAPHS])
-    return _fixed(victim, copy, posted, results)
+        check = _random(victim, copy, cases[:PHOTOGRAPHS], posted[:PHOTOGRAPHS])
+    else:
+        check = _fixed(victim, copy, posted, results)
+    if not assumed:
+        return check
+    return check.model_copy(update={"detail": f"{check.detail} The defence is assumed. {_WATCHED}"})
 
 
 def _fixed(

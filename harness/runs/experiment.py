@@ -6,31 +6,20 @@ from pathlib import Path
 from defenses import Pipeline
 from harness.attacks.attack import Attack, Attacker
 from harness.dataset import Dataset
-from harness.endpoint import HttpTarget
+from harness.endpoint import Description, OipTarget, Target
 from harness.errors import EndpointError, SurrogateError
 from harness.results import DatasetRecord, EndpointRecord
+from harness.runs.models import from_store
 from harness.runs.options import Options
 from harness.runs.run import Setup
+from harness.runs.storage import planned_photographs
 from harness.surrogate.replica import Replica
 from harness.surrogate.surrogate import Surrogate
 from harness.types import Case
-from models import (
-    CATALOG,
-    Manifest,
-    ModelError,
-    NotInStoreError,
-    Store,
-    StoreError,
-    UnknownModelError,
-    ensure,
-)
+from models import Manifest
 
 _COMPARED_PHOTOGRAPHS = 4
 """On how many photographs the surrogate's scores are compared with those of ONNX Runtime."""
-
-
-_LISTED = 10
-"""How many of the store's models a message lists."""
 
 
 @dataclass(frozen=True)
@@ -39,30 +28,34 @@ class Experiment:
 
     Attributes:
         target: the endpoint.
+        manifest: the size of the model's input, and its classes.
         surrogate: the same graph and the same defence as the endpoint has. It is differentiable
-            only if an attack needs gradients.
+            only if an attack needs gradients. None if the model is not on this machine.
         source: the model whose gradients are taken: the surrogate, or another model (transfer).
         dataset: the photographs and their classes.
-        limit: how many photographs are attacked of those that the bare model gets right.
+        limit: how many photographs are attacked of those that the bare model gets right. Without
+            a surrogate it is those that the endpoint gets right when they are posted once.
     """
 
-    target: HttpTarget
-    surrogate: Replica
-    source: Replica
+    target: Target
+    manifest: Manifest
+    surrogate: Replica | None
+    source: Replica | None
     dataset: Dataset
     limit: int | None
-    _chosen: dict[bool, list[Case]] = field(default_factory=dict, repr=False)
+    _chosen: dict[tuple[bool, frozenset[str]], list[Case]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def open(
         cls,
-        target: HttpTarget,
+        target: Target,
         *,
         data: Path | None = None,
         limit: int | None = None,
         device: str = "auto",
         source_model: str | None = None,
         needs_gradients: bool = True,
+        own_copy: tuple[Manifest, bytes] | None = None,
     ) -> "Experiment":
         """Build the surrogate, and compare it with the endpoint's model and with ONNX Runtime.
 
@@ -75,54 +68,63 @@ class Experiment:
             device: the device of the surrogate: ``cpu``, ``cuda`` or ``auto``.
             source_model: the name of another model whose gradients are taken instead.
             needs_gradients: whether an attack needs them. If none does, any served model will do.
+            own_copy: the manifest and the graph of the served model, if the endpoint is not one
+                of warpguard, which reports a digest by which the store's copy is known.
 
         Raises:
             HarnessError: see :mod:`harness.errors`.
         """
         described = target.description
-        manifest, graph = _model(described.model)
-        if manifest.sha256 != described.model_sha256:
-            raise SurrogateError(
-                f"{target.url} serves {described.model} with the SHA-256 {described.model_sha256}, "
-                f"but the store of this machine has {manifest.sha256}. Install the served model."
-            )
-        classes = len(manifest.label_names)
-        if described.classes != classes:
-            raise EndpointError(
-                f"{target.url} reports {described.classes} classes of {described.model}, but the "
-                f"model has {classes}."
-            )
-        other = None if source_model is None else _model(source_model)
-        surrogate: Replica
-        if needs_gradients and other is None:
-            surrogate = Surrogate(manifest, graph, described.pipeline, device)
+        if isinstance(target, OipTarget):
+            copy, manifest = own_copy, target.manifest
         else:
-            surrogate = Replica(manifest, graph, described.pipeline)
+            copy = _served(described, target.url)
+            manifest = copy[0]
+        other = None if source_model is None else from_store(source_model)
+        surrogate: Replica | None = None
+        if copy is not None and needs_gradients and other is None:
+            surrogate = Surrogate(*copy, described.pipeline, device)
+        elif copy is not None:
+            surrogate = Replica(*copy, described.pipeline)
         source = surrogate if other is None else Surrogate(*other, described.pipeline, device)
+        if needs_gradients and source is None:
+            raise SurrogateError(
+                f"This attack takes gradients, but {target.url} does not describe its model. Name "
+                "your own copy with --model and --manifest, or another model with --source-model, "
+                "or take an attack without gradients, such as square."
+            )
+        classes = described.classes
         dataset = Dataset.demo(classes) if data is None else Dataset.read(data, classes)
-        experiment = cls(target, surrogate, source, dataset, limit)
+        experiment = cls(target, manifest, surrogate, source, dataset, limit)
         if isinstance(source, Surrogate):
             cases = experiment.cases(targeted=False)[:_COMPARED_PHOTOGRAPHS]
             source.check([case.image for case in cases])
         return experiment
 
-    def cases(self, *, targeted: bool) -> list[Case]:
-        """Return the photographs to attack: those that the bare model gets right."""
-        if targeted not in self._chosen:
-            bare = self.surrogate.with_defense(Pipeline())
-            self._chosen[targeted] = self.dataset.cases(
-                self.surrogate.manifest, bare.classes, self.limit, targeted=targeted
-            )
-        return self._chosen[targeted]
+    def cases(self, *, targeted: bool, known: frozenset[str] = frozenset()) -> list[Case]:
+        """Return the photographs to attack: those that the bare model gets right.
 
-    def with_endpoint(self, target: HttpTarget) -> "Experiment":
+        Args:
+            targeted: whether each has a target.
+            known: the names of those that were found right before; see :meth:`Dataset.cases`.
+        """
+        key = targeted, known
+        if key not in self._chosen:
+            bare = self.surrogate and self.surrogate.with_defense(Pipeline())
+            classify = (bare or self.target).classes
+            self._chosen[key] = self.dataset.cases(
+                self.manifest, classify, self.limit, targeted=targeted, known=known
+            )
+        return self._chosen[key]
+
+    def with_endpoint(self, target: Target) -> "Experiment":
         """Return the same model and photographs with another endpoint, and with its defence."""
         defense = target.description.pipeline
         return replace(
             self,
             target=target,
-            surrogate=self.surrogate.with_defense(defense),
-            source=self.source.with_defense(defense),
+            surrogate=self.surrogate and self.surrogate.with_defense(defense),
+            source=self.source and self.source.with_defense(defense),
         )
 
     def with_dataset(self, dataset: Dataset, limit: int | None) -> "Experiment":
@@ -133,13 +135,14 @@ class Experiment:
         self, attack: Attack, folder: Path, options: Options, reuse_from: Path | None = None
     ) -> Setup:
         """Prepare one attack to run in a folder; see :class:`Setup` for ``reuse_from``."""
-        cases = self.cases(targeted=attack.targeted)
-        described = self.target.description
-        served, manifest = self.surrogate.manifest, self.source.manifest
+        # A random endpoint would get other photographs right when the run is resumed.
+        known = planned_photographs(folder) if self.surrogate is None else frozenset()
+        cases = self.cases(targeted=attack.targeted, known=known)
+        described, source = self.target.description, self.source
         return Setup(
             attack=attack,
             cases=cases,
-            attacker=Attacker(self.source, self.target, options.seed),
+            attacker=Attacker(source, self.target, options.seed),
             endpoint=EndpointRecord(
                 url=self.target.url,
                 model=described.model,
@@ -147,7 +150,10 @@ class Experiment:
                 defense=described.defense,
                 protocol=self.target.protocol,
                 quantized=options.quantized,
-                labels="imagenet-1k" if served.labels == "imagenet-1k" else "own",
+                labels="imagenet-1k" if self.manifest.labels == "imagenet-1k" else "own",
+                defense_assumed=described.defense_assumed,
+                model_version=described.version,
+                form=described.form,
             ),
             dataset=DatasetRecord(
                 name=self.dataset.name,
@@ -155,37 +161,36 @@ class Experiment:
                 selected=len(cases),
             ),
             folder=folder,
-            surrogate={"model": manifest.name, "sha256": manifest.sha256 or ""}
-            if attack.needs_gradients
+            surrogate={"model": source.manifest.name, "sha256": source.manifest.sha256 or ""}
+            if attack.needs_gradients and source is not None
             else None,
             options=options,
             reuse_from=reuse_from,
             copy=self.surrogate,
+            chosen_from=f"{self.dataset.sha256}, limit {self.limit}"
+            if self.surrogate is None
+            else None,
             confirm=self.target.confirm,
         )
 
 
-def _model(name: str) -> tuple[Manifest, bytes]:
-    store = Store()
-    try:
-        return ensure(store, name)
-    except (UnknownModelError, NotInStoreError) as error:
-        others = sorted(_available(store) - {name})
-        more = len(others) - _LISTED
-        listed = ", ".join(others[:_LISTED]) + (f" and {more} more" if more > 0 else "")
-        missing = isinstance(error, UnknownModelError)
-        reason = f"the store {store.root} does not have it." if missing else str(error)
+def _served(described: Description, url: str) -> tuple[Manifest, bytes]:
+    """Return the store's copy of the model that warpguard serves.
+
+    Raises:
+        SurrogateError: the store does not have this very model.
+        EndpointError: the endpoint reports another number of classes.
+    """
+    manifest, graph = from_store(described.model)
+    if manifest.sha256 != described.model_sha256:
         raise SurrogateError(
-            f"There is no surrogate of {name}: {reason} Available without a download: {listed}."
-        ) from None
-    except ModelError as error:
-        raise SurrogateError(f"There is no surrogate of {name}: {error}") from None
-
-
-def _available(store: Store) -> set[str]:
-    """Return the models that need no download: those in the store, and the embedded ones."""
-    embedded = {name for name, entry in CATALOG.items() if entry.embedded}
-    try:
-        return embedded | {*store.names()}
-    except StoreError:
-        return embedded
+            f"{url} serves {described.model} with the SHA-256 {described.model_sha256}, "
+            f"but the store of this machine has {manifest.sha256}. Install the served model."
+        )
+    classes = len(manifest.label_names)
+    if described.classes != classes:
+        raise EndpointError(
+            f"{url} reports {described.classes} classes of {described.model}, but the "
+            f"model has {classes}."
+        )
+    return manifest, graph

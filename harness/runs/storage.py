@@ -165,6 +165,14 @@ def finished(folder: Path, plan: Plan, case: Case) -> ImageProgress:
     return progress
 
 
+def planned_photographs(folder: Path) -> frozenset[str]:
+    """Return the names of the photographs in the plan of a folder; none if it has no plan."""
+    try:
+        return frozenset(str(each["file"]) for each in _plan(folder)["photographs"])
+    except (RunError, KeyError, TypeError):
+        return frozenset()
+
+
 def _photograph(plan: Plan, case: Case) -> Any:
     """Return what a plan holds of a photograph; None if it is not in the plan."""
     try:
