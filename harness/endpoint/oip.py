@@ -27,6 +27,7 @@ from models import Manifest
 _MODEL = re.compile(
     r"(?P<server>.*?)(?P<path>/v2/models/(?P<name>[^/?#]+)(?:/versions/(?P<version>[^/?#]+))?)/?"
 )
+_PASSWORD = re.compile(r"//[^/]*@")
 
 
 class OipTarget(Target):
@@ -57,8 +58,9 @@ class OipTarget(Target):
         parts = _MODEL.fullmatch(url)
         if parts is None:
             raise EndpointError(
-                f"{url} is not the address of a model. With --protocol oip give one such as "
-                "http://127.0.0.1:8000/v2/models/NAME, or with /versions/VERSION behind it."
+                f"{_PASSWORD.sub('//', url)} is not the address of a model. With --protocol oip "
+                "give one such as http://127.0.0.1:8000/v2/models/NAME, or with /versions/VERSION "
+                "behind it."
             )
         self._path, self._name = parts["path"], unquote(parts["name"])
         self._version = unquote(parts["version"] or "")
@@ -73,7 +75,7 @@ class OipTarget(Target):
         return self._form.manifest.model_copy(update={"labels": labels})
 
     def _begin(self) -> None:
-        where = f"{self.url}{self._path}"
+        self.url = where = f"{self.url}{self._path}"
         try:
             defense = str(Pipeline.parse(self._defense or "none"))
         except DefenseError as error:

@@ -78,10 +78,8 @@ class Reading:
 
     def __str__(self) -> str:
         """Return what is read, for the record of a run."""
-        taken = {"logits": "the softmax of", "class": "the class in"}.get(
-            self.kind, "probabilities"
-        )
-        return f"{taken} {self.output!r}"
+        taken = {"logits": "softmax of", "probabilities": "probabilities in", "class": "class in"}
+        return f"{taken[self.kind]} {self.output!r}"
 
 
 def asked_output(model: ModelMetadata, manifest: Manifest | None, where: str) -> str | None:

@@ -8,7 +8,7 @@ import httpx2
 import numpy as np
 import pytest
 
-from harness.endpoint import HttpTarget
+from harness.endpoint import HttpTarget, OipTarget
 
 SHA256 = "ab" * 32
 CLASSES = 4
@@ -38,6 +38,8 @@ class Fake:
         self.defenses = json.loads(json.dumps(DEFENSES))
         self.outputs = FULL
         self.targets = []
+        self.server = {"name": "other", "extensions": ["binary_tensor_data"]}
+        self.metadata = {"inputs": [{"name": "image", "datatype": "UINT8", "shape": [-1, 8, 8, 3]}]}
         self.answer = lambda _: self.probabilities(0.1, 0.2, 0.3, 0.4)
 
     def __call__(self, request):
@@ -45,13 +47,22 @@ class Fake:
             return httpx2.Response(200, json={"models": [self.model]})
         if request.url.path == "/v1/defenses":
             return httpx2.Response(200, json=self.defenses)
+        if request.url.path == "/v2":
+            return httpx2.Response(404 if self.server is None else 200, json=self.server)
         if request.method == "GET":
             outputs = [{"name": name} for name in self.outputs]
-            return httpx2.Response(200, json={"name": "m", "outputs": outputs})
+            return httpx2.Response(200, json={"name": "m", "outputs": outputs} | self.metadata)
         return self.answer(request)
 
     def target(self, url="http://endpoint/", **options):
-        target = HttpTarget(url, transport=httpx2.MockTransport(self), **options)
+        return self._connected(HttpTarget, url, options)
+
+    def oip(self, url="http://endpoint/v2/models/m", **options):
+        """The same endpoint as any server of the Open Inference Protocol."""
+        return self._connected(OipTarget, url, options)
+
+    def _connected(self, kind, url, options):
+        target = kind(url, transport=httpx2.MockTransport(self), **options)
         self.targets.append(target)
         return target
 
@@ -87,6 +98,12 @@ def fake():
     yield fake
     for target in fake.targets:
         target.close()
+
+
+@pytest.fixture(params=["target", "oip"])
+def either(request, fake):
+    """The fake endpoint as warpguard, and as any server of the Open Inference Protocol."""
+    return getattr(fake, request.param)()
 
 
 @pytest.fixture

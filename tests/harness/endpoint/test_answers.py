@@ -50,11 +50,11 @@ def test_the_class_is_found_behind_other_outputs(fake):
         ((7, 0, 0, 0), "from 0 to 7"),
     ],
 )
-def test_wrong_probabilities_are_refused(fake, values, message):
+def test_wrong_probabilities_are_refused(fake, either, values, message):
     fake.answer = lambda _: fake.probabilities(*values)
-    for method in ("classes", "probabilities"):
+    for method in (either.classes, either.probabilities):
         with pytest.raises(EndpointError, match=f"answer that is not valid: .*{message}"):
-            getattr(fake.target(), method)([IMAGE])
+            method([IMAGE])
 
 
 @pytest.mark.parametrize("value", [-7, -1, 4, 10**15])
@@ -138,10 +138,12 @@ def output(**changes):
         head(output(), raw=b""),
     ],
 )
-def test_tensors_that_are_not_valid_are_refused(fake, answer):
+def test_tensors_that_are_not_valid_are_refused(fake, either, answer):
     fake.answer = lambda _: answer
     with pytest.raises(EndpointError, match="sent an answer that is not valid"):
-        fake.target().probabilities([IMAGE])
+        either.probabilities([IMAGE])
+    with pytest.raises(EndpointError):
+        fake.oip()  # which posts an image to learn the outputs
 
 
 def test_a_server_that_returns_one_class_is_named(fake):

@@ -18,9 +18,10 @@ from PIL import Image
 
 from harness.attacks.noise import RandomNoise
 from harness.cli.main import main
-from harness.endpoint import Description, HttpTarget
-from harness.errors import DatasetError, EndpointError, SurrogateError
+from harness.endpoint import Description, HttpTarget, OipTarget
+from harness.errors import DatasetError, EndpointError, RunError, SurrogateError
 from harness.runs.experiment import Experiment
+from harness.runs.models import from_files
 from harness.runs.options import Options
 from harness.runs.run import execute
 from models import GraphInput, GraphOutput, Manifest, Scaling, Store, ensure
@@ -175,3 +176,86 @@ def test_attacks_without_gradients_take_any_served_model(attack, without_gradien
     checks = {check["name"]: check["passed"] for check in run["checks"]}
     assert checks["draws"] is not None  # the defence is known to be random
     assert (checks["fixed-draw"] is None) == attack.startswith("noise")
+
+
+@pytest.fixture
+def fickle(tmp_path):
+    """An unknown server whose answers are the next ones of a list, then all class 1."""
+    for name in "abc":
+        Image.fromarray(np.full((16, 16, 3), 128, np.uint8)).save(tmp_path / f"{name}.png")
+    (tmp_path / "labels.csv").write_text("file,label\na.png,0\nb.png,0\nc.png,0\n")
+    answers = []
+
+    def answer(request):
+        if request.method == "GET":
+            tensor = {"name": "image", "datatype": "UINT8", "shape": [-1, 16, 16, 3]}
+            return httpx2.Response(200, json={"name": "m", "inputs": [tensor]})
+        row = [0.9, 0.1] if (answers.pop(0) if answers else 1) == 0 else [0.1, 0.9]
+        output = {"name": "o", "datatype": "FP32", "shape": [1, 2], "data": row}
+        return httpx2.Response(200, json={"outputs": [output]})
+
+    url = "http://endpoint/v2/models/m"
+    with OipTarget(url, transport=httpx2.MockTransport(answer)) as target:
+        yield target, answers, tmp_path
+
+
+def test_the_photographs_that_an_endpoint_chose_stay_those_of_the_run(fickle):
+    target, answers, folder = fickle
+    options = Options(scoring_draws=1, sanity_images=0)
+
+    def setup(limit=None, out="run"):
+        experiment = Experiment.open(target, data=folder, needs_gradients=False, limit=limit)
+        return experiment.setup(RandomNoise(), folder / out, options)
+
+    answers[:] = [0, 1, 0]
+    first = setup()
+    assert [case.file for case in first.cases] == ["a.png", "c.png"]
+    assert (first.surrogate, first.copy, first.dataset.candidates) == (None, None, 3)
+    done = execute(first)
+    assert done.endpoint.defense_assumed
+    again = setup()  # the endpoint would get none right now
+    assert [case.file for case in again.cases] == ["a.png", "c.png"]
+    execute(again)
+    with pytest.raises(RunError, match=r"another run, which differs in its .*chosen_from"):
+        execute(setup(limit=1))
+    with pytest.raises(DatasetError, match="gets 0 of 3 photographs"):
+        setup(out="other")
+
+
+def test_gradients_of_an_unknown_model_need_a_copy(fickle):
+    target, _, _ = fickle
+    with pytest.raises(SurrogateError, match=r"--model and --manifest, .* such as square\.$"):
+        Experiment.open(target, data=NOWHERE)
+
+
+def test_gradients_of_another_model_attack_an_unknown_one(fickle, without_gradients):
+    """Without a copy, --source-model names a model whose gradients are transferred."""
+    target, _, folder = fickle
+    with pytest.raises(SurrogateError, match="gradients need logits"):
+        Experiment.open(target, data=folder, source_model="colours")
+    assert without_gradients
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"output": GraphOutput(name="shares", kind="logits")}, "declared to be logits"),
+        ({"labels": ("a", "b")}, "the labels|shape"),
+        ({"input": GraphInput(height_px=32, width_px=32)}, "should be"),
+    ],
+)
+def test_a_copy_that_contradicts_its_manifest_is_refused(without_gradients, change, message):
+    manifest, folder = without_gradients
+    file = folder / "copy.onnx"
+    file.write_bytes(Store().get("colours")[1])
+    found, graph = from_files(file, manifest)
+    assert (found.name, found.sha256, len(graph)) == ("colours", manifest.sha256, len(graph))
+    with pytest.raises(SurrogateError, match=rf"--model \S*copy\.onnx cannot be used: .*{message}"):
+        from_files(file, manifest.model_copy(update=change))
+
+
+def test_a_copy_that_cannot_be_read_is_refused(without_gradients):
+    manifest, folder = without_gradients
+    for file, message in (("no.onnx", "cannot be read"), ("labels.csv", "not an ONNX file")):
+        with pytest.raises(SurrogateError, match=f"--model .*{message}"):
+            from_files(folder / file, manifest)
