@@ -5,7 +5,6 @@ of FP32, and whatever the metadata leaves open.
 """
 
 import io
-import json
 from base64 import b64encode
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import ValidationError
+from pydantic_core import to_json
 
 from harness.endpoint.metadata import ModelMetadata, ServerMetadata, TensorMetadata
 from harness.endpoint.tensors import HEADER_LENGTH
@@ -74,13 +74,13 @@ class Form:
         if not self.binary:
             file = [b64encode(values.tobytes()).decode()]
             tensor["data"] = file if datatype == "BYTES" else values.ravel().tolist()
-            return json.dumps(head).encode(), {"Content-Type": "application/json"}
+            return to_json(head), {"Content-Type": "application/json"}
         raw = values.tobytes()
         if datatype == "BYTES":
             raw = len(raw).to_bytes(4, "little") + raw
         tensor["parameters"] = {"binary_data_size": len(raw)}
         head["parameters"] = {"binary_data_output": True}
-        before = json.dumps(head).encode()
+        before = to_json(head)
         return before + raw, {
             HEADER_LENGTH: str(len(before)),
             "Content-Type": "application/octet-stream",

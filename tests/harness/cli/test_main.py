@@ -150,6 +150,7 @@ def test_the_version_is_that_of_the_package(capsys):
 
 
 AT = ["--endpoint", "http://127.0.0.1:9", "--out", "x"]
+OIP = ["--endpoint", "http://127.0.0.1:9/v2/models/m", "--out", "x", "--protocol", "oip"]
 
 
 @pytest.mark.parametrize(
@@ -170,6 +171,20 @@ AT = ["--endpoint", "http://127.0.0.1:9", "--out", "x"]
         (["run", "noise", *AT, "--api-key", "ключ"], "The header Authorization cannot be sent"),
         (["run", "noise", *AT, "--header", "a b: c"], "The header a b cannot be sent"),
         (["run", "noise", "--endpoint", "http://[::1", "--out", "x"], "is not a valid address"),
+        (["run", "noise", *AT, "--assume-defense", "fd"], "--assume-defense is for --protocol oip"),
+        (["quick", *AT, "--manifest", "two"], "--manifest is for --protocol oip"),
+        (
+            ["run", "noise", *AT, "--protocol", "v1", "--model", "m"],
+            "--model is for --protocol oip",
+        ),
+        (["run", "noise", *OIP, "--defense", "fd"], "--protocol oip cannot choose one. Name the"),
+        (["run", "noise", *OIP, "--model", "m.onnx"], "--model needs --manifest"),
+        (["run", "noise", *OIP, "--manifest", "none"], "--manifest: The manifest none cannot be"),
+        (["run", "noise", *OIP, "--manifest", "two"], "--manifest: The manifest two is not valid"),
+        (["run", "noise", *OIP, "--assume-defense", "magic"], "--assume-defense: Unknown defence"),
+        (["run", "noise", *AT, "--protocol", "oip"], "http://127.0.0.1:9 is not the address of a"),
+        (["quick", *OIP, "--ca-file", "two"], "--ca-file two cannot be read"),
+        (["quick", *OIP], "http://127.0.0.1:9 cannot be reached"),
     ],
 )
 def test_a_failure_is_reported_in_one_line(arguments, message, capsys, tmp_path, monkeypatch):
@@ -181,7 +196,8 @@ def test_a_failure_is_reported_in_one_line(arguments, message, capsys, tmp_path,
     assert message in line
 
 
-def test_headers_and_the_key_of_a_file_are_sent(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("at", "target"), [(AT, "HttpTarget"), (OIP, "OipTarget")])
+def test_headers_and_the_key_of_a_file_are_sent(at, target, tmp_path, monkeypatch):
     seen = {}
 
     class Target:
@@ -189,10 +205,10 @@ def test_headers_and_the_key_of_a_file_are_sent(tmp_path, monkeypatch):
             seen.update(options)
             raise EndpointError("stop")
 
-    monkeypatch.setattr("harness.cli.commands.HttpTarget", Target)
+    monkeypatch.setattr(f"harness.cli.commands.{target}", Target)
     (tmp_path / "key").write_text("secret\n")
     headers = ["--header", "X-A: 1", "--header", "X-B:2:3"]
-    command = ["run", "noise", *AT, "--api-key-file", str(tmp_path / "key"), *headers]
+    command = ["run", "noise", *at, "--api-key-file", str(tmp_path / "key"), *headers]
     assert main(command) == 1
     assert seen["api_key"] == "secret"
     assert seen["headers"] == [("X-A", "1"), ("X-B", "2:3")]
