@@ -167,11 +167,15 @@ class Experiment:
             options=options,
             reuse_from=reuse_from,
             copy=self.surrogate,
-            chosen_from=f"{self.dataset.sha256}, limit {self.limit}"
-            if self.surrogate is None
-            else None,
+            chosen_by=self._chosen_by() if described.defense_assumed else None,
             confirm=self.target.confirm,
         )
+
+    def _chosen_by(self) -> str:
+        """Return what chose the photographs, if the endpoint's digest does not identify it."""
+        if self.surrogate is not None:
+            return f"the model with the SHA-256 {self.surrogate.manifest.sha256}"
+        return f"the endpoint, with limit {self.limit}, of {self.dataset.sha256}"
 
 
 def _served(described: Description, url: str) -> tuple[Manifest, bytes]:

@@ -41,9 +41,9 @@ def plan_of(
     endpoint: EndpointRecord,
     surrogate: dict[str, str] | None,
     options: Options,
-    chosen_from: str | None = None,
+    chosen_by: str | None = None,
 ) -> Plan:
-    """Return the plan of a run; see :class:`harness.runs.run.Setup` for ``chosen_from``."""
+    """Return the plan of a run; see :class:`harness.runs.run.Setup` for ``chosen_by``."""
     plan: Plan = {
         "attack": attack_record(attack).model_dump(mode="json"),
         "endpoint": endpoint.model_dump(exclude={"url", "labels"}, exclude_defaults=True),
@@ -63,8 +63,8 @@ def plan_of(
             for case in cases
         ],
     }
-    if chosen_from is not None:
-        plan["chosen_from"] = chosen_from
+    if chosen_by is not None:
+        plan["chosen_by"] = chosen_by
     as_stored: Plan = json.loads(json.dumps(plan))
     return as_stored
 

@@ -27,8 +27,8 @@ class Setup:
         reuse_from: the folder of a run of the same attack, whose iterates are posted without a new
             search. An attack on the bare model finds the same images for any endpoint.
         copy: the served model on this machine, with which the endpoint is compared.
-        chosen_from: the dataset and the limit, if the endpoint itself chose the photographs. They
-            are then chosen once, because a random endpoint would choose others later.
+        chosen_by: what chose the photographs, if the endpoint reports no digest of its model. It is
+            part of the plan.
         confirm: raises an error if the endpoint's answers since its last call are not to be stored,
             because they may come from another model; see :meth:`Target.confirm`.
     """
@@ -43,7 +43,7 @@ class Setup:
     options: Options = field(default_factory=Options)
     reuse_from: Path | None = None
     copy: Copy | None = None
-    chosen_from: str | None = None
+    chosen_by: str | None = None
     confirm: Callable[[], None] = lambda: None
 
 
@@ -55,7 +55,7 @@ def execute(setup: Setup, on_progress: OnProgress = lambda *_: None) -> Run:
     """
     plan = plan_of(
         *(setup.attack, setup.cases, setup.endpoint, setup.surrogate, setup.options),
-        setup.chosen_from,
+        setup.chosen_by,
     )
     with opened(setup.folder, plan, setup.confirm) as storage:
         results = _results(setup, plan, storage, on_progress)

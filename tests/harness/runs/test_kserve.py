@@ -17,7 +17,7 @@ from PIL import Image
 
 from harness.cli.main import main
 from harness.endpoint import OipTarget
-from models import Manifest
+from models import Manifest, Store
 
 PYTHON = Path(__file__).parents[3] / ".venv-clients" / "bin" / "python"
 COLOURS = {"red": (140, 120, 120), "blue": (120, 120, 140)}
@@ -173,6 +173,27 @@ def test_attacks_without_gradients_need_no_copy(kserve, attack, name):
     check = endpoint_check(run)
     assert check["passed"] is None
     assert "those that the endpoint got right" in check["detail"]
+
+
+def test_a_transfer_attack_needs_no_copy(kserve, attack, folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("WARPGUARD_STORE", str(tmp_path / "store"))
+    Store().put(Manifest.read(folder / "own.json"), (folder / "own.onnx").read_bytes())
+    url = f"http://{kserve}/v2/models/pixels"
+    code, _, run = attack("adaptive(rounds=40,epsilon=0.3)", url, "--source-model", "colours")
+    assert (code, asr(run)) == (0, 1)
+    assert run["surrogate"]["model"] == "colours"
+    assert endpoint_check(run)["passed"] is None
+
+
+def test_another_copy_is_another_run(kserve, attack, own, folder):
+    url = f"http://{kserve}/v2/models/pixels"
+    assert attack("noise", url, *own)[0] == 0
+    other = onnx.load(own[1])
+    other.doc_string = "other"
+    onnx.save(other, folder / "other.onnx")
+    code, printed, _ = attack("noise", url, "--model", str(folder / "other.onnx"), *own[2:])
+    assert code == 1
+    assert "another run, which differs in its chosen_by" in printed
 
 
 def test_behind_warpguard_the_defence_is_what_the_user_assumes(serve, kserve, attack, own):
