@@ -24,13 +24,11 @@ TOLERANCE = 1e-3
 is smaller."""
 _DEVIATIONS = 3.29
 """Half of the 99.9 % interval of a normal variable, so that a thousandth of the checks errs."""
-_CHOSEN = (
-    "The served model is not on this machine, so the photographs are those that the endpoint got "
-    "right when they were posted once."
-)
-_WATCHED = (
+_CHOSEN = ("The photographs are those that the endpoint got right when they were posted once.",)
+_ASSUMED = (
+    "The defence is assumed.",
     "The endpoint reports no digest of its model, so another model would be noticed only if its "
-    "name, versions, inputs or outputs differ."
+    "name, versions, inputs or outputs differ.",
 )
 
 
@@ -50,7 +48,6 @@ def endpoint_check(
     results: Sequence[ImageResult],
     *,
     quantized: bool,
-    assumed: bool = False,
 ) -> Check:
     """Compare the endpoint's answers to clean photographs with those of a copy of its model.
 
@@ -60,19 +57,29 @@ def endpoint_check(
         cases: the photographs of the run.
         results: their results, whose first score is that of the clean photograph.
         quantized: whether the run posts 8-bit images.
-        assumed: whether the defence is what the user assumes, and the endpoint has no digest.
     """
     if copy is None:
-        detail = "The served model is not on this machine."
-        return Check(name=NAME, passed=None, detail=f"{_CHOSEN} {_WATCHED}" if assumed else detail)
+        return Check(name=NAME, passed=None, detail="The served model is not on this machine.")
     posted = [to_8_bits(case.image) if quantized else case.image for case in cases]
     if copy.defense.random:
-        check = _random(victim, copy, cases[:PHOTOGRAPHS], posted[:PHOTOGRAPHS])
-    else:
-        check = _fixed(victim, copy, posted, results)
-    if not assumed:
-        return check
-    return check.model_copy(update={"detail": f"{check.detail} The defence is assumed. {_WATCHED}"})
+        return _random(victim, copy, cases[:PHOTOGRAPHS], posted[:PHOTOGRAPHS])
+    return _fixed(victim, copy, posted, results)
+
+
+def with_assumptions(checks: Sequence[Check], *, chosen_by_endpoint: bool) -> list[Check]:
+    """Add to the check ``endpoint`` what is not known of an endpoint that has no description.
+
+    Args:
+        checks: the checks of a run.
+        chosen_by_endpoint: whether the photographs are those that the endpoint got right.
+    """
+    more = _ASSUMED + (_CHOSEN if chosen_by_endpoint else ())
+    return [
+        each.model_copy(update={"detail": " ".join((each.detail, *more))})
+        if each.name == NAME
+        else each
+        for each in checks
+    ]
 
 
 def _fixed(

@@ -10,7 +10,7 @@ from harness.attacks.attack import Attack, Attacker
 from harness.budget import as_pixels, l2_rms, linf
 from harness.dataset import pixels_sha256
 from harness.results import DatasetRecord, EndpointRecord, ImageResult, Run, Score
-from harness.runs.endpoint_check import Copy
+from harness.runs.endpoint_check import Copy, with_assumptions
 from harness.runs.options import Options
 from harness.runs.plan import Plan, attack_record, plan_of, versions
 from harness.runs.sanity import CheckContext, checks_of
@@ -61,12 +61,13 @@ def execute(setup: Setup, on_progress: OnProgress = lambda *_: None) -> Run:
         results = _results(setup, plan, storage, on_progress)
         checks = checks_of(
             CheckContext(
-                *(setup.attack, setup.cases, setup.attacker, setup.options, storage, setup.copy),
-                setup.endpoint,
+                setup.attack, setup.cases, setup.attacker, setup.options, storage, setup.copy
             ),
             results,
             on_progress,
         )
+        if setup.endpoint.defense_assumed:
+            checks = with_assumptions(checks, chosen_by_endpoint=setup.copy is None)
         setup.confirm()
         run = Run(
             name=setup.folder.name,

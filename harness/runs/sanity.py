@@ -30,7 +30,7 @@ from harness.attacks.gradient import GradientAttack
 from harness.attacks.noise import RandomNoise
 from harness.errors import HiddenProbabilitiesError
 from harness.rates import success_share, wilson
-from harness.results import Check, EndpointRecord, ImageResult
+from harness.results import Check, ImageResult
 from harness.runs.endpoint_check import Copy, endpoint_check
 from harness.runs.options import Options
 from harness.runs.plan import attack_record
@@ -52,7 +52,6 @@ class CheckContext:
     options: Options
     storage: Storage
     copy: Copy | None = None
-    endpoint: EndpointRecord | None = None
 
     @property
     def checked_cases(self) -> Sequence[Case]:
@@ -129,7 +128,6 @@ def checks_of(
             context.cases,
             results,
             quantized=context.options.quantized,
-            assumed=context.endpoint is not None and context.endpoint.defense_assumed,
         ),
         _gradients(context.attack, results),
         _noise(context, results),

@@ -5,8 +5,8 @@ import pytest
 
 from defenses import Pipeline
 from harness.errors import EndpointError, HiddenProbabilitiesError
-from harness.results import ImageResult, Score
-from harness.runs.endpoint_check import endpoint_check
+from harness.results import Check, ImageResult, Score
+from harness.runs.endpoint_check import endpoint_check, with_assumptions
 from harness.types import Case
 
 LABELS = (0, 1, 2, 1, 0, 2)
@@ -122,3 +122,12 @@ def test_an_answer_that_is_not_valid_is_not_hidden():
 
 def test_without_the_model_there_is_nothing_to_compare():
     assert check(Model("none"), None).passed is None
+
+
+@pytest.mark.parametrize("chosen", [True, False])
+def test_what_is_assumed_is_added_to_this_check_alone(chosen):
+    both = [Check(name=name, passed=True, detail="Fine.") for name in ("draws", "endpoint")]
+    draws, endpoint = with_assumptions(both, chosen_by_endpoint=chosen)
+    assert draws == both[0]
+    assert endpoint.detail.startswith("Fine. The defence is assumed. ")
+    assert ("photographs are those that the endpoint got right" in endpoint.detail) is chosen
