@@ -48,7 +48,7 @@ class Form:
 
     @property
     def gray(self) -> NDArray[np.uint8]:
-        """A gray image of the input's size."""
+        """A grey image of the input's size."""
         size = self.manifest.input
         return np.full((size.height_px, size.width_px, 3), 128, np.uint8)
 

@@ -2,7 +2,7 @@
 
 The protocol has no name for the defence in front of a model, no digest of the model, and no word
 for what the outputs mean. The user states the defence. The model is watched by its metadata. A
-gray image is posted once, to find out which output has the scores and whether they are logits.
+grey image is posted once, to find out which output has the scores and whether they are logits.
 """
 
 import re
@@ -41,7 +41,7 @@ class OipTarget(Target):
         defense: str | None = None,
         **connection: Any,
     ) -> None:
-        """Connect to a server, read its metadata, and post one gray image.
+        """Connect to a server, read its metadata, and post one grey image.
 
         Args:
             url: the address of a model, such as ``http://127.0.0.1:8000/v2/models/mine``, maybe

@@ -52,7 +52,7 @@ def test_each_draw_is_a_post_and_the_mean_is_returned(fake):
     rows = iter([(1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (1, 0, 0, 0)])
     fake.answer = lambda _: fake.probabilities(*next(rows))
     np.testing.assert_allclose(target.probabilities([IMAGE], draws=4), [[0.5, 0.25, 0.25, 0]])
-    assert target.queries == 5  # one of them was gray
+    assert target.queries == 5  # one of them was grey
 
 
 def test_a_version_and_a_prefix_belong_to_the_path(fake):
