@@ -5,7 +5,6 @@ import shlex
 import ssl
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -15,7 +14,7 @@ import harness.reproduce
 from harness.attacks import ATTACKS, described, parse_attack
 from harness.cli.progress import progress
 from harness.cli.quick import quick_attacks
-from harness.endpoint import HttpTarget, OipTarget, Target
+from harness.endpoint import Connection, HttpTarget, OipTarget, Target
 from harness.errors import OptionsError
 from harness.files import locked, write
 from harness.results import Run, run_folders
@@ -139,7 +138,7 @@ def _print_line(line: str) -> None:
 
 def _target(options: argparse.Namespace) -> Target:
     _require_protocol(options)
-    connection: dict[str, Any] = {
+    connection: Connection = {
         "api_key": _api_key(options),
         "headers": options.header,
         "certificates": None if options.ca_file is None else _certificates(options.ca_file),

@@ -17,6 +17,6 @@ Every failure is an :class:`harness.errors.EndpointError`.
 
 from harness.endpoint.description import Description
 from harness.endpoint.oip import OipTarget
-from harness.endpoint.target import HttpTarget, Protocol, Target
+from harness.endpoint.target import Connection, HttpTarget, Protocol, Target
 
-__all__ = ["Description", "HttpTarget", "OipTarget", "Protocol", "Target"]
+__all__ = ["Connection", "Description", "HttpTarget", "OipTarget", "Protocol", "Target"]

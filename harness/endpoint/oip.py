@@ -6,7 +6,7 @@ grey image is posted once, to find out which output has the scores and whether t
 """
 
 import re
-from typing import Any
+from typing import Unpack
 from urllib.parse import unquote
 
 import numpy as np
@@ -18,7 +18,7 @@ from harness.endpoint.description import Description
 from harness.endpoint.form import form_of
 from harness.endpoint.metadata import ModelMetadata, ServerMetadata
 from harness.endpoint.reading import asked_output, reading_of
-from harness.endpoint.target import Target
+from harness.endpoint.target import Connection, Target
 from harness.endpoint.transport import Answer
 from harness.errors import EndpointError
 from harness.types import Posted
@@ -39,7 +39,7 @@ class OipTarget(Target):
         *,
         manifest: Manifest | None = None,
         defense: str | None = None,
-        **connection: Any,
+        **connection: Unpack[Connection],
     ) -> None:
         """Connect to a server, read its metadata, and post one grey image.
 

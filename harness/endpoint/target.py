@@ -12,7 +12,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypedDict, Unpack
 from urllib.parse import quote
 
 import httpx2
@@ -34,6 +34,15 @@ CONFIRM_EVERY_S = 60.0
 """How often the model is asked for again during a long round, whose answers are not stored yet."""
 _MOST_RANKED = 1000
 """How many classes ``/v1/predict`` names at the most."""
+
+
+class Connection(TypedDict, total=False):
+    """How an endpoint is reached; see :class:`Target`."""
+
+    api_key: str | None
+    headers: Sequence[tuple[str, str]]
+    certificates: ssl.SSLContext | None
+    transport: httpx2.AsyncBaseTransport | None
 
 
 class Target(ABC):
@@ -171,7 +180,7 @@ class HttpTarget(Target):
         *,
         defense: str | None = None,
         protocol: Literal["v1", "v2"] = "v2",
-        **connection: Any,
+        **connection: Unpack[Connection],
     ) -> None:
         """Connect to a service and read its description.
 
