@@ -13,6 +13,7 @@
     square            the endpoint's probabilities                square.py, square_proposals.py
     hopskipjump       the endpoint's classes                      hopskipjump.py
     noise             nothing (the control)                       noise.py
+    stripes           nothing (the control of the query attacks)  stripes.py
 
 All follow the protocol of attack.py. registry.py finds them by name.
 

@@ -10,6 +10,7 @@ from harness.attacks.hopskipjump import HopSkipJump
 from harness.attacks.l_bfgs import LBfgs
 from harness.attacks.noise import RandomNoise
 from harness.attacks.square import Square
+from harness.attacks.stripes import Stripes
 from harness.errors import AttackError
 
 ATTACKS: dict[str, type[Attack]] = {
@@ -27,6 +28,7 @@ ATTACKS: dict[str, type[Attack]] = {
         Square,
         HopSkipJump,
         RandomNoise,
+        Stripes,
     )
 }
 """All attacks by their names in specifications. A new attack is one line here."""

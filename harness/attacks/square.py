@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.attacks.attack import Attack, Attacker
+from harness.attacks.scores import scores
 from harness.attacks.square_proposals import candidate, square_fraction, start
 from harness.budget import as_pixels, to_8_bits
 from harness.types import Case, Pixels, State
@@ -27,7 +28,6 @@ _ENOUGH_POSTS = 8
 """The mean score of an incumbent is final after this many posts."""
 _POSTS_PER_STEP = 3
 """How many images :meth:`Square._step` posts at most for one photograph, each for all its draws."""
-_SMALLEST_PROBABILITY = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +106,9 @@ class Square(Attack):
                 search.case, start(search.case.image, self.budget, search.generator)
             )
         images = [search.incumbent for search in searches]
-        scores = self._scores(searches, images, attacker, self._draws(searches))
-        for search, score in zip(searches, scores, strict=True):
-            search.sum, search.posts = score, 1
+        means = self._scores(searches, images, attacker, self._draws(searches))
+        for search, mean in zip(searches, means, strict=True):
+            search.sum, search.posts = mean, 1
 
     def _draws(self, searches: Sequence["_Search"]) -> int:
         """Return how many posts a score takes: an endpoint is random for all images or for none."""
@@ -171,16 +171,10 @@ class Square(Attack):
             return []
         posted = [to_8_bits(image) if self.quantized else image for image in images]
         probabilities = attacker.victim.probabilities(posted, draws)
-        logs = np.log(np.maximum(probabilities, _SMALLEST_PROBABILITY))
-        scores = []
-        for search, row in zip(searches, logs, strict=True):
+        for search in searches:
             search.queries += draws
-            if self.targeted:
-                scores.append(float(-row[search.case.goal]))
-            else:
-                others = np.delete(row, search.case.label)
-                scores.append(float(row[search.case.label] - others.max()))
-        return scores
+        cases = [search.case for search in searches]
+        return scores(probabilities, cases, targeted=self.targeted)
 
 
 class _Search:

@@ -22,16 +22,22 @@ def square_fraction(first: float, progress: float) -> float:
 
 def start(clean: Pixels, budget: Budget, rng: np.random.Generator) -> Pixels:
     """Return the first candidate: vertical stripes, or for l2 a chessboard of humps."""
-    height, width, channels = clean.shape
     if budget.norm == "linf":
-        stripes = rng.choice([-1.0, 1.0], (1, width, channels)).astype(np.float32)
-        return budget.project(clean, clean + np.float32(budget.epsilon) * stripes)
+        return column_stripes(clean, budget, rng)
+    height, width, channels = clean.shape
     side = max(min(height, width) // _TILES, 1)
     change = np.zeros(clean.shape)
     for top in range((height % side) // 2, height - side + 1, side):
         for left in range((width % side) // 2, width - side + 1, side):
             change[top : top + side, left : left + side] = _humps(side, channels, rng)
     return _of_size(clean, change, budget)
+
+
+def column_stripes(clean: Pixels, budget: Budget, rng: np.random.Generator) -> Pixels:
+    """Return the image with stripes one pixel wide, of the budget's size in either norm."""
+    _, width, channels = clean.shape
+    stripes = rng.choice([-1.0, 1.0], (1, width, channels)).astype(np.float32)
+    return budget.project(clean, clean + np.float32(budget.epsilon) * stripes)
 
 
 def candidate(

@@ -10,10 +10,11 @@ from harness.attacks.attack import Attack, Attacker
 from harness.budget import as_pixels, l2_rms, linf
 from harness.dataset import pixels_sha256
 from harness.results import DatasetRecord, EndpointRecord, ImageResult, Run, Score
+from harness.runs.check_context import CheckContext
 from harness.runs.endpoint_check import Copy, with_assumptions
 from harness.runs.options import Options
 from harness.runs.plan import Plan, attack_record, plan_of, versions
-from harness.runs.sanity import CheckContext, checks_of
+from harness.runs.sanity import checks_of
 from harness.runs.states import ImageProgress
 from harness.runs.storage import Storage, finished, opened
 from harness.types import Case, OnProgress, Posted, State

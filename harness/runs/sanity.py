@@ -12,6 +12,7 @@ draws      each of its rounds, and each answer of the endpoint, uses a fresh dra
 endpoint   it answers clean photographs as the served model does on this machine
 gradients  no gradient is zero everywhere or has a NaN or an infinity
 noise      random noise of the same size does not succeed
+stripes    (measured only) random stripes of the same size, if the attack takes no gradients
 budget     every iterate, and every image posted of it, is inside the budget
 ========== ======================================================================
 
@@ -19,96 +20,20 @@ An attack on the bare model is checked on the bare model, because it may well fa
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 
-from defenses import Pipeline
-from harness.attacks.attack import Attack, Attacker, run
+from harness.attacks.attack import Attack
 from harness.attacks.gradient import GradientAttack
-from harness.attacks.noise import RandomNoise
 from harness.errors import HiddenProbabilitiesError
-from harness.rates import success_share, wilson
+from harness.rates import wilson
 from harness.results import Check, ImageResult
-from harness.runs.endpoint_check import Copy, endpoint_check
-from harness.runs.options import Options
-from harness.runs.plan import attack_record
-from harness.runs.storage import Storage
-from harness.surrogate.fixed_draw import with_fixed_draw
-from harness.types import Case, OnProgress
-
-NOISE_MARGIN = 0.05
-"""How much more often noise may be taken for the target than the photographs themselves."""
-
-
-@dataclass(frozen=True)
-class CheckContext:
-    """What the checks need to attack some of the run's photographs again."""
-
-    attack: Attack
-    cases: Sequence[Case]
-    attacker: Attacker
-    options: Options
-    storage: Storage
-    copy: Copy | None = None
-
-    @property
-    def checked_cases(self) -> Sequence[Case]:
-        """The photographs that the checks attack again."""
-        return self.cases[: self.options.sanity_images]
-
-    def successes(
-        self, attack: Attack, attacker: Attacker, cases: Sequence[Case], draws: int
-    ) -> list[float]:
-        """Attack, and return for each photograph the fraction of draws with a success."""
-        states = run(attack, cases, attacker)
-        posted = [
-            attack.budget.post(case.image, state.adversarial, quantized=self.options.quantized)
-            for case, state in zip(cases, states, strict=True)
-        ]
-        answers = attacker.victim.classes([image for image in posted for _ in range(draws)])
-        return [
-            float(np.mean(row != case.label if case.target is None else row == case.target))
-            for case, row in zip(cases, answers.reshape(len(cases), draws), strict=True)
-        ]
-
-    def unchanged(self, results: Sequence[ImageResult]) -> list[float]:
-        """Return the successes of the run's attack as it is."""
-        if self.attack.on_bare_model:
-            return self.changed("bare", self.attack)
-        return [success_share(each, each.scores[-1]) for each in results[: len(self.checked_cases)]]
-
-    def changed(self, name: str, attack: Attack, fixed: bool = False) -> list[float]:
-        """Return the successes of a changed attack, stored under a name, or on a fixed draw."""
-        attacker, draws, on = self.attacker, self.options.scoring_draws, "endpoint"
-        if attacker.surrogate is not None and (fixed or attack.on_bare_model):
-            known = attacker.surrogate.defense
-            defense = Pipeline() if attack.on_bare_model else with_fixed_draw(known)
-            surrogate = attacker.surrogate.with_defense(defense)
-            attacker, draws = replace(attacker, surrogate=surrogate, victim=surrogate), 1
-            on = str(defense)
-            if isinstance(attack, GradientAttack):
-                attack = replace(attack, draws=1)
-        return self.cached(name, attack, attacker, self.checked_cases, draws, on)
-
-    def cached(
-        self,
-        name: str,
-        attack: Attack,
-        attacker: Attacker,
-        cases: Sequence[Case],
-        draws: int,
-        on: str = "endpoint",
-    ) -> list[float]:
-        """Return the stored successes of an attack, or attack; see :meth:`successes`."""
-        of = {
-            "attack": attack_record(attack).model_dump(mode="json"),
-            "on": on,
-            "draws": draws,
-            "photographs": [case.file for case in cases],
-        }
-        return self.storage.cached(name, of, lambda: self.successes(attack, attacker, cases, draws))
+from harness.runs.check_context import CheckContext
+from harness.runs.controls import controls, is_control
+from harness.runs.endpoint_check import endpoint_check
+from harness.types import OnProgress
 
 
 def checks_of(
@@ -130,7 +55,7 @@ def checks_of(
             quantized=context.options.quantized,
         ),
         _gradients(context.attack, results),
-        _noise(context, results),
+        *controls(context, results),
         _budget(context.attack, results),
     ]
     on_progress("checks", len(attacking) + 1, len(attacking) + 1)
@@ -246,22 +171,6 @@ def _gradients(attack: Attack, results: Sequence[ImageResult]) -> Check:
     )
 
 
-def _noise(context: CheckContext, results: Sequence[ImageResult]) -> Check:
-    attack = context.attack
-    control = RandomNoise(norm=attack.norm, epsilon=attack.epsilon, targeted=attack.targeted)
-    draws = context.options.scoring_draws
-    successes = context.cached("noise", control, context.attacker, context.cases, draws)
-    noise = float(np.mean(successes))
-    clean = float(np.mean([success_share(each, each.scores[0]) for each in results]))
-    return Check(
-        name="noise",
-        passed=noise <= clean + NOISE_MARGIN,
-        detail=f"Noise of the same size succeeds in {100 * noise:.1f} %, and the photographs "
-        f"in {100 * clean:.1f} % (wanted: at most {100 * NOISE_MARGIN:.0f} points more).",
-        measured={"asr": noise, "clean": clean},
-    )
-
-
 def _budget(attack: Attack, results: Sequence[ImageResult]) -> Check:
     scores = [score for each in results for score in each.scores]
     sizes = [score.l2_rms if attack.norm == "l2" else score.linf for score in scores]
@@ -277,6 +186,6 @@ def _budget(attack: Attack, results: Sequence[ImageResult]) -> Check:
 
 def _reason_to_skip(context: CheckContext) -> str:
     """Return why no photograph is attacked again, or an empty text if some are."""
-    if isinstance(context.attack, RandomNoise):
+    if is_control(context.attack):
         return "Skipped: this attack is the control itself."
     return "" if context.checked_cases else "Skipped: no photographs are attacked again."

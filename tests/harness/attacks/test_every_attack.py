@@ -22,9 +22,11 @@ QUICK = {
     "square": "square(rounds=3,queries=300)",
     "hopskipjump": "hopskipjump(rounds=9,directions=80)",
     "noise": "noise(rounds=2)",
+    "stripes": "stripes(rounds=2,best_of=3)",
 }
-BREAKING = [name for name in QUICK if name != "noise"]
-RANDOM = ("square", "hopskipjump", "noise")
+CONTROLS = ("noise", "stripes")
+BREAKING = [name for name in QUICK if name not in CONTROLS]
+RANDOM = ("square", "hopskipjump", *CONTROLS)
 NORMS = [(name, norm) for name in QUICK for norm in ("l2", "linf")]
 
 
@@ -165,6 +167,7 @@ WRONG = {
     "square": ["queries=59", "draws=0", "first_fraction=0", "rounds=1000"],
     "hopskipjump": ["directions=0", "draws=0", "probe=0", "probe=2"],
     "noise": ["kind=pink", "epsilon=2"],
+    "stripes": ["best_of=0", "norm=l1"],
 }
 
 
