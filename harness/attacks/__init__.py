@@ -10,6 +10,7 @@
                       identity as the defence's gradient
     semi-brute-force  the model and the random operations         gradient.py
     adaptive          the model and the defence, exactly          gradient.py
+    pgd               the same, attacked by ART's implementation  pgd.py
     square            the endpoint's probabilities                square.py, square_proposals.py
     hopskipjump       the endpoint's classes                      hopskipjump.py
     noise             nothing (the control)                       noise.py

@@ -9,6 +9,7 @@ from harness.attacks.gradient import Adaptive, Bpda, BpdaEot, SemiBruteForce
 from harness.attacks.hopskipjump import HopSkipJump
 from harness.attacks.l_bfgs import LBfgs
 from harness.attacks.noise import RandomNoise
+from harness.attacks.pgd import Pgd
 from harness.attacks.square import Square
 from harness.attacks.stripes import Stripes
 from harness.errors import AttackError
@@ -25,6 +26,7 @@ ATTACKS: dict[str, type[Attack]] = {
         BpdaEot,
         SemiBruteForce,
         Adaptive,
+        Pgd,
         Square,
         HopSkipJump,
         RandomNoise,

@@ -8,6 +8,7 @@ import numpy as np
 from defenses import Pipeline
 from harness.attacks.attack import Attack, Attacker, run
 from harness.attacks.gradient import GradientAttack
+from harness.attacks.pgd import Pgd
 from harness.rates import success_share
 from harness.results import ImageResult
 from harness.runs.endpoint_check import Copy
@@ -64,7 +65,7 @@ class CheckContext:
             surrogate = attacker.surrogate.with_defense(defense)
             attacker, draws = replace(attacker, surrogate=surrogate, victim=surrogate), 1
             on = str(defense)
-            if isinstance(attack, GradientAttack):
+            if isinstance(attack, GradientAttack | Pgd):
                 attack = replace(attack, draws=1)
         return self.cached(name, attack, attacker, self.checked_cases, draws, on)
 

@@ -19,6 +19,7 @@ QUICK = {
     "bpda-eot": "bpda-eot(rounds=12,draws=2)",
     "semi-brute-force": "semi-brute-force(rounds=12,draws=2)",
     "adaptive": "adaptive(rounds=12,draws=2)",
+    "pgd": "pgd(rounds=12,draws=2)",
     "square": "square(rounds=3,queries=300)",
     "hopskipjump": "hopskipjump(rounds=9,directions=80)",
     "noise": "noise(rounds=2)",
@@ -100,7 +101,7 @@ def test_the_seed_decides_the_result(name, surrogate, make_cases):
     assert same(one, other) == (name not in RANDOM)
 
 
-@pytest.mark.parametrize("name", ["bpda-eot", "semi-brute-force", "adaptive"])
+@pytest.mark.parametrize("name", ["bpda-eot", "semi-brute-force", "adaptive", "pgd"])
 def test_the_seed_decides_the_draws(name, surrogate, make_cases):
     cases, victim = make_cases(1, model="network"), surrogate("rdg", model="network")
     one, again, other = (
@@ -164,6 +165,7 @@ WRONG = {
     "deepfool": ["targeted=true", "candidates=1", "overshoot=0", "rounds=5"],
     "bpda": ["step=0", "draws=0", "rounds=0", "rounds=100001"],
     "adaptive": ["momenta=1", "restarts=3", "loss=hinge", "knowledge=all", "rule=l1"],
+    "pgd": ["step=0", "draws=0", "norm=l1"],
     "square": ["queries=59", "draws=0", "first_fraction=0", "rounds=1000"],
     "hopskipjump": ["directions=0", "draws=0", "probe=0", "probe=2"],
     "noise": ["kind=pink", "epsilon=2"],
