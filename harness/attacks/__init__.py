@@ -11,7 +11,8 @@
     semi-brute-force  the model and the random operations         gradient.py
     adaptive          the model and the defence, exactly          gradient.py
     pgd               the same, attacked by ART's implementation  pgd.py
-    square            the endpoint's probabilities                square.py, square_proposals.py
+    square, simba     the endpoint's probabilities                score_search.py, square.py,
+                                                                  square_proposals.py, simba.py
     hopskipjump       the endpoint's classes                      hopskipjump.py
     noise             nothing (the control)                       noise.py
     stripes           nothing (the control of the query attacks)  stripes.py

@@ -10,6 +10,7 @@ from harness.attacks.hopskipjump import HopSkipJump
 from harness.attacks.l_bfgs import LBfgs
 from harness.attacks.noise import RandomNoise
 from harness.attacks.pgd import Pgd
+from harness.attacks.simba import Simba
 from harness.attacks.square import Square
 from harness.attacks.stripes import Stripes
 from harness.errors import AttackError
@@ -28,6 +29,7 @@ ATTACKS: dict[str, type[Attack]] = {
         Adaptive,
         Pgd,
         Square,
+        Simba,
         HopSkipJump,
         RandomNoise,
         Stripes,

@@ -21,13 +21,14 @@ QUICK = {
     "adaptive": "adaptive(rounds=12,draws=2)",
     "pgd": "pgd(rounds=12,draws=2)",
     "square": "square(rounds=3,queries=300)",
+    "simba": "simba(rounds=3,queries=300)",
     "hopskipjump": "hopskipjump(rounds=9,directions=80)",
     "noise": "noise(rounds=2)",
     "stripes": "stripes(rounds=2,best_of=3)",
 }
 CONTROLS = ("noise", "stripes")
 BREAKING = [name for name in QUICK if name not in CONTROLS]
-RANDOM = ("square", "hopskipjump", *CONTROLS)
+RANDOM = ("square", "simba", "hopskipjump", *CONTROLS)
 NORMS = [(name, norm) for name in QUICK for norm in ("l2", "linf")]
 
 
@@ -117,6 +118,7 @@ def test_the_seed_decides_the_draws(name, surrogate, make_cases):
         *(quick(name) for name in QUICK if quick(name).rounds > 1),
         quick("adaptive", rounds=6, restarts=2, random_start=True, momenta=(0.0, 0.9)),
         quick("square", norm="l2"),
+        quick("simba", basis="pixel", norm="linf"),
     ],
     ids=lambda attack: f"{attack.name}-{attack.norm}-{attack.rounds}",
 )
@@ -150,7 +152,7 @@ def test_more_iterations_and_another_budget_change_nothing_else(name):
     doubled, wider = attack.with_more_iterations(2), attack.with_epsilon(2 * attack.epsilon)
     changed = {field for field in vars(attack) if getattr(doubled, field) != getattr(attack, field)}
     expected = {"iterations"} if attack.on_bare_model else {"rounds"}
-    expected |= {"queries"} if name == "square" else set()
+    expected |= {"queries"} if name in ("square", "simba") else set()
     assert changed == (set() if name == "fgsm" else expected)
     assert all(getattr(doubled, field) == 2 * getattr(attack, field) for field in changed)
     wide = {field for field in vars(attack) if getattr(wider, field) != getattr(attack, field)}
@@ -167,6 +169,7 @@ WRONG = {
     "adaptive": ["momenta=1", "restarts=3", "loss=hinge", "knowledge=all", "rule=l1"],
     "pgd": ["step=0", "draws=0", "norm=l1"],
     "square": ["queries=59", "draws=0", "first_fraction=0", "rounds=1000"],
+    "simba": ["queries=59", "step=0", "frequencies=0", "frequencies=2", "basis=haar"],
     "hopskipjump": ["directions=0", "draws=0", "probe=0", "probe=2"],
     "noise": ["kind=pink", "epsilon=2"],
     "stripes": ["best_of=0", "norm=l1"],

@@ -38,6 +38,7 @@ FIXED = {
     "cw": {"rounds"},
     "deepfool": {"rounds", "targeted"},
     "square": {"rounds", "draws"},  # both bound the queries
+    "simba": {"rounds", "draws"},
 }
 
 
