@@ -7,7 +7,7 @@ is posted, how often, and what counts as better is decided here, once for all of
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,13 @@ _ENOUGH_POSTS = 8
 _POSTS_PER_STEP = 3
 """How many images :meth:`ScoreSearch._step` posts at most for one photograph, each for all its
 draws."""
+_STAGE = 0.3
+"""The part of the draws that ``sequential`` posts before it looks at the scores again."""
+_ENOUGH_SINGLE_POSTS = 3
+"""``sequential`` posts an incumbent at most about this many times its draws."""
+_SURELY_BETTER, _HARDLY_BETTER = 1.5, -0.5
+"""The gains, in standard errors, above and below which ``sequential`` decides. Both are lenient,
+because most candidates do not help, and a search that is sure of each step makes few of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +46,16 @@ class ScoreSearch(Attack):
     draw must not decide. A candidate that looks better is then posted a second time, and becomes
     the incumbent if this second score, too, is below the incumbent's mean score. Each step posts
     the incumbent once more for this mean, up to eight posts. The scores that made a candidate the
-    incumbent are forgotten, so that its mean contains only later posts.
+    incumbent are forgotten, so that its mean contains only later posts. This is the posting
+    ``batch``. A fixed defence is posted each image once, whatever the posting.
 
     Attributes:
         rounds: into how many parts the queries are divided.
         queries: how many images are posted for one photograph in all. Each draw counts.
         draws: over how many posts each score is averaged if the defence is random.
+        posting: ``batch`` posts each image ``draws`` times at once. ``sequential`` posts a
+            candidate a few times and goes on only while it may still be better, up to twice
+            ``draws`` times.
         quantized: whether images are posted with 8 bits, as image files have them.
     """
 
@@ -53,6 +64,7 @@ class ScoreSearch(Attack):
     rounds: int = 10
     queries: int = 1000
     draws: int = 10
+    posting: Literal["batch", "sequential"] = "batch"
     quantized: bool = True
 
     def __post_init__(self) -> None:
@@ -91,7 +103,10 @@ class ScoreSearch(Attack):
         draws = self._draws(searches)
         allowed = self.queries * (states[0].round + 1) // self.rounds
         while active := [s for s in searches if s.queries + _POSTS_PER_STEP * draws <= allowed]:
-            self._step(active, attacker, draws)
+            if self.posting == "sequential" and draws > 1:
+                self._step_by_posts(active, attacker)
+            else:
+                self._step(active, attacker, draws)
         return [search.state for search in searches]
 
     def _begin(self, searches: Sequence["Search"], attacker: Attacker) -> None:
@@ -103,8 +118,11 @@ class ScoreSearch(Attack):
         for search, difference in zip(searches, np.ptp(repeated, axis=0), strict=True):
             search.random = bool(difference > _TOLERANCE)
             search.incumbent = self._as_posted(search.case, self.start(search))
+        draws = self._draws(searches)
+        if self.posting == "sequential" and draws > 1:
+            return  # each step posts what it needs
         images = [search.incumbent for search in searches]
-        means = self._scores(searches, images, attacker, self._draws(searches))
+        means = self._scores(searches, images, attacker, draws)
         for search, mean in zip(searches, means, strict=True):
             search.sum, search.posts = mean, 1
 
@@ -144,8 +162,58 @@ class ScoreSearch(Attack):
             if not search.random:
                 self._accept(search, image, score, 1)
 
+    def _step_by_posts(self, searches: Sequence["Search"], attacker: Attacker) -> None:
+        """Try one candidate for each photograph, until it is clearly better or hardly so."""
+        trials = [
+            _Trial(search, self._as_posted(search.case, self.candidate(search, attacker)))
+            for search in searches
+        ]
+        for search in searches:
+            search.tried += 1
+        undecided, some = trials, self._stage
+        while undecided:
+            enough = _ENOUGH_SINGLE_POSTS * self.draws
+            again = [
+                trial.search
+                for trial in undecided
+                if trial.search.posts < enough and len(trial.values) + some <= self.draws
+            ]
+            owners = [*(trial.search for trial in undecided), *again]
+            images = [*(trial.image for trial in undecided), *(s.incumbent for s in again)]
+            found = self._scores(
+                [each for each in owners for _ in range(some)],
+                [each for each in images for _ in range(some)],
+                attacker,
+                1,
+            )
+            values = np.array(found).reshape(-1, some)
+            for trial, row in zip(undecided, values, strict=False):
+                trial.values += row.tolist()
+            for search, row in zip(again, values[len(undecided) :], strict=True):
+                search.sum += float(row.sum())
+                search.squares += float(np.square(row).sum())
+                search.posts += some
+            undecided = [trial for trial in undecided if not self._decided(trial)]
+
+    def _decided(self, trial: "_Trial") -> bool:
+        """Accept or refuse a candidate, or return that it is to be posted again."""
+        search, values = trial.search, np.array(trial.values)
+        count, gain = len(values), search.mean - values.mean()
+        spread = values.var() * count + search.squares - search.sum**2 / search.posts
+        variance = max(spread, 0.0) / max(count + search.posts - 2, 1)
+        error = float(np.sqrt(variance * (1 / count + 1 / search.posts)))
+        last = count + self._stage > 2 * self.draws
+        if gain > (0 if last else _SURELY_BETTER * error):
+            self._accept(search, trial.image, 0.0, 0)
+            return True
+        return last or gain < _HARDLY_BETTER * error
+
+    @property
+    def _stage(self) -> int:
+        return max(round(self.draws * _STAGE), 1)
+
     def _accept(self, search: "Search", image: Pixels, total: float, posts: int) -> None:
-        search.incumbent, search.sum, search.posts = image, total, posts
+        search.incumbent, search.sum, search.posts, search.squares = image, total, posts, 0.0
         self.accepted(search)
 
     def _as_posted(self, case: Case, image: Pixels) -> Pixels:
@@ -180,14 +248,15 @@ class Search:
         queries: how many images were posted.
         random: whether the defence is random.
         sum, posts: the sum of the incumbent's scores, and their number.
+        squares: the sum of the squares of the scores, if each is of one post.
     """
 
     def __init__(self, case: Case, state: State, generator: np.random.Generator) -> None:
         self.case, self._before, self.generator = case, state, generator
         self.incumbent, self.queries = state.adversarial, state.queries
-        kept: NDArray[np.float64] = state.memory.get("scores", np.zeros(4))
+        kept: NDArray[np.float64] = state.memory.get("scores", np.zeros(5))
         self.sum, self.posts, self.random = float(kept[0]), int(kept[1]), bool(kept[2])
-        self.tried = int(kept[3])
+        self.tried, self.squares = int(kept[3]), float(kept[4])
 
     @property
     def mean(self) -> float:
@@ -197,5 +266,13 @@ class Search:
     @property
     def state(self) -> State:
         """The state after this round."""
-        kept = np.array([self.sum, self.posts, self.random, self.tried], np.float64)
+        kept = np.array([self.sum, self.posts, self.random, self.tried, self.squares], np.float64)
         return self._before.advanced(self.incumbent, queries=self.queries, memory={"scores": kept})
+
+
+class _Trial:
+    """One candidate, and the scores of its posts so far."""
+
+    def __init__(self, search: Search, image: Pixels) -> None:
+        self.search, self.image = search, image
+        self.values: list[float] = []

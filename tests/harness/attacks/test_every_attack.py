@@ -119,6 +119,7 @@ def test_the_seed_decides_the_draws(name, surrogate, make_cases):
         quick("adaptive", rounds=6, restarts=2, random_start=True, momenta=(0.0, 0.9)),
         quick("square", norm="l2"),
         quick("simba", basis="pixel", norm="linf"),
+        quick("square", posting="sequential"),
     ],
     ids=lambda attack: f"{attack.name}-{attack.norm}-{attack.rounds}",
 )

@@ -69,7 +69,7 @@ def test_a_lucky_draw_is_not_kept():
         (after,) = attack.advance([case], [state], attacker)
         incumbents += not np.array_equal(after.adversarial, state.adversarial)
         state = after
-        total, posts, random, _ = state.memory["scores"]
+        total, posts, random, *_ = state.memory["scores"]
         assert random
         if posts >= 4:
             means.append(total / posts)
