@@ -6,7 +6,10 @@ from harness.attacks.attack import Attack
 from harness.attacks.registry import ATTACKS
 from harness.errors import OptionsError
 
-_CURVE = (1, 2, 3, 5, 7, 10, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 300, 500, 700, 1000)
+_CURVE = (
+    *(1, 2, 3, 5, 7, 10, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 300, 500, 700, 1000),
+    *(2000, 3000, 5000, 7000, 10_000, 20_000, 30_000, 50_000, 70_000),
+)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The folder of a run: the state of each image after every round, so that a run can be resumed.
+"""The folder of a run: the state of each image, so that a run can be resumed.
 
 ::
 

@@ -1,5 +1,7 @@
 """Options that an attack cannot use are refused, because ignored options would mislead."""
 
+from itertools import pairwise
+
 import pytest
 
 from harness.attacks import ATTACKS, parse_attack
@@ -12,6 +14,14 @@ def test_the_rounds_of_the_attack_can_be_scored(rounds):
     attack, options = parse_attack("adaptive(rounds=5)"), Options(score_rounds=rounds)
     require_use(attack, options)
     assert set(rounds or ()) <= set(options.rounds_of(attack))
+
+
+@pytest.mark.parametrize("rounds", [2000, 10_000, 100_000])
+def test_long_attacks_are_scored_in_each_order_of_magnitude(rounds):
+    scored = Options().rounds_of(parse_attack(f"bpda(rounds={rounds})"))
+    assert {50, 100, 200, 500, 1000, 2000, rounds} <= set(scored)
+    assert len(scored) <= 30
+    assert all(after <= 2 * before for before, after in pairwise(scored))
 
 
 @pytest.mark.parametrize(

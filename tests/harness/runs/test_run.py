@@ -13,9 +13,10 @@ from PIL import Image
 from defenses import Pipeline
 from harness.attacks.art import IFgsm
 from harness.attacks.attack import Attacker
-from harness.attacks.gradient import Adaptive
+from harness.attacks.gradient import Adaptive, Bpda
 from harness.attacks.noise import RandomNoise
 from harness.errors import RunError
+from harness.files import write
 from harness.rates import rates, scored_rounds
 from harness.results import DatasetRecord, EndpointRecord, Run, image_name
 from harness.runs.options import Options
@@ -91,6 +92,11 @@ def setup(
         copy=surrogate,
         options=replace(OPTIONS, **changes),
     )
+
+
+@pytest.fixture(autouse=True)
+def save_every_round(monkeypatch):
+    monkeypatch.setattr("harness.runs.run.SAVE_EVERY_S", 0)
 
 
 ADAPTIVE = Adaptive(rounds=10, draws=3, step=0.008)
@@ -206,6 +212,25 @@ class TestResumption:
         assert [i.scores[-1].l2_rms for i in parts.images] == [
             i.scores[-1].l2_rms for i in whole.images
         ]
+
+    def test_short_rounds_are_not_all_stored(self, tmp_path, monkeypatch):
+        """A long run would write its images thousands of times. Scored rounds are stored always."""
+        monkeypatch.setattr("harness.runs.run.SAVE_EVERY_S", 3600)
+        written, sizes = [], []
+
+        def count(path, content):
+            written.append(path.name)
+            sizes.append(len(content))
+            return write(path, content)
+
+        monkeypatch.setattr("harness.runs.storage.write", count)
+        attack = Bpda(rounds=60, step=0.008)
+        run = execute(setup(tmp_path, attack, sanity_images=0, score_rounds=(20, 40)))
+        states = [name for name in written if name.endswith(".npz")]
+        assert len(states) == 3 * len(scored_rounds(run)) == 3 * 4
+        # A state does not grow by more than its scores.
+        whole = [size for name, size in zip(written, sizes, strict=True) if name in states]
+        assert max(whole) - min(whole) < 4096
 
     def test_catches_up_if_only_some_images_were_stored(self, tmp_path):
         whole = execute(setup(tmp_path / "whole", ADAPTIVE))
