@@ -57,3 +57,35 @@ def test_a_search_ends_even_if_every_answer_is_random():
     (state,) = run(attack, [case], Attacker(None, Coin()))
     assert state.round == 5
     assert attack.budget.holds(case.image, state.adversarial)
+
+
+class Doubtful:
+    """A victim with a plane as its boundary, whose answer is the other class in 3 of 10 draws."""
+
+    def __init__(self):
+        self.random, self.posted = np.random.default_rng(0), 0
+
+    @staticmethod
+    def is_wrong(image):
+        return image[:, :4].mean() - image[:, 4:].mean() > 0.03
+
+    def classes(self, images):
+        self.posted += len(images)
+        wrong = np.array([self.is_wrong(image / 255) for image in images])
+        return (wrong ^ (self.random.random(len(images)) < 0.3)).astype(np.intp)
+
+
+def test_averaged_answers_find_a_boundary_that_single_ones_do_not():
+    """The nearest wrong image is at 0.015, half of the budget."""
+    grey = np.full((8, 8, 3), 128 / 255, np.float32)
+    cases = [Case(f"{number}.png", grey, 0, None) for number in range(5)]
+    found = {}
+    for draws in (1, 25):
+        victim = Doubtful()
+        text = f"hopskipjump(rounds=6,directions=60,draws={draws},epsilon=0.03)"
+        states = run(parse_attack(text), cases, Attacker(None, victim))
+        assert sum(state.queries for state in states) == victim.posted
+        found[draws] = sum(victim.is_wrong(state.adversarial) for state in states)
+    # Even the most frequent of 25 answers is wrong in one of 60 points.
+    assert found[25] >= 4
+    assert found[1] == 0

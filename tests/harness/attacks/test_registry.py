@@ -84,7 +84,7 @@ def test_an_example():
         ("", "'' is not a valid attack. Write a name"),
         ("adaptive(rounds=3", "is not a valid attack. Write a name"),
         ("adaptive+noise", "is not a valid attack. Write a name"),
-        ("pgd", "Unknown attack 'pgd'. Attacks: fgsm, i-fgsm, l-bfgs, cw, deepfool, bpda"),
+        ("eot", "Unknown attack 'eot'. Attacks: fgsm, i-fgsm, l-bfgs, cw, deepfool, bpda"),
         (
             "noise(draws=3)",
             "with rounds, norm, epsilon, targeted, early_stop, kind; not 'draws=3'",
