@@ -37,7 +37,7 @@ def quick(options: argparse.Namespace) -> int:
         for number, (attack, how) in enumerate(attacks, 1):
             setup = experiment.setup(attack, options.out / attack.name, how)
             runs.append(execute(setup, bar(f"{number}/{len(attacks)} {attack.name}")))
-    _out.print(harness.report.verdict(runs))
+    _out.print(harness.report.terminal(runs))
     page = harness.report.html([(run, options.out / run.name) for run in runs])
     write(options.out / "report.html", page.encode())
     _print_line(f"The report: {options.out / 'report.html'}")
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
     with _target(options) as target, progress(_err) as bar:
         experiment = _experiment(options, target, attack.needs_gradients)
         done = execute(experiment.setup(attack, options.out, how), bar(attack.name))
-    _out.print(harness.report.verdict([done]))
+    _out.print(harness.report.terminal([done]))
     command = shlex.join(["warpguard-harness", "report", str(options.out)])
     _print_line(f"The run: {options.out}. To make a page of it: {command}")
     return 0
@@ -77,7 +77,7 @@ def report(options: argparse.Namespace) -> int:
     if options.plots:
         for name, png in harness.report.plots(only_runs).items():
             write(options.plots / name, png)
-    _out.print(harness.report.verdict(only_runs))
+    _out.print(harness.report.terminal(only_runs))
     _print_line(f"The report: {options.out}")
     return 0
 

@@ -2,8 +2,8 @@
 
 ::
 
-    runs ── grouped ──┬── tables ──┬── page        one self-contained HTML file
-                      │            ├── markdown
+    runs ── grouped ──┬── verdict ─┬── page        one self-contained HTML file
+                      ├── tables ──┼── markdown
                       │            └── terminal
                       ├── figures ─┴── PNG
                       └── image_grid   original / adversarial / difference / defended
@@ -13,6 +13,6 @@ Only runs on the same photographs and the same model share a table.
 
 from harness.report.figures import plots
 from harness.report.page import html
-from harness.report.text import markdown, verdict
+from harness.report.text import markdown, terminal
 
-__all__ = ["html", "markdown", "plots", "verdict"]
+__all__ = ["html", "markdown", "plots", "terminal"]

@@ -27,16 +27,16 @@ def markdown(runs: Sequence[Run]) -> str:
     return "\n\n".join(part for section in sections for part in section) + "\n"
 
 
-def verdict(runs: Sequence[Run]) -> RenderableType:
+def terminal(runs: Sequence[Run]) -> RenderableType:
     """Return a short table: a row for the clean photographs of each defence, and for each run.
 
     Raises:
         RunError: there are no runs, or a run lacks something that a report needs.
     """
-    return Together(*(_verdict(group) for group in grouped(runs)))
+    return Together(*(_terminal(group) for group in grouped(runs)))
 
 
-def _verdict(group: Group) -> Terminal:
+def _terminal(group: Group) -> Terminal:
     table = Terminal(title=Text(group.title), title_justify="left")
     for name in ("Attack", "Defence"):
         table.add_column(name)

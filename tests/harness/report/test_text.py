@@ -64,7 +64,7 @@ def test_an_interval_is_not_escaped():
 
 def test_the_verdict_has_a_row_for_clean_images_and_for_each_run(make_run):
     text = printed(
-        report.verdict(
+        report.terminal(
             [
                 make_run(),
                 make_run("noise", targeted=False, checks=FAILED),
@@ -82,12 +82,12 @@ def test_the_verdict_has_a_row_for_clean_images_and_for_each_run(make_run):
 
 
 def test_the_verdict_has_a_table_for_each_group(make_run):
-    text = printed(report.verdict([make_run(), make_run(model="v3")]))
+    text = printed(report.terminal([make_run(), make_run(model="v3")]))
     assert "lite2 · nips · 4 images" in text
     assert "v3 · nips · 4 images" in text
 
 
-@pytest.mark.parametrize("form", [report.html, report.markdown, report.plots, report.verdict])
+@pytest.mark.parametrize("form", [report.html, report.markdown, report.plots, report.terminal])
 def test_an_empty_list_of_runs_is_refused(form):
     with pytest.raises(RunError):
         form([])
