@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from harness.report.attackers import attacker_of
-from harness.report.tables import percent
 from harness.results import Run
 
 NAME = "stripes"
@@ -27,13 +26,6 @@ class Stripes:
     best_of: int
     success: float
     clean_wrong: float
-
-    def __str__(self) -> str:
-        """Describe the control: ``stripes, never scored: 43 % wrong; best of 10: 46 %``."""
-        return (
-            f"stripes, never scored: {percent(self.wrong)} wrong; best of {self.best_of}: "
-            f"{percent(self.wrong_best)}"
-        )
 
 
 def wants_stripes(run: Run) -> bool:

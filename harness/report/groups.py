@@ -11,10 +11,11 @@ from typing import Any, Literal, TypeAlias
 from harness.errors import RunError
 from harness.plain import plain as plain
 from harness.rates import Rates, rates, scored_rounds
+from harness.report.attackers import gradients_of
 from harness.results import Check, Run
 
 CheckState: TypeAlias = Literal["passed", "failed", "unchecked"]
-MARKS: dict[CheckState, str] = {"passed": "✓", "failed": "✗", "unchecked": "?"}
+MARKS: dict[CheckState, str] = {"passed": "✓", "failed": "!", "unchecked": "?"}
 
 _SHOWN = 40  # the most characters of a parameter's value that a report shows
 
@@ -111,7 +112,7 @@ def grouped(runs: Sequence[Run]) -> list[Group]:
         if (first := runs.index(run) + 1) != number:
             raise RunError(f"Run {number}, {run.name!r}, is the same as run {first}.")
         members.setdefault(_identity(run), []).append((number, run))
-    titles = {key: _title(some[0][1]) for key, some in members.items()}
+    titles = {key: _title([run for _, run in some]) for key, some in members.items()}
     repeated = Counter(titles.values())
     return [
         Group(
@@ -128,15 +129,21 @@ def value(raw: Any) -> str:
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
-def _title(run: Run) -> str:
-    images = f"{len(run.images)} image" + ("s" if len(run.images) > 1 else "")
-    return f"{plain(run.endpoint.model)} · {plain(run.dataset.name)} · {images}"
+def _title(runs: Sequence[Run]) -> str:
+    first, *_ = runs
+    images = f"{len(first.images)} image" + ("s" if len(first.images) > 1 else "")
+    datasets = ", ".join(dict.fromkeys(plain(run.dataset.name) for run in runs))
+    return f"{plain(first.endpoint.model)} · {datasets} · {images}"
 
 
 def _identity(run: Run) -> str:
-    """Return a digest of the model, the dataset, and its photographs with their true classes."""
+    """Return a digest of the model and of the photographs with their true classes.
+
+    Neither the targets nor the name of the dataset are in it, so that targeted and untargeted runs
+    on the same photographs share a table.
+    """
     images = sorted((image.file, image.sha256, image.label) for image in run.images)
-    what = [run.endpoint.model, run.endpoint.model_sha256, run.dataset.name, images]
+    what = [run.endpoint.model, run.endpoint.model_sha256, images]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()
 
 
@@ -175,13 +182,14 @@ def _entries(members: Sequence[tuple[int, Run]]) -> tuple[Entry, ...]:
 
 def _attack_label(run: Run, beside: Sequence[Run]) -> str:
     same = [_parameters(each) for each in beside if each.attack.name == run.attack.name]
-    own = _parameters(run)
+    own, other = _parameters(run), gradients_of(run)
     differing = sorted(key for key in own if any(each.get(key) != own[key] for each in same))
     return ", ".join(
         [
             plain(run.attack.name),
             *([] if run.attack.targeted else ["untargeted"]),
             *(f"{plain(key)}={value(own[key])}" for key in differing),
+            *([] if other is None else [f"gradients of {plain(other)}"]),
         ]
     )
 

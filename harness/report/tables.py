@@ -5,10 +5,16 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from harness.rates import Rate, Rates, worst_case
+from harness.report import controls
 from harness.report.groups import MARKS, CheckState, Entry, Group, plain
+from harness.report.outcomes import Outcome, outcome
 from harness.results import Run
 
 _FEW = 0.0005  # a percentage with one decimal would round a smaller share to 0
+
+
+_WORTH: dict[Outcome, str] = {"reaches": "at least this much", "void": "does not count"}
+"""What the figures of a run with an unmet check are worth, if they do not just say little."""
 
 
 @dataclass(frozen=True)
@@ -87,16 +93,38 @@ def asr_heading(entries: Iterable[Entry]) -> str:
     return "ASR (misclassified)" if targeted == {False} else "ASR (untargeted runs: misclassified)"
 
 
+def unmet(entry: Entry) -> str:
+    """Name the checks that a run did not meet: ``check `epsilon` not met``."""
+    names = [f"`{plain(check.name)}`" for check in entry.failed]
+    return f"check{'s' if len(names) > 1 else ''} {', '.join(names)} not met"
+
+
 def checks(entry: Entry) -> str:
-    """Summarise the checks in a few words."""
+    """Summarise the checks in a few words, and what a run with an unmet check is worth."""
     if entry.state == "failed":
-        names = ", ".join(plain(check.name) for check in entry.failed)
-        return f"{MARKS['failed']} failed: {names}"
+        worth = _WORTH.get(outcome(entry), "says little")
+        return f"{MARKS['failed']} {unmet(entry)}: {worth}"
     if entry.state == "unchecked":
         return f"{MARKS['unchecked']} not checked"
-    passed = sum(check.passed is True for check in entry.run.checks)
-    count = len(entry.run.checks)
-    return "all passed" if passed == count else f"{passed} of {count} passed, none failed"
+    # A control has a figure instead of a condition.
+    conditions = [check for check in entry.run.checks if check.name != controls.NAME]
+    met = sum(check.passed is True for check in conditions)
+    not_done = len(conditions) - met
+    return f"{met} met" + (f", {not_done} not done" if not_done else "")
+
+
+def stripes(run: Run) -> str:
+    """Describe the control of an attack without gradients; empty for other attacks.
+
+    ``stripes, never scored: 43 % wrong; best of 10: 46 %``
+    """
+    measured = controls.stripes_of(run)
+    if measured is None:
+        return controls.MISSING if controls.wants_stripes(run) else ""
+    return (
+        f"stripes, never scored: {percent(measured.wrong)} wrong; best of {measured.best_of}: "
+        f"{percent(measured.wrong_best)}"
+    )
 
 
 def results(group: Group) -> Table:
@@ -127,14 +155,14 @@ def results(group: Group) -> Table:
 def _result(entry: Entry, *, each_has_own: bool) -> Row:
     run, clean, final = entry.run, entry.clean, entry.final
     draws = f"N = {run.scoring_draws}, " if each_has_own else ""
-
+    of_clean = f"clean {percent(clean.acc.share)}"
     return Row(
         (
             Cell(entry.defense),
             Cell(entry.attack),
             Cell(str(entry.last_round)),
             Cell(budget(run), posted(run)),
-            Cell(rate(final.acc), f"clean {percent(clean.acc.share)}"),
+            Cell(rate(final.acc), "; ".join(filter(None, (of_clean, stripes(run))))),
             Cell(rate(final.asr), f"clean {percent(clean.asr.share)}"),
             Cell(percent(final.any.share), f"{draws}clean {percent(clean.any.share)}"),
             Cell(percent(final.majority.share), f"{draws}clean {percent(clean.majority.share)}"),
@@ -211,10 +239,10 @@ def _state_of(entries: Sequence[Entry]) -> CheckState:
 
 
 def _checks_of(entries: Sequence[Entry]) -> str:
-    words: dict[CheckState, str] = {"failed": "failed", "unchecked": "not checked"}
+    words: dict[CheckState, str] = {"failed": "a check not met", "unchecked": "not checked"}
     counts = [
         f"{MARKS[state]} {word} in {sum(entry.state == state for entry in entries)}"
         for state, word in words.items()
         if any(entry.state == state for entry in entries)
     ]
-    return f"{', '.join(counts)} of {len(entries)}" if counts else "none failed"
+    return f"{', '.join(counts)} of {len(entries)}" if counts else "all met"

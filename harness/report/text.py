@@ -11,6 +11,7 @@ from rich.text import Text
 from harness.rates import Rates
 from harness.report import tables
 from harness.report.groups import MARKS, CheckState, Entry, Group, grouped, plain
+from harness.report.verdict import Sentence, Verdict, verdicts
 from harness.results import Check, Run
 
 _SPECIAL = re.compile(r"[\\`*_<>|~#&$]|\[(?!\d+…\d+\])")  # an interval is not a link
@@ -18,25 +19,38 @@ _STYLES: dict[CheckState, str] = {"passed": "green", "failed": "bold red", "unch
 
 
 def markdown(runs: Sequence[Run]) -> str:
-    """Return the results, the worst cases, and the checks with their details as Markdown.
+    """Return the verdict, the results, the worst cases, and the checks as Markdown.
 
     Raises:
         RunError: there are no runs, or a run lacks something that a report needs.
     """
-    sections = [_section(group) for group in grouped(runs)]
-    return "\n\n".join(part for section in sections for part in section) + "\n"
+    groups = grouped(runs)
+    parts = [part for verdict in verdicts(groups) for part in _opening(verdict)]
+    parts += [part for group in groups for part in _section(group)]
+    return "\n\n".join(parts) + "\n"
 
 
 def terminal(runs: Sequence[Run]) -> RenderableType:
-    """Return a short table: a row for the clean photographs of each defence, and for each run.
+    """Return the verdict, and a row for the clean photographs of each defence and for each run.
 
     Raises:
         RunError: there are no runs, or a run lacks something that a report needs.
     """
-    return Together(*(_terminal(group) for group in grouped(runs)))
+    groups = grouped(runs)
+    return Together(*map(_verdict, verdicts(groups)), *map(_table_of, groups))
 
 
-def _terminal(group: Group) -> Terminal:
+def _verdict(verdict: Verdict) -> Text:
+    lines = [Text(verdict.title, style="bold"), *(Text(s.text) for s in verdict.headline)]
+    lines += [Text(f"- {_with_basis(sentence)}", style="dim") for sentence in verdict.remarks]
+    return Text("\n").join([*lines, Text()])
+
+
+def _with_basis(sentence: Sentence) -> str:
+    return f"{sentence.text} ({sentence.basis})" if sentence.basis else sentence.text
+
+
+def _table_of(group: Group) -> Terminal:
     table = Terminal(title=Text(group.title), title_justify="left")
     for name in ("Attack", "Defence"):
         table.add_column(name)
@@ -48,7 +62,7 @@ def _terminal(group: Group) -> Terminal:
         table.add_row("clean", *_figures(entry, entry.clean), "")
     for entry in group.entries:
         marked = Text(_marked(entry), style=_STYLES[entry.state])
-        table.add_row(Text(entry.attack), *_figures(entry, entry.final), marked)
+        table.add_row(Text(_attack(entry)), *_figures(entry, entry.final), marked)
     return table
 
 
@@ -61,9 +75,19 @@ def _figures(entry: Entry, rates: Rates) -> tuple[Text, ...]:
     )
 
 
+def _attack(entry: Entry) -> str:
+    return "\n".join(filter(None, (entry.attack, tables.stripes(entry.run))))
+
+
 def _marked(entry: Entry) -> str:
     summary = tables.checks(entry)
     return f"{MARKS['passed']} {summary}" if entry.state == "passed" else summary
+
+
+def _opening(verdict: Verdict) -> Iterable[str]:
+    yield f"## Verdict: {escape(verdict.title)}"
+    yield f"**{escape(verdict.text)}**"
+    yield "\n".join(f"- {escape(_with_basis(each))}" for each in verdict.remarks)
 
 
 def _section(group: Group) -> Iterable[str]:
@@ -101,11 +125,11 @@ def _checks(group: Group) -> Iterable[str]:
 def _outcome(check: Check) -> str:
     name = escape(plain(check.name))
     if check.passed is None:
-        return f"– {name} not done"
+        return f"– {name}{'' if check.measured else ' not done'}"
     return (
-        f"{MARKS['passed']} {name} passed"
+        f"{MARKS['passed']} {name} met"
         if check.passed
-        else f"**{MARKS['failed']} {name} failed**"
+        else f"**{MARKS['failed']} check {name} not met**"
     )
 
 

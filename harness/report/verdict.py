@@ -21,20 +21,13 @@ from harness.report.attackers import (
     Attacker,
     attacker_of,
 )
-from harness.report.controls import MISSING, stripes_of, wants_stripes
+from harness.report.controls import MISSING, Stripes, stripes_of, wants_stripes
 from harness.report.groups import Entry, Group, plain
-from harness.report.tables import budget, number, percent, rate
+from harness.report.outcomes import Outcome, is_checked, outcome, progress
+from harness.report.tables import budget, number, percent, rate, unmet
 
-Outcome: TypeAlias = Literal["reaches", "degrades", "stopped", "too-few", "says-little", "void"]
 Kind: TypeAlias = Literal[Outcome, "clean", "unmeasured"]
 
-VOIDING = ("endpoint", "budget")
-"""Without these checks, the figures of a run are not those of this endpoint or of this budget."""
-ATTACKING = ("fixed-draw", "epsilon", "iterations")
-"""The checks that show that an attack works at all."""
-LARGEST_OPEN = 0.3
-"""An attack counts as stopped only if its interval ends less than this above the photographs'."""
-_ROUNDING = 1e-9
 _ALL = 0.95
 """From this part of the budget on, all of it counts as spent."""
 _MADE_FOR_IT = "adversarial images made for this model"
@@ -104,33 +97,6 @@ def verdicts(groups: Iterable[Group]) -> tuple[Verdict, ...]:
     return tuple(_verdict(entries) for entries in ordered)
 
 
-def outcome(entry: Entry) -> Outcome:
-    """Return what a run shows about its attack.
-
-    ``reaches`` and ``degrades``: the interval of the successes, or that of the wrong answers, is
-    above the share of the clean photographs. ``stopped``: neither is, and the attack is not known
-    to be broken. ``too-few``: neither is, but the interval is too wide to exclude it.
-    """
-    failed = {check.name for check in entry.failed}
-    asr, clean = entry.final.asr, entry.clean
-    if failed & set(VOIDING):
-        return "void"
-    if asr.low > clean.asr.share + _ROUNDING:
-        return "reaches"
-    if entry.final.acc.high < clean.acc.share - _ROUNDING:
-        return "degrades"
-    if failed:
-        return "says-little"
-    return "stopped" if asr.high - clean.asr.share <= LARGEST_OPEN else "too-few"
-
-
-def progress(entry: Entry) -> float:
-    """Return the share of answers that the attack gains beyond clean photographs and stripes."""
-    stripes = stripes_of(entry.run)
-    without = entry.clean.asr.share
-    return entry.final.asr.share - max(without, stripes.success if stripes else 0.0)
-
-
 def _bare(entries: Sequence[Entry]) -> bool:
     return entries[0].run.endpoint.defense == "none"
 
@@ -193,14 +159,14 @@ def _sentences(attacker: Attacker, entries: Sequence[Entry]) -> Iterable[Sentenc
         text = _stopped(attacker, subject, stopped)
         yield Sentence("stopped", _first_upper(text), tuple(stopped), (attacker,))
     for entry in outcomes.get("says-little", ()):
-        text = f"{subject}: {_unmet(entry)}, so {_figure(entry)} says little."
+        text = f"{subject}: {_figure(entry)}, which says little ({unmet(entry)})."
         yield Sentence("says-little", _first_upper(text), (entry,), (attacker,))
     if (few := outcomes.get("too-few")) and not set(outcomes) & {"reaches", "degrades", "stopped"}:
         most = max(few, key=lambda entry: (len(entry.run.images), entry.final.asr.share))
         text = f"{subject}: {_figure(most)}, but the photographs are too few for a verdict."
         yield Sentence("too-few", _first_upper(text), tuple(few), (attacker,))
     for entry in outcomes.get("void", ()):
-        text = f"{subject}: {_unmet(entry)}, so the figures of this run do not count."
+        text = f"{subject}: the figures of this run do not count ({unmet(entry)})."
         yield Sentence("void", _first_upper(text), (entry,), (attacker,))
 
 
@@ -217,12 +183,8 @@ def _joined(stopped: Sequence[Sentence]) -> Sentence:
 def _stopped(attacker: Attacker, subject: str, entries: Sequence[Entry]) -> str:
     worst = max(entries, key=lambda entry: entry.final.asr.share)
     verb = "are" if attacker in PLURAL else "is"
-    unchecked = "" if any(map(_attack_checked, entries)) else " (it was not checked that it works)"
+    unchecked = "" if any(map(is_checked, entries)) else " (it was not checked that it works)"
     return f"{subject} {verb} stopped: {_figure(worst)}{unchecked}."
-
-
-def _attack_checked(entry: Entry) -> bool:
-    return any(check.name in ATTACKING and check.passed for check in entry.run.checks)
 
 
 def _reaches(attacker: Attacker, subject: str, entry: Entry) -> str:
@@ -233,8 +195,9 @@ def _reaches(attacker: Attacker, subject: str, entry: Entry) -> str:
         else f"make{s} {rate(asr)} of the answers wrong"
     )
     spent = _spent(entry, lambda rates: rates.asr.share)
-    unmet = f"; {_unmet(entry)}" if entry.failed else ""
-    return f"{subject} {gained}{spent}{_beyond(entry, asr.share, entry.clean.asr.share)}{unmet}."
+    beyond = _beyond(entry, asr.share, entry.clean.asr.share, lambda stripes: stripes.success)
+    but = f" ({unmet(entry)})" if entry.failed else ""
+    return f"{subject} {gained}{spent}{beyond}{but}."
 
 
 def _degrades(attacker: Attacker, subject: str, entry: Entry) -> str:
@@ -242,10 +205,11 @@ def _degrades(attacker: Attacker, subject: str, entry: Entry) -> str:
     acc, clean = entry.final.acc, 1 - entry.clean.acc.share
     wrong = Rate(1 - acc.share, 1 - acc.high, 1 - acc.low)
     spent = _spent(entry, lambda rates: 1 - rates.acc.share)
-    unmet = f"; {_unmet(entry)}, so that it misses its class says little" if entry.failed else ""
+    but = f" ({unmet(entry)}: that it misses its class says little)" if entry.failed else ""
+    beyond = _beyond(entry, wrong.share, clean, lambda stripes: stripes.wrong)
     return (
         f"{subject} {does} not reach the wanted class ({rate(entry.final.asr)}), but make{s} "
-        f"{rate(wrong)} of the answers wrong{spent}{_beyond(entry, wrong.share, clean)}{unmet}."
+        f"{rate(wrong)} of the answers wrong{spent}{beyond}{but}."
     )
 
 
@@ -267,7 +231,9 @@ def _spent(entry: Entry, gain: Callable[[Rates], float]) -> str:
     return f" after {reached} rounds, {spent if used < _ALL else f'within {budget(run)}'}"
 
 
-def _beyond(entry: Entry, reached: float, clean: float) -> str:
+def _beyond(
+    entry: Entry, reached: float, clean: float, of_stripes: Callable[[Stripes], float]
+) -> str:
     """Compare with the clean photographs and, for attacks without gradients, with stripes."""
     without = f"; without an attack it is {percent(clean)}" if clean > 0 else ""
     if not wants_stripes(entry.run):
@@ -275,15 +241,10 @@ def _beyond(entry: Entry, reached: float, clean: float) -> str:
     stripes = stripes_of(entry.run)
     if stripes is None:
         return f"{without}; there is {MISSING}"
-    control = stripes.wrong if reached > entry.final.asr.share else stripes.success
+    control = of_stripes(stripes)
     points = 100 * (reached - max(control, clean))
     gained = f"the search adds {points:.0f} points" if points >= 1 else "the search adds nothing"
     return f"{without}; random stripes, never scored, reach {percent(control)}, so {gained}"
-
-
-def _unmet(entry: Entry) -> str:
-    names = [f"`{plain(check.name)}`" for check in entry.failed]
-    return f"check{'s' if len(names) > 1 else ''} {', '.join(names)} not met"
 
 
 def _figure(entry: Entry) -> str:

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 
 from harness.errors import RunError
@@ -16,10 +18,29 @@ def test_runs_on_one_model_and_the_same_photographs_form_one_group(make_run):
     ]
 
 
-@pytest.mark.parametrize("other", [{"model": "v3"}, {"dataset": "mine"}, {"images": 3}])
+@pytest.mark.parametrize("other", [{"model": "v3"}, {"images": 3}])
 def test_other_runs_form_another_group(make_run, other):
     first, second = grouped([make_run(), make_run(**other)])
     assert first.title != second.title
+
+
+def test_targets_and_the_name_of_the_folder_do_not_separate_runs(make_run):
+    (group,) = grouped([make_run(), make_run(targeted=False, dataset="no targets")])
+    assert group.title == "lite2 · nips, no targets · 4 images"
+    assert [entry.attack for entry in group.entries] == ["bpda", "bpda, untargeted"]
+
+
+def test_a_transfer_run_says_whose_gradients_it_took(make_run):
+    run = make_run().model_copy(update={"surrogate": {"model": "lite0", "sha256": "cd" * 32}})
+    (group,) = grouped([run])
+    assert [entry.label for entry in group.entries] == ["fd+rdg · bpda, gradients of lite0"]
+
+
+def test_a_defence_that_is_only_assumed_is_marked(make_run):
+    run = make_run()
+    assumed = SimpleNamespace(**dict(run.endpoint), defense_assumed=True)
+    (group,) = grouped([run.model_copy(update={"endpoint": assumed})])
+    assert group.entries[0].label == "fd+rdg (assumed) · bpda"
 
 
 def test_groups_of_the_same_name_get_different_titles(make_run):

@@ -62,7 +62,7 @@ def test_a_row_of_results_has_rates_changes_costs_and_checks(make_run):
         "1,500",
         "0",
         "0.25",
-        "1 of 2 passed, none failed",
+        "1 met, 1 not done",
     ]
 
 
@@ -121,4 +121,37 @@ def test_the_worst_case_counts_the_runs_that_cannot_be_believed(make_run):
     (group,) = grouped([make_run("a"), make_run("b", checks=failed), make_run("c", checks=())])
     (row,) = worst(group).rows
     assert row.state == "failed"
-    assert row.cells[-1].text == "✗ failed in 1, ? not checked in 1 of 3"
+    assert row.cells[-1].text == "! a check not met in 1, ? not checked in 1 of 3"
+
+
+def test_a_run_with_an_unmet_check_says_what_it_is_worth(make_run):
+    def checks_of(name, successes):
+        unmet = (Check(name=name, passed=False, detail=""), Check(name="x", passed=True, detail=""))
+        (group,) = grouped([make_run(checks=unmet, successes=successes)])
+        return results(group).rows[0].cells[-1].text
+
+    assert checks_of("epsilon", {0: 0, 9: 0}) == "! check `epsilon` not met: says little"
+    assert checks_of("iterations", {0: 0, 9: 9}) == (
+        "! check `iterations` not met: at least this much"
+    )
+    assert checks_of("endpoint", {0: 0, 9: 9}) == "! check `endpoint` not met: does not count"
+
+
+def test_stripes_are_beside_each_attack_without_gradients(make_run):
+    measured = {"success": 0.43, "wrong": 0.43, "wrong_best": 0.46, "best_of": 10}
+    control = Check(
+        name="stripes", passed=None, detail="", measured=measured | {"clean_wrong": 0, "images": 4}
+    )
+    met = Check(name="noise", passed=True, detail="")
+    runs = [
+        make_run("square", checks=(met, control)),
+        make_run("hopskipjump"),
+        make_run("bpda"),
+    ]
+    rows = results(grouped(runs)[0]).rows
+    assert [row.cells[4].note for row in rows] == [
+        "clean 100 %; stripes, never scored: 43 % wrong; best of 10: 46 %",
+        "clean 100 %; no stripes control",
+        "clean 100 %",
+    ]
+    assert rows[0].cells[-1].text == "1 met"

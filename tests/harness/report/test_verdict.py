@@ -76,8 +76,8 @@ def test_two_sentences_name_what_is_stopped_and_the_strongest_attacker(fifty):
 def test_a_failed_attack_whose_check_was_not_met_says_little(fifty):
     found = verdict(fifty("bpda", NOTHING, checks=(BROKEN,)))
     assert texts(found.headline) == [
-        "An attacker who takes gradients as if there were no defence (BPDA): check `epsilon` not "
-        "met, so 0 % [0…7] of the answers are the attacker's says little."
+        "An attacker who takes gradients as if there were no defence (BPDA): 0 % [0…7] of "
+        "the answers are the attacker's, which says little (check `epsilon` not met)."
     ]
     assert not any("stopped" in text for text in texts((*found.headline, *found.remarks)))
 
@@ -85,7 +85,7 @@ def test_a_failed_attack_whose_check_was_not_met_says_little(fifty):
 def test_a_success_counts_although_a_check_was_not_met(fifty):
     (sentence,) = verdict(fifty("adaptive", {0: 0, 9: 5}, checks=(BROKEN,))).headline
     assert sentence.kind == "reaches"
-    assert sentence.text.endswith("; check `epsilon` not met.")
+    assert sentence.text.endswith(" (check `epsilon` not met).")
 
 
 def test_the_figures_of_an_endpoint_that_is_not_what_it_reports_do_not_count(fifty):
