@@ -11,8 +11,8 @@
 Only runs on the same photographs and the same model share a table.
 """
 
-from harness.report.figures import plots
 from harness.report.page import html
+from harness.report.plot_files import plots
 from harness.report.text import markdown, terminal
 
 __all__ = ["html", "markdown", "plots", "terminal"]

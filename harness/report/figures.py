@@ -1,106 +1,64 @@
-"""Plots of ACC and ASR by round, in the form of the paper's Fig. 3."""
+"""Plots of ACC and ASR: lines by round, as in the paper's Fig. 3, and bars for single rounds."""
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, Literal, TypeAlias
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.transforms import ScaledTranslation
 
 from harness.rates import Rate
-from harness.report.groups import MARKS, Entry, Group, grouped
-from harness.report.tables import asr_heading
-from harness.results import Run
+from harness.report.groups import MARKS, Entry, Group
+from harness.report.styles import LIGHT, Style, Theme, styles
+from harness.report.tables import asr_heading, percent, unmet
 
 Measure: TypeAlias = Literal["acc", "asr"]
 MEASURES: tuple[Measure, ...] = ("acc", "asr")
+FORMATS = ("png", "svg", "pdf")
 
-# Okabe and Ito 2008, for all kinds of colour vision. Black and yellow are left out, because each
-# would vanish on one of the two backgrounds.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
-_DASHES: tuple[str | tuple[int, tuple[int, ...]], ...] = (
-    "solid",
-    (0, (5, 2)),
-    (0, (1, 1)),
-    (0, (6, 2, 1, 2)),
-    (0, (8, 3)),
-    (0, (3, 1, 1, 1, 1, 1)),
-)
-_MARKERS = ("o", "s", "^", "D", "v", "P", "p", "h")
-_FAILED_MARKER = "X"
 _WIDE = 20  # the axis is logarithmic if the numbers of rounds differ by more than this factor
 _DPI = 144
-_BESIDE_INCHES = 0.1
+_WIDTH_INCHES = 7.2
+_LINES_INCHES = 3.9
+_BAR_INCHES = 0.3
+# Without these, each file would hold the time and random names.
+_UNDATED: dict[str, dict[str, None]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+}
 
 
-@dataclass(frozen=True)
-class Theme:
-    """The colours of a plot's background, text and grid."""
-
-    ground: str
-    ink: str
-    faint: str
-
-
-LIGHT = Theme(ground="#ffffff", ink="#24292f", faint="#d8dee4")
-DARK = Theme(ground="#171b21", ink="#d7dde4", faint="#39414b")
-
-
-def plots(runs: Sequence[Run]) -> dict[str, bytes]:
-    """Return PNG files by name: ``acc-by-round.png`` and ``asr-by-round.png``.
-
-    If the runs form several groups (see :func:`grouped`), each group has its own pair of files,
-    such as ``acc-by-round-1.png``, with the group's name in the title.
-
-    Raises:
-        RunError: there are no runs, or a run lacks something that a report needs.
-    """
-    groups = grouped(runs)
-    return {
-        f"{measure}-by-round{f'-{number}' if len(groups) > 1 else ''}.png": png(
-            figure(group, measure)
-        )
-        for number, group in enumerate(groups, 1)
-        for measure in MEASURES
-    }
-
-
-def png(drawn: Figure) -> bytes:
-    """Return a figure as a PNG file, with the same bytes every time."""
+def drawn_as(drawn: Figure, format_: str) -> bytes:
+    """Return a figure as a PNG, SVG or PDF file, with the same bytes every time."""
     buffer = BytesIO()
-    drawn.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
+    with rc_context({"svg.hashsalt": "warpguard"}):
+        drawn.savefig(buffer, format=format_, dpi=_DPI, metadata=_UNDATED[format_])
     return buffer.getvalue()
 
 
 def figure(group: Group, measure: Measure, theme: Theme = LIGHT) -> Figure:
-    """Plot one measure by round, with its intervals.
+    """Plot one measure with its intervals.
 
-    A run is a line if at least two rounds after the clean image were scored, and otherwise a point
-    at its last round.
+    A run is a line if at least two rounds after the clean image were scored, and otherwise a bar.
     """
-    rows = -(-len(group.entries) // 2)
-    drawn = Figure(figsize=(7.2, 4.3 + 0.2 * rows), dpi=_DPI, layout="constrained")
-    axes = drawn.subplots()
-    attacks = list(dict.fromkeys(entry.attack for entry in group.entries))
-    defenses = list(dict.fromkeys(entry.defense for entry in group.entries))
-    crowded = len(group.entries) > 6
-    points: Counter[int] = Counter()
-    longest = max(entry.last_round for entry in group.entries)
-    for entry in group.entries:
-        attack, defense = attacks.index(entry.attack), defenses.index(entry.defense)
-        colour = _COLOURS[(defense if len(defenses) > 1 else attack) % len(_COLOURS)]
-        if has_line(entry):
-            _line(axes, entry, measure, colour, attack, alpha=0.07 if crowded else 0.14)
-        else:
-            nth = points[entry.last_round]
-            inwards = -nth if entry.last_round > longest / 2 else nth
-            _point(axes, entry, measure, colour, attack, beside=inwards)
-            points[entry.last_round] += 1
-    _dress(axes, group, measure, theme)
-    _legend(drawn, axes, theme)
+    lines = [entry for entry in group.entries if has_line(entry)]
+    bars = [entry for entry in group.entries if not has_line(entry)]
+    heights = [_LINES_INCHES + 0.2 * len(lines)] * bool(lines)
+    heights += [0.7 + _BAR_INCHES * len(bars)] * bool(bars)
+    drawn = Figure(figsize=(_WIDTH_INCHES, 0.4 + sum(heights)), dpi=_DPI, layout="constrained")
+    drawn.set_facecolor(theme.ground)
+    words = "Accuracy (ACC)" if measure == "acc" else "Attack success rate (ASR)"
+    title = f"{words} on {group.title}"
+    drawn.suptitle(_literal(title), x=0.01, ha="left", fontsize=10, color=theme.ink)
+    parts = list(drawn.subplots(len(heights), squeeze=False, height_ratios=heights)[:, 0])
+    by_number = styles(group.entries)
+    unit = "ACC, %" if measure == "acc" else f"{asr_heading(group.entries)}, %"
+    if lines:
+        _draw_lines(parts.pop(0), lines, measure, by_number, theme, unit)
+    if bars:
+        _draw_bars(parts.pop(0), bars, measure, by_number, theme, unit)
     return drawn
 
 
@@ -120,92 +78,111 @@ def describe(group: Group, measure: Measure) -> str:
     return f"{measure.upper()} by round on {group.title}: {'; '.join(parts)}."
 
 
-def _style(entry: Entry, colour: str, attack: int) -> dict[str, Any]:
-    marker = _FAILED_MARKER if entry.state == "failed" else _MARKERS[attack % len(_MARKERS)]
-    return {"label": _name(entry), "color": colour, "marker": marker, "markeredgewidth": 0}
-
-
-def _line(
-    axes: Axes, entry: Entry, measure: Measure, colour: str, attack: int, alpha: float
+def _draw_lines(
+    axes: Axes,
+    entries: Sequence[Entry],
+    measure: Measure,
+    by_number: dict[int, Style],
+    theme: Theme,
+    unit: str,
 ) -> None:
-    rounds = list(entry.by_round)
-    shown: list[Rate] = [getattr(each, measure) for each in entry.by_round.values()]
-    low, high = [100 * each.low for each in shown], [100 * each.high for each in shown]
-    axes.fill_between(rounds, low, high, color=colour, alpha=alpha, linewidth=0)
-    axes.plot(
-        rounds,
-        [100 * each.share for each in shown],
-        linestyle=_DASHES[attack % len(_DASHES)],
-        linewidth=1.8,
-        markersize=6 if entry.state == "failed" else 3.5,
-        markevery=max(1, len(rounds) // 12),
-        **_style(entry, colour, attack),
+    for entry in entries:
+        style = by_number[entry.number]
+        rounds = list(entry.by_round)
+        shown: list[Rate] = [getattr(each, measure) for each in entry.by_round.values()]
+        low, high = [100 * each.low for each in shown], [100 * each.high for each in shown]
+        alpha = 0.14 if len(entries) <= 6 else 0.07
+        axes.fill_between(rounds, low, high, color=style.colour, alpha=alpha, linewidth=0)
+        axes.plot(
+            rounds,
+            [100 * each.share for each in shown],
+            label=_literal(_name(entry)),
+            color=style.colour,
+            linestyle=style.dash,
+            linewidth=1.8,
+            marker=style.marker,
+            markersize=5,
+            markeredgewidth=1.2 if entry.state == "failed" else 0,
+            markerfacecolor=theme.ground if entry.state == "failed" else style.colour,
+            markevery=max(1, len(rounds) // 12),
+        )
+    lasts = [entry.last_round for entry in entries]
+    if max(lasts) > _WIDE * min(lasts):
+        axes.set_xscale("symlog", linthresh=10)
+        axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlim(0, max(lasts) * 1.02)
+    axes.set_ylim(-2, 102)
+    axes.set_yticks(range(0, 101, 20))
+    axes.set_ylabel(unit, color=theme.ink, fontsize=9)
+    axes.set_xlabel(
+        "round (0: clean image)   bands: 95 % Wilson intervals", color=theme.ink, fontsize=9
+    )
+    _dress(axes, theme, axis="both")
+    _, labels = axes.get_legend_handles_labels()
+    axes.legend(
+        loc="upper left",
+        bbox_to_anchor=(-0.08, -0.14),
+        ncols=2 if max(map(len, labels)) < 44 else 1,
+        frameon=False,
+        fontsize=8.5,
+        labelcolor=theme.ink,
+        handlelength=4,
     )
 
 
-def _point(
-    axes: Axes, entry: Entry, measure: Measure, colour: str, attack: int, beside: int
+def _draw_bars(
+    axes: Axes,
+    entries: Sequence[Entry],
+    measure: Measure,
+    by_number: dict[int, Style],
+    theme: Theme,
+    unit: str,
 ) -> None:
-    """Draw a point with its interval, shifted so that no point at the same round hides it."""
-    shown: Rate = getattr(entry.final, measure)
-    round_, low, share, high = entry.last_round, shown.low, shown.share, shown.high
-    figure_ = axes.get_figure(root=True)
-    assert figure_ is not None  # noqa: S101 - a figure made the axes
-    moved = axes.transData + ScaledTranslation(beside * _BESIDE_INCHES, 0, figure_.dpi_scale_trans)
-    bar: dict[str, Any] = {"color": colour, "alpha": 0.5, "linewidth": 2, "transform": moved}
-    axes.vlines(round_, 100 * low, 100 * high, **bar)
-    point = _style(entry, colour, attack) | {"linestyle": "none", "markersize": 6.5}
-    axes.plot([round_], [100 * share], transform=moved, **point)
+    """Draw a bar with its interval for each run, and a mark where the clean images are."""
+    for place, entry in enumerate(entries):
+        colour = by_number[entry.number].colour
+        shown, clean = getattr(entry.final, measure), getattr(entry.clean, measure)
+        look: dict[str, Any] = {"color": colour}
+        if entry.state == "failed":
+            look = {"facecolor": theme.ground, "edgecolor": colour, "hatch": "///"}
+        axes.barh(place, 100 * shown.share, height=0.6, **look)
+        axes.hlines(place, 100 * shown.low, 100 * shown.high, color=theme.ink, linewidth=1.2)
+        axes.plot(100 * clean.share, place, marker="|", markersize=13, color=theme.ink)
+        # On the axes, and not on the data, so that no bar and no interval crosses the figure.
+        axes.text(
+            1.015,
+            place,
+            percent(shown.share),
+            transform=axes.get_yaxis_transform(),
+            va="center",
+            fontsize=8.5,
+            color=theme.ink,
+        )
+    names = [_literal(_name(entry)) for entry in entries]
+    axes.set_yticks(range(len(entries)), names, fontsize=8.5)
+    axes.set_ylim(len(entries) - 0.4, -0.6)
+    axes.set_xlim(-1, 101)
+    axes.set_xlabel(
+        f"{unit} after one round   |: clean image   thin lines: 95 % Wilson intervals",
+        color=theme.ink,
+        fontsize=8.5,
+    )
+    _dress(axes, theme, axis="x")
 
 
 def _name(entry: Entry) -> str:
-    marks = {"passed": "", "failed": " checks failed", "unchecked": " not checked"}[entry.state]
-    return entry.label + (f"  {MARKS[entry.state]}{marks}" if marks else "")
+    marks = {"passed": "", "failed": unmet(entry), "unchecked": "not checked"}[entry.state]
+    return entry.label + (f"  {MARKS[entry.state]} {marks}" if marks else "")
 
 
-def _dress(axes: Axes, group: Group, measure: Measure, theme: Theme) -> None:
-    lasts = [entry.last_round for entry in group.entries]
-    lines = [entry.last_round for entry in group.entries if has_line(entry)]
-    longest = max(1, *lasts)
-    if longest > _WIDE * min(lines or [longest]):
-        axes.set_xscale("symlog", linthresh=10)
-        axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_xlim(0, longest * 1.02)
-    axes.set_ylim(-2, 102)
-    axes.set_yticks(range(0, 101, 20))
-    words = "Accuracy (ACC)" if measure == "acc" else "Attack success rate (ASR)"
-    axes.set_title(f"{words} by round", loc="left", fontsize=11, fontweight="bold", color=theme.ink)
-    axes.set_title(_literal(group.title), loc="right", fontsize=8, color=theme.ink)
-    unit = "ACC" if measure == "acc" else asr_heading(group.entries)
-    axes.set_ylabel(f"{unit}, %", color=theme.ink, fontsize=9)
-    axes.set_xlabel(
-        "round (0: clean image)   bands and bars: 95 % Wilson intervals",
-        color=theme.ink,
-        fontsize=9,
-    )
-    axes.grid(color=theme.faint, linewidth=0.6)
+def _dress(axes: Axes, theme: Theme, axis: Literal["both", "x"]) -> None:
+    axes.grid(axis=axis, color=theme.faint, linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.tick_params(colors=theme.ink, labelsize=9, length=0)
+    axes.tick_params(colors=theme.ink, labelsize=8.5, length=0)
     axes.set_facecolor(theme.ground)
     for side, spine in axes.spines.items():
         spine.set_visible(side == "bottom")
         spine.set_color(theme.faint)
-
-
-def _legend(drawn: Figure, axes: Axes, theme: Theme) -> None:
-    drawn.set_facecolor(theme.ground)
-    handles, labels = axes.get_legend_handles_labels()
-    longest = max(map(len, labels))
-    drawn.legend(
-        handles,
-        [_literal(label) for label in labels],
-        loc="outside lower left",
-        ncols=2 if longest < 48 else 1,
-        frameon=False,
-        fontsize=8.5,
-        labelcolor=theme.ink,
-        handlelength=3.2,
-    )
 
 
 def _literal(text: str) -> str:

@@ -6,10 +6,15 @@ from importlib.resources import files
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup, escape
 
-from harness.report import figures, tables
+from harness.report import controls, figures, tables
+from harness.report.bars import PARTS, bars
+from harness.report.glossary import GLOSSARY, term_of
 from harness.report.groups import MARKS, Entry, Group, grouped, plain, value
 from harness.report.image_grid import AMPLIFIED, ImageGrid, data_uri, image_grids
+from harness.report.styles import DARK, LIGHT
+from harness.report.verdict import Verdict, verdicts
 from harness.results import ADVERSARIAL, Check, Run
 
 _MOST_GRIDS = 24
@@ -32,14 +37,14 @@ class Section:
     group: Group
     plots: tuple[Plot, ...]
     tables: tuple[tables.Table, ...]
-    image_grids: tuple[tuple[Entry, list[ImageGrid]], ...]
 
 
-def html(runs: Sequence[tuple[Run, Path | None]]) -> str:
+def html(runs: Sequence[tuple[Run, Path | None]], notes: Sequence[str] = ()) -> str:
     """Return a page that contains everything: it loads no file, runs no script, and prints well.
 
     Args:
         runs: each with its folder, which has the images of the grids, or None.
+        notes: further sentences, such as why runs are missing.
 
     Raises:
         RunError: there are no runs, a run lacks something, or an image cannot be read.
@@ -53,8 +58,19 @@ def html(runs: Sequence[tuple[Run, Path | None]]) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["prose"] = _prose
+    opinions = verdicts(groups)
     return environment.from_string(template).render(
-        sections=[_section(group, folders, at_most) for group in groups],
+        verdicts=opinions,
+        notes=[plain(note) for note in notes],
+        bars=bars,
+        parts=PARTS,
+        light=LIGHT,
+        dark=DARK,
+        with_grids=_grids(opinions, folders, at_most),
+        glossary=GLOSSARY,
+        term_of=term_of,
+        sections=[_section(group) for group in groups],
         entries=entries,
         failed=[entry for entry in entries if entry.state == "failed"],
         unchecked=[entry for entry in entries if entry.state == "unchecked"],
@@ -68,20 +84,38 @@ def html(runs: Sequence[tuple[Run, Path | None]]) -> str:
     )
 
 
-def _section(group: Group, folders: Sequence[Path | None], at_most: int) -> Section:
-    found = [(e, image_grids(e.run, folders[e.number - 1], at_most)) for e in group.entries]
+def _prose(text: str) -> Markup:
+    """Return a text whose `names` are marked as such."""
+    parts = [escape(part) for part in text.split("`")]
+    if len(parts) % 2 == 0:
+        return escape(text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else part
+        for number, part in enumerate(parts)
+    )
+
+
+def _grids(
+    opinions: Sequence[Verdict], folders: Sequence[Path | None], at_most: int
+) -> list[tuple[Entry, list[ImageGrid]]]:
+    """Return the photographs of each run that has some, in the order of the bars."""
+    ordered = [bar.entry for verdict in opinions for bar in bars(verdict) if bar.entry]
+    found = [(e, image_grids(e.run, folders[e.number - 1], at_most)) for e in ordered]
+    return [(entry, grids) for entry, grids in found if grids]
+
+
+def _section(group: Group) -> Section:
     return Section(
         group,
         tuple(_plot(group, measure) for measure in figures.MEASURES),
         (tables.worst(group), tables.results(group)),
-        tuple((entry, pictures) for entry, pictures in found if pictures),
     )
 
 
 def _plot(group: Group, measure: figures.Measure) -> Plot:
     light, dark = (
-        data_uri(figures.png(figures.figure(group, measure, theme)))
-        for theme in (figures.LIGHT, figures.DARK)
+        data_uri(figures.drawn_as(figures.figure(group, measure, theme), "png"))
+        for theme in (LIGHT, DARK)
     )
     return Plot(figures.describe(group, measure), light, dark)
 
@@ -91,8 +125,10 @@ def _check_of(entry: Entry, name: str) -> Check | None:
 
 
 def _word(check: Check | None) -> str:
-    passed = None if check is None else check.passed
-    return {None: "not done", True: "passed", False: "failed"}[passed]
+    if check is None or check.passed is None:
+        wrong = check.measured.get("wrong") if check and check.name == controls.NAME else None
+        return "not done" if wrong is None else f"{tables.percent(wrong)} wrong"
+    return "met" if check.passed else "not met"
 
 
 def _facts(entry: Entry) -> list[tuple[str, str]]:

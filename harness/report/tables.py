@@ -142,10 +142,7 @@ def results(group: Group) -> Table:
             f"any of {draws}",
             f"majority of {draws}",
             "l2",
-            "l∞",
-            "gradients / image",
-            "queries / image",
-            "seconds / image",
+            "cost / image",
             "Checks",
         ),
         tuple(_result(entry, each_has_own=group.draws is None) for entry in group.entries),
@@ -166,16 +163,22 @@ def _result(entry: Entry, *, each_has_own: bool) -> Row:
             Cell(rate(final.asr), f"clean {percent(clean.asr.share)}"),
             Cell(percent(final.any.share), f"{draws}clean {percent(clean.any.share)}"),
             Cell(percent(final.majority.share), f"{draws}clean {percent(clean.majority.share)}"),
-            Cell(f"{final.l2_rms:.3g}"),
-            Cell(linf(final.linf)),
-            Cell(_mean(image.gradients for image in run.images)),
-            Cell(_mean(image.queries for image in run.images)),
-            Cell(_mean(image.seconds for image in run.images)),
+            Cell(f"{final.l2_rms:.3g}", f"l∞ {linf(final.linf)}"),
+            Cell(_cost(run), f"{_mean(image.seconds for image in run.images)} s"),
             Cell(checks(entry)),
         ),
         entry.state,
         entry.number,
     )
+
+
+def _cost(run: Run) -> str:
+    """Return how many gradients the attack took for an image, and how many images it posted."""
+    means = {
+        "gradients": fmean(image.gradients for image in run.images),
+        "queries": fmean(image.queries for image in run.images),
+    }
+    return ", ".join(f"{number(mean)} {what}" for what, mean in means.items() if mean) or "none"
 
 
 def _mean(values: Iterable[float]) -> str:

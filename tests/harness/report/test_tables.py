@@ -57,11 +57,8 @@ def test_a_row_of_results_has_rates_changes_costs_and_checks(make_run):
         ("80 % [34…97]", "clean 0 %"),
         ("100 %", "clean 0 %"),
         ("100 %", "clean 0 %"),
-        "0.02",
-        "8/255",
-        "1,500",
-        "0",
-        "0.25",
+        ("0.02", "l∞ 8/255"),
+        ("1,500 gradients", "0.25 s"),
         "1 met, 1 not done",
     ]
 

@@ -33,8 +33,8 @@ def test_markdown_has_results_worst_cases_and_checks(make_run):
     assert "## lite2 · nips · 4 images" in lines
     assert (
         "| fd+rdg | bpda | 10 | l2 ≤ 0.05 (8-bit) | 20 % [3…66] (clean 100 %) | "
-        "80 % [34…97] (clean 0 %) | 100 % (clean 0 %) | 100 % (clean 0 %) | 0.02 | 8/255 | "
-        "1,500 | 0 | 0.25 | 1 met, 1 not done |"
+        "80 % [34…97] (clean 0 %) | 100 % (clean 0 %) | 100 % (clean 0 %) | 0.02 (l∞ 8/255) | "
+        "1,500 gradients (0.25 s) | 1 met, 1 not done |"
     ) in lines
     assert (
         "| fd\\*2 | noise | l2 ≤ 0.05 (8-bit) | 100 % [51…100] | 0 % [0…49] | 0 % | 0 % | "
