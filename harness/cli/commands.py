@@ -75,8 +75,8 @@ def report(options: argparse.Namespace) -> int:
     if options.markdown:
         write(options.markdown, harness.report.markdown(only_runs).encode())
     if options.plots:
-        for name, png in harness.report.plots(only_runs).items():
-            write(options.plots / name, png)
+        for name, content in harness.report.plots(only_runs).items():
+            write(options.plots / name, content)
     _out.print(harness.report.terminal(only_runs))
     _print_line(f"The report: {options.out}")
     return 0
@@ -111,8 +111,8 @@ def reproduce(options: argparse.Namespace) -> int:
                     "model gets no more of them right. Name a larger folder with --data."
                 )
             write(folder / f"{done.item}.md", harness.reproduce.markdown(done).encode())
-            for name, png in harness.reproduce.plots(done).items():
-                write(folder / name, png)
+            for name, content in harness.reproduce.plots(done).items():
+                write(folder / name, content)
             _out.print(harness.reproduce.terminal(done))
     _print_line(f"The results: {folder}")
     return 0

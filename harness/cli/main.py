@@ -114,7 +114,12 @@ def parser() -> argparse.ArgumentParser:
     add("runs", nargs="+", type=Path, metavar="RUN", help="run folder, folder of them, or run.json")
     add("-o", "--out", type=Path, default=Path("report.html"), help="page (default: %(default)s)")
     add("--markdown", type=Path, metavar="FILE", help="also write Markdown tables")
-    add("--plots", type=Path, metavar="DIR", help="also write plots as PNG files")
+    add(
+        "--plots",
+        type=Path,
+        metavar="DIR",
+        help="also write plots (PNG, SVG, PDF) and a CSV",
+    )
 
     reproduce = command(
         "reproduce",

@@ -19,7 +19,7 @@ DASHES: tuple[Dash, ...] = (
     (0, (8, 3)),
     (0, (3, 1, 1, 1, 1, 1)),
 )
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Style:
 def styles(entries: Sequence[Entry]) -> dict[int, Style]:
     """Return the style of each run by its number.
 
-    A colour and a marker mean a defence, and a dash an attack. If all runs are on one defence, all
-    three mean an attack.
+    A colour and a marker mean a defence, and a dash an attack; from the eighth defence on, colours
+    come again with another dash. If all runs are on one defence, all three mean an attack.
     """
     attacks = list(dict.fromkeys(entry.attack for entry in entries))
     defenses = list(dict.fromkeys(entry.defense for entry in entries))
@@ -59,10 +59,11 @@ def styles(entries: Sequence[Entry]) -> dict[int, Style]:
     for entry in entries:
         minor = attacks.index(entry.attack)
         major = defenses.index(entry.defense) if len(defenses) > 1 else minor
+        cycle = major // len(COLOURS)  # a colour that comes again has another dash
         # 7 and 8 have no common factor, so colour and marker together repeat after 56 only.
         found[entry.number] = Style(
             COLOURS[major % len(COLOURS)],
-            DASHES[minor % len(DASHES)],
+            DASHES[(minor + cycle) % len(DASHES)],
             MARKERS[(major + 3 * (minor // len(DASHES))) % len(MARKERS)],
         )
     return found

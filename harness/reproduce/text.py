@@ -2,7 +2,9 @@
 
 from rich.table import Table
 
-from harness.report import plots as by_round
+from harness.report.figures import FORMATS, MEASURES, drawn_as
+from harness.report.figures import figure as by_round
+from harness.report.groups import grouped
 from harness.reproduce.outcome import Figure, Reproduction
 from harness.reproduce.published import FIGURE_3, PHOTOGRAPHS
 from harness.results import Run
@@ -56,17 +58,22 @@ def terminal(done: Reproduction) -> Table:
 
 
 def plots(done: Reproduction) -> dict[str, bytes]:
-    """Return PNG files by name: for Fig. 3 ACC and ASR of each attack, otherwise none."""
+    """Return files by name: for Fig. 3 ACC and ASR of each attack in three formats."""
     if done.item != "fig3":
         return {}
     attacks = [name for name, each in FIGURE_3.items() for _ in each]
     runs = [_until(run, done.scale[1]["rounds"]) for run in done.runs]
     drawn = {}
     for letters, name in zip(("ab", "cd", "ef"), FIGURE_3, strict=True):
-        pair = by_round([r for r, attack in zip(runs, attacks, strict=True) if attack == name])
-        for letter, measure in zip(letters, ("acc", "asr"), strict=True):
-            drawn[f"fig3{letter}-{name}-{measure}.png"] = pair[f"{measure}-by-round.png"]
-    return drawn
+        of_attack = [run for run, attack in zip(runs, attacks, strict=True) if attack == name]
+        group, *_ = grouped(of_attack)
+        for letter, measure in zip(letters, MEASURES, strict=True):
+            drawn[f"fig3{letter}-{name}-{measure}"] = by_round(group, measure)
+    return {
+        f"{name}.{format_}": drawn_as(each, format_)
+        for name, each in drawn.items()
+        for format_ in FORMATS
+    }
 
 
 def _until(run: Run, rounds: int) -> Run:
