@@ -13,9 +13,9 @@ import harness.report
 import harness.reproduce
 from harness.attacks import ATTACKS, described, parse_attack
 from harness.cli.progress import progress
-from harness.cli.quick import quick_attacks
+from harness.cli.quick import left_out, quick_attacks
 from harness.endpoint import Connection, HttpTarget, OipTarget, Target
-from harness.errors import OptionsError
+from harness.errors import OptionsError, SurrogateError
 from harness.files import locked, write
 from harness.results import Run, run_folders
 from harness.runs.experiment import Experiment
@@ -30,15 +30,23 @@ _err = Console(stderr=True)
 
 def quick(options: argparse.Namespace) -> int:
     """Run a few attacks, and print a verdict."""
-    runs = []
+    runs, notes = [], []
     attacks = quick_attacks()
     with _target(options) as target, locked(options.out), progress(_err) as bar:
-        experiment = _experiment(options, target)
+        try:
+            experiment = _experiment(options, target)
+        except SurrogateError as error:
+            # If it is not the gradients that fail, the second attempt raises the error again.
+            experiment = _experiment(options, target, needs_gradients=False)
+            notes.append(left_out([attack for attack, _ in attacks], error))
+            attacks = [each for each in attacks if not each[0].needs_gradients]
         for number, (attack, how) in enumerate(attacks, 1):
             setup = experiment.setup(attack, options.out / attack.name, how)
             runs.append(execute(setup, bar(f"{number}/{len(attacks)} {attack.name}")))
     _out.print(harness.report.terminal(runs))
-    page = harness.report.html([(run, options.out / run.name) for run in runs])
+    for note in notes:
+        _print_line(note)
+    page = harness.report.html([(run, options.out / run.name) for run in runs], notes)
     write(options.out / "report.html", page.encode())
     _print_line(f"The report: {options.out / 'report.html'}")
     return 0

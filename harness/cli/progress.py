@@ -1,8 +1,10 @@
 """Progress of a run: bars on a terminal, and otherwise a line every half minute."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -16,7 +18,8 @@ LINE_EVERY_S = 30.0
 def progress(console: Console) -> Iterator[Callable[[str], OnProgress]]:
     """Show progress on a console; yields a function from a run's name to its callback."""
     if not console.is_terminal:
-        yield _Lines(console)
+        with _Lines(console) as lines:
+            yield lines
         return
     columns = (
         TextColumn("{task.description}"),
@@ -48,17 +51,36 @@ class _Bars:
 
 
 class _Lines:
-    """A line every half minute, so that a log shows progress and stays short."""
+    """A line every half minute, so that a log shows progress and stays short.
+
+    A thread prints the lines, because a single round may take many minutes.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._due = time.monotonic() + LINE_EVERY_S
+        self._begun = time.monotonic()
+        self._latest = "preparing"
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._print, name="progress", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
 
     def __call__(self, name: str) -> OnProgress:
+        self._latest = f"{name}: begins"
+
         def on_progress(what: str, done: int, total: int) -> None:
-            if time.monotonic() >= self._due:
-                line = f"{name}: {what} {done} of {total}"
-                self._console.print(line, highlight=False, markup=False, soft_wrap=True)
-                self._due = time.monotonic() + LINE_EVERY_S
+            self._latest = f"{name}: {what} {done} of {total}"
 
         return on_progress
+
+    def _print(self) -> None:
+        while not self._ended.wait(LINE_EVERY_S):
+            minutes, seconds = divmod(round(time.monotonic() - self._begun), 60)
+            line = f"{minutes}:{seconds:02} {self._latest}"
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -1,9 +1,12 @@
 """The attacks of ``quick``: a verdict in a few minutes on a few photographs."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from harness.attacks import parse_attack
 from harness.attacks.attack import Attack
+from harness.errors import SurrogateError
+from harness.plain import plain
 from harness.runs.options import Options
 
 LIMIT = 10
@@ -26,3 +29,9 @@ def quick_attacks() -> list[tuple[Attack, Options]]:
     checked = replace(OPTIONS, sanity_images=CHECKED_IMAGES)
     attacks = [parse_attack(text) for text in _SPECIFICATIONS]
     return [(each, checked if each.name == "adaptive" else OPTIONS) for each in attacks]
+
+
+def left_out(attacks: Iterable[Attack], error: SurrogateError) -> str:
+    """Report which attacks need gradients that the model does not have here, and why."""
+    names = ", ".join(attack.name for attack in attacks if attack.needs_gradients)
+    return f"Left out: {names}, because they need gradients. {plain(str(error))}"

@@ -16,6 +16,7 @@ from harness.runs.options import Options
 from harness.runs.plan import Plan, attack_record, plan_of, versions
 from harness.runs.sanity import checks_of
 from harness.runs.states import ImageProgress
+from harness.runs.steps import counted_steps
 from harness.runs.storage import Storage, finished, opened
 from harness.types import Case, OnProgress, Posted, State
 
@@ -105,7 +106,7 @@ def _results(
             storage.load(case) or ImageProgress(setup.attack.begin(case, setup.attacker), [])
             for case in some
         ]
-        for rounds in _attack(setup, plan, some, progress, storage):
+        for rounds in _attack(setup, plan, some, progress, storage, on_progress):
             on_progress("attack", start * setup.attack.rounds + rounds, total)
         results += [_result(*pair) for pair in zip(some, progress, strict=True)]
     return results
@@ -117,6 +118,7 @@ def _attack(
     cases: Sequence[Case],
     progress: Sequence[ImageProgress],
     storage: Storage,
+    on_progress: OnProgress,
 ) -> Iterator[int]:
     """Attack some photographs together, and yield after each round how many rounds all have."""
     attack = setup.attack
@@ -135,7 +137,7 @@ def _attack(
             break
         started = time.monotonic()
         states = _next_states(
-            setup, plan, [case for case, _ in active], [one.state for _, one in active]
+            setup, plan, [case for case, _ in active], [one.state for _, one in active], on_progress
         )
         seconds_each = (time.monotonic() - started) / len(active)
         for (_, one), state in zip(active, states, strict=True):
@@ -151,11 +153,20 @@ def _attack(
 
 
 def _next_states(
-    setup: Setup, plan: Plan, cases: Sequence[Case], states: Sequence[State]
+    setup: Setup,
+    plan: Plan,
+    cases: Sequence[Case],
+    states: Sequence[State],
+    on_progress: OnProgress,
 ) -> list[State]:
-    if setup.reuse_from is None or not setup.attack.on_bare_model:
-        return setup.attack.advance(cases, states, setup.attacker)
-    return [finished(setup.reuse_from, plan, case).state for case in cases]
+    attack = setup.attack
+    if not attack.on_bare_model:
+        return attack.advance(cases, states, setup.attacker)
+    if setup.reuse_from is not None:
+        return [finished(setup.reuse_from, plan, case).state for case in cases]
+    module = setup.attacker.surrogate_for(attack).module
+    with counted_steps(module, attack, len(cases), on_progress):
+        return attack.advance(cases, states, setup.attacker)
 
 
 def _score(setup: Setup, due: Sequence[tuple[Case, ImageProgress]], storage: Storage) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from harness.attacks import ATTACKS, described
 from harness.cli.main import main
-from harness.errors import EndpointError
+from harness.errors import EndpointError, SurrogateError
 from harness.rates import rates
 from harness.results import Run
 
@@ -61,6 +61,32 @@ def test_the_verdict_has_a_row_for_each_attack(runs):
     folder, printed = runs
     assert all(f"│ {name} " in printed for name in ("clean", *NAMES))
     assert f"The report: {folder / 'report.html'}" in printed
+
+
+def test_quick_prints_the_verdict_in_sentences(runs):
+    _, printed = runs
+    text = " ".join(printed.split())
+    assert "efficientnet-lite2 · fd+rdg" in text
+    # One photograph is too few for a verdict on what is stopped.
+    assert "but the photographs are too few for a verdict." in text
+    assert "Not measured: an attacker who sees only the classes in the answers;" in text
+
+
+def test_quick_leaves_out_what_needs_gradients_if_the_model_has_none(server, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise SurrogateError("The graph has operators that cannot be differentiated here: Det.")
+
+    monkeypatch.setattr("harness.surrogate.surrogate.Surrogate.__init__", refuse)
+    printed = quick(server, tmp_path, short=True)
+    assert "│ noise " in printed
+    assert "│ square " in printed
+    left_out = (
+        "Left out: i-fgsm, bpda, bpda-eot, adaptive, because they need gradients. The graph has "
+        "operators that cannot be differentiated here: Det."
+    )
+    assert left_out in printed
+    assert left_out in (tmp_path / "report.html").read_text()
+    assert "no stripes control" in printed or "stripes, never scored" in printed
 
 
 def test_a_run_records_how_to_repeat_it(runs):

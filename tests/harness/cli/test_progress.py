@@ -1,7 +1,8 @@
 """Progress on a terminal, and in a log."""
 
 import io
-from types import SimpleNamespace
+import re
+import time
 
 from rich.console import Console
 
@@ -20,16 +21,34 @@ def test_a_terminal_shows_bars():
     assert "1/6 noise: attack" in screen.file.getvalue()
 
 
-def test_a_log_gets_a_line_every_half_minute(monkeypatch):
-    now = 0.0
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
+def lines(log, wanted):
+    """Wait until the log has some lines, and return them."""
+    while len(log.file.getvalue().splitlines()) < wanted:
+        time.sleep(0.005)
+    return log.file.getvalue().splitlines()
+
+
+def test_a_log_gets_lines_also_while_a_round_goes_on(monkeypatch):
+    monkeypatch.setattr(module, "LINE_EVERY_S", 0.01)
     log = console(False)
     name = "rdg, [a name] that is longer than a line of forty"
     with progress(log) as bar:
+        assert re.fullmatch(r"\d+:\d\d preparing", lines(log, 1)[0])
         on_progress = bar(name)
-        for done, now in enumerate((29.0, 31.0, 45.0, 62.0), 1):  # noqa: B007
-            on_progress("attack", done, 10)
-    assert log.file.getvalue().splitlines() == [
-        f"{name}: attack 2 of 10",
-        f"{name}: attack 4 of 10",
-    ]
+        on_progress("attack", 2, 10)
+        seen = len(lines(log, 1))
+        later = lines(log, seen + 3)[seen + 1 :]  # no further call, as in a long round
+        assert all(line.endswith(f" {name}: attack 2 of 10") for line in later)
+    ended = log.file.getvalue()
+    time.sleep(0.05)
+    assert log.file.getvalue() == ended
+
+
+def test_a_log_gets_a_line_every_half_minute_and_not_for_each_step(monkeypatch):
+    assert module.LINE_EVERY_S == 30
+    log = console(False)
+    with progress(log) as bar:
+        on_progress = bar("noise")
+        for done in range(10_000):
+            on_progress("attack", done, 10_000)
+    assert log.file.getvalue() == ""

@@ -466,3 +466,17 @@ def test_names_a_file_that_is_not_a_run(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"format": 2}))
     with pytest.raises(RunError, match="is not a run of format 1: format"):
         Run.read(tmp_path)
+
+
+def test_the_steps_of_an_attack_on_the_bare_model_are_progress(tmp_path):
+    reported = []
+    attack = IFgsm(iterations=5)
+    execute(
+        setup(tmp_path, attack, sanity_images=0),
+        lambda what, done, total: reported.append((what, done, total)),
+    )
+    steps = [(done, total) for what, done, total in reported if what == "steps"]
+    # Two photographs at once, and then the third one.
+    assert steps == [(2, 10), (4, 10), (6, 10), (8, 10), (9, 10), (10, 10)] + [
+        (done, 5) for done in (1, 2, 3, 4, 4, 5)
+    ]
