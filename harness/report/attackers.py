@@ -43,6 +43,17 @@ SUBJECTS: dict[Attacker, str] = {
     "exact": "an attacker who knows the model and the code of the defence",
     "other": "an attack of another kind",
 }
+IN_SHORT: dict[Attacker, str] = {
+    "control": "control, without a search",
+    "ready-made": "ready-made images",
+    "identity": "gradients without the defence",
+    "scores": "sees probabilities",
+    "classes": "sees classes",
+    "transfer": "knows the code",
+    "exact": "knows the model and the code",
+    "other": "",
+}
+"""What distinguishes each attacker, for charts."""
 PLURAL: tuple[Attacker, ...] = ("control", "ready-made")
 
 

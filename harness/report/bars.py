@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import fill
 
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from harness.rates import Rates
+from harness.report.attackers import IN_SHORT, attacker_of
 from harness.report.groups import MARKS, Entry
 from harness.report.styles import LIGHT, Theme
 from harness.report.tables import percent, rate, stripes, unmet
@@ -15,6 +17,7 @@ from harness.report.verdict import Verdict
 PARTS = ("the attacker's class", "another wrong class", "right")
 """What the parts of a bar are. An untargeted attack has no class of its own."""
 _BAR_INCHES = 0.42
+_NOTE_CHARACTERS = 48
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Bar:
 
     Attributes:
         label: the attack, or that there is none.
-        note: a control, or a check that was not met.
+        note: the attacker in short, a control, and checks that were not met.
         figure: the share of the attacker's answers with its interval.
         shares: of the answers: the attacker's, those that are wrong otherwise, and the right ones.
         entry: the run; None for the clean photographs.
@@ -81,9 +84,10 @@ def summary(verdicts: Sequence[Verdict], theme: Theme = LIGHT) -> Figure:
                 axes.barh(place, 100 * share, left=left, height=0.64, color=colour)
                 left += 100 * share
             axes.text(102, place, bar.figure, va="center", fontsize=9, color=theme.ink)
-            names[place] = _literal(f"{bar.label}\n{bar.note}" if bar.note else bar.label)
+            note = fill(bar.note, _NOTE_CHARACTERS, break_on_hyphens=False)
+            names[place] = _literal(f"{bar.label}\n{note}" if note else bar.label)
         place += 1
-    axes.set_yticks([*names], [*names.values()], fontsize=8.5)
+    axes.set_yticks([*names], [*names.values()], fontsize=8)
     axes.set_ylim(place - 0.5, -0.5)
     axes.set_xlim(0, 100)
     axes.set_xticks([])
@@ -109,7 +113,7 @@ def _bar(entry: Entry) -> Bar:
     rates: Rates = entry.final
     right = rates.acc.share
     gained = rates.asr.share if entry.run.attack.targeted else 0.0
-    notes = [stripes(entry.run)]
+    notes = [IN_SHORT[attacker_of(entry.run)], stripes(entry.run)]
     if entry.state == "failed":
         notes.append(f"{MARKS['failed']} {unmet(entry)}")
     what = "the attacker's" if entry.run.attack.targeted else "wrong"

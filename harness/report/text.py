@@ -14,7 +14,8 @@ from harness.report.groups import MARKS, CheckState, Entry, Group, grouped, plai
 from harness.report.verdict import Sentence, Verdict, verdicts
 from harness.results import Check, Run
 
-_SPECIAL = re.compile(r"[\\`*_<>|~#&$]|\[(?!\d+…\d+\])")  # an interval is not a link
+_NAME = r"`[A-Za-z][A-Za-z-]*`"  # the name of a check
+_SPECIAL = re.compile(_NAME + r"|[\\`*_<>|~#&$]|\[(?!\d+…\d+\])")  # an interval is not a link
 _STYLES: dict[CheckState, str] = {"passed": "green", "failed": "bold red", "unchecked": "yellow"}
 
 
@@ -134,5 +135,5 @@ def _outcome(check: Check) -> str:
 
 
 def escape(text: str) -> str:
-    """Escape text so that Markdown shows it unchanged."""
-    return _SPECIAL.sub(r"\\\g<0>", text)
+    """Escape text so that Markdown shows it unchanged; `names` in it are code."""
+    return _SPECIAL.sub(lambda found: found[0] if len(found[0]) > 1 else f"\\{found[0]}", text)

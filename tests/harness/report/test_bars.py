@@ -24,7 +24,7 @@ def test_the_clean_images_come_first_and_then_the_runs_of_the_verdict(make_run):
     )
     assert [bar.label for bar in others] == ["adaptive", "bpda", "noise"]
     assert others[0].figure == "100 % [51…100] the attacker's"
-    assert others[1].note == "! check `epsilon` not met"
+    assert others[1].note == "gradients without the defence; ! check `epsilon` not met"
 
 
 def test_an_untargeted_attack_has_no_class_of_its_own(make_run):
@@ -32,7 +32,7 @@ def test_an_untargeted_attack_has_no_class_of_its_own(make_run):
     bar = bars(verdict)[1]
     assert bar.shares == pytest.approx((0, 0.6, 0.4))
     assert bar.figure == "60 % [20…90] wrong"
-    assert bar.note == "no stripes control"
+    assert bar.note == "sees probabilities; no stripes control"
     assert bar.description == "the attacker's class: 0 %, another wrong class: 60 %, right: 40 %"
 
 
@@ -46,7 +46,7 @@ def test_the_summary_has_all_bars(make_run, theme):
         "no attack",
         r"a\$x^\$",
         "no attack",
-        "cw",
+        "cw\nready-made images",
     ]
     assert len(axes.patches) == 3 * 4
     assert {text.get_text() for text in axes.texts} > {

@@ -41,9 +41,7 @@ def test_markdown_has_results_worst_cases_and_checks(make_run):
         "**! a check not met in 1 of 1** |"
     ) in lines
     assert (
-        sum(
-            line.endswith("| **! check \\`fixed-draw\\` not met: says little** |") for line in lines
-        )
+        sum(line.endswith("| **! check `fixed-draw` not met: says little** |") for line in lines)
         == 1
     )
     assert lines[-6:] == [
@@ -73,6 +71,10 @@ def test_markdown_shows_foreign_text_unchanged(make_run):
 
 def test_an_interval_is_not_escaped():
     assert escape("20 % [3…66]") == "20 % [3…66]"
+
+
+def test_the_name_of_a_check_is_code():
+    assert escape("check `fixed-draw` not met, `a*b`") == "check `fixed-draw` not met, \\`a\\*b\\`"
 
 
 def test_the_verdict_has_a_row_for_clean_images_and_for_each_run(make_run):
