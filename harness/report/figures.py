@@ -1,4 +1,4 @@
-"""Plots of ACC and ASR: lines by round, as in the paper's Fig. 3, and bars for single rounds."""
+"""Plots of ACC and ASR: lines by round, as in the paper's Fig. 3, and bars for runs of one."""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -163,7 +163,7 @@ def _draw_bars(
     axes.set_ylim(len(entries) - 0.4, -0.6)
     axes.set_xlim(-1, 101)
     axes.set_xlabel(
-        f"{unit} after one round   |: clean image   thin lines: 95 % Wilson intervals",
+        f"{unit} of the final images   |: clean image   thin lines: 95 % Wilson intervals",
         color=theme.ink,
         fontsize=8.5,
     )

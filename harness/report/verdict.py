@@ -33,6 +33,7 @@ Kind: TypeAlias = Literal[Outcome, "clean", "unmeasured"]
 
 _ALL = 0.95
 """From this part of the budget on, all of it counts as spent."""
+_TOO_FEW = "The photographs are too few for a verdict on "
 _MADE_FOR_IT = "adversarial images made for this model"
 
 
@@ -126,9 +127,11 @@ def _verdict(entries: Sequence[Entry]) -> Verdict:
         )
     )
     headline = [*([_joined(stopped)] if stopped else []), *through[:1]]
+    few = [sentence for sentence in found if sentence.kind == "too-few"]
     remarks = [
         *through[1:],
-        *(s for s in found if s.kind not in ("stopped", "reaches", "degrades")),
+        *(s for s in found if s.kind in ("says-little", "void")),
+        *([_joined(few)] if few else []),
     ]
     remarks.append(_clean(entries))
     wanted = WITHOUT_DEFENSE if _bare(entries) else MEASURABLE
@@ -166,20 +169,22 @@ def _sentences(attacker: Attacker, entries: Sequence[Entry]) -> Iterable[Sentenc
         yield Sentence("says-little", _first_upper(text), (entry,), (attacker,))
     if (few := outcomes.get("too-few")) and not set(outcomes) & {"reaches", "degrades", "stopped"}:
         most = max(few, key=lambda entry: (len(entry.run.images), entry.final.asr.share))
-        text = f"{subject}: {_figure(most)}, but the photographs are too few for a verdict."
-        yield Sentence("too-few", _first_upper(text), tuple(few), (attacker,))
+        text = f"{_TOO_FEW}{subject}: {rate(most.final.asr)}."
+        yield Sentence("too-few", text, tuple(few), (attacker,))
     for entry in outcomes.get("void", ()):
         text = f"{subject}: the figures of this run do not count ({unmet(entry)})."
         yield Sentence("void", _first_upper(text), (entry,), (attacker,))
 
 
-def _joined(stopped: Sequence[Sentence]) -> Sentence:
-    first, *others = (sentence.text.removesuffix(".") for sentence in stopped)
+def _joined(alike: Sequence[Sentence]) -> Sentence:
+    """Make one sentence of several of one kind."""
+    first, *others = (sentence.text.removesuffix(".") for sentence in alike)
+    others = [text.removeprefix(_TOO_FEW) for text in others]
     return Sentence(
-        "stopped",
+        alike[0].kind,
         "; ".join([first, *(text[0].lower() + text[1:] for text in others)]) + ".",
-        tuple(entry for sentence in stopped for entry in sentence.entries),
-        tuple(attacker for sentence in stopped for attacker in sentence.attackers),
+        tuple(entry for sentence in alike for entry in sentence.entries),
+        tuple(attacker for sentence in alike for attacker in sentence.attackers),
     )
 
 

@@ -68,7 +68,7 @@ def test_quick_prints_the_verdict_in_sentences(runs):
     text = " ".join(printed.split())
     assert "efficientnet-lite2 · fd+rdg" in text
     # One photograph is too few for a verdict on what is stopped.
-    assert "but the photographs are too few for a verdict." in text
+    assert "The photographs are too few for a verdict on ready-made adversarial images: " in text
     assert "Not measured: an attacker who sees only the classes in the answers;" in text
 
 

@@ -125,7 +125,7 @@ def test_the_page_opens_with_the_verdict_then_bars_photographs_tables_checks_and
         "Of all answers to the attacked images:",
         "Photographs",
         "Results of the final iterates",
-        "All checks that apply are met",
+        "All checks that were made are met",
         "The runs",
         "Terms",
     ]
@@ -172,7 +172,7 @@ def test_a_check_that_was_not_met_does_not_read_as_a_failed_attack(page):
 @pytest.mark.usefixtures("blank_plots")
 def test_the_verdict_on_the_checks_is_that_all_are_met_or_that_nothing_is_known(make_run):
     met = Page(report.html([(make_run(), None)])).text
-    assert "✓ All checks that apply are met , in the only run." in met
+    assert "✓ All checks that were made are met , in the only run." in met
     unknown = Page(report.html([(make_run(checks=()), None)])).text
     assert "? 1 of 1 runs was not checked" in unknown
     assert "All checks" not in unknown

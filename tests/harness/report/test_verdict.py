@@ -96,9 +96,12 @@ def test_the_figures_of_an_endpoint_that_is_not_what_it_reports_do_not_count(fif
 
 
 def test_few_photographs_stop_nothing(fifty):
-    found = verdict(fifty("i-fgsm", NOTHING, images=4))
+    found = verdict(*(fifty(name, NOTHING, images=4) for name in ("hopskipjump", "i-fgsm")))
     assert [each.kind for each in found.headline] == ["too-few"]
-    assert "0 % [0…49]" in found.text
+    assert found.text == (
+        "The photographs are too few for a verdict on ready-made adversarial images: 0 % [0…49]; "
+        "an attacker who sees only the classes in the answers: 0 % [0…49]."
+    )
 
 
 def test_an_attack_that_was_not_checked_is_marked(fifty):
