@@ -140,7 +140,9 @@ def _verdict(entries: Sequence[Entry]) -> Verdict:
         remarks.append(Sentence("unmeasured", f"Not measured: {names}.", (), tuple(missing)))
     if not headline:
         headline, remarks = remarks[:1], remarks[1:]
-    defense = "without a defence" if _bare(entries) else entries[0].defense
+    defense = entries[0].defense
+    if _bare(entries):
+        defense = defense.replace("none", "without a defence", 1)
     title = f"{plain(entries[0].run.endpoint.model)} · {defense}"
     return Verdict(title, tuple(headline), tuple(remarks), tuple(entries))
 
