@@ -65,8 +65,14 @@ def attacker_of(run: Run) -> Attacker:
 
 
 def gradients_of(run: Run) -> str | None:
-    """Return the other model whose gradients the attacker took, or None."""
-    served, taken = run.endpoint.model_sha256, (run.surrogate or {}).get("sha256")
-    if not served or not taken or served == taken:
+    """Return the other model whose gradients the attacker took, or None.
+
+    An endpoint that reports no SHA-256 may serve any model. Only the check ``endpoint`` shows then
+    that its answers are those of the attacker's copy.
+    """
+    served, taken = run.endpoint.model_sha256, run.surrogate
+    if taken is None or (served is not None and served == taken.get("sha256")):
         return None
-    return (run.surrogate or {}).get("model") or "another model"
+    if served is None and any(check.name == "endpoint" and check.passed for check in run.checks):
+        return None
+    return taken.get("model") or "another model"

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 
 from harness.report.attackers import MEASURABLE, attacker_of, gradients_of
@@ -195,10 +197,21 @@ def test_an_attacker_is_known_by_what_the_attack_knows(
     assert attacker_of(fifty(attack, parameters=parameters, surrogate=surrogate)) == expected
 
 
-def test_gradients_are_those_of_another_model_only_if_both_digests_are_known(fifty):
+def test_gradients_are_those_of_another_model_unless_it_is_shown_to_be_the_served_one(fifty):
+    assert gradients_of(fifty("square")) is None
     assert gradients_of(fifty("adaptive", surrogate=OTHER_MODEL)) == "lite0"
     assert gradients_of(fifty("adaptive", surrogate=OWN_MODEL)) is None
-    assert gradients_of(fifty("adaptive", surrogate=OTHER_MODEL, model_sha256=None)) is None
+    undescribed = {"surrogate": OWN_MODEL, "model_sha256": None}
+    assert gradients_of(fifty("adaptive", **undescribed)) == "lite2"
+    same = Check(name="endpoint", passed=True, detail="")
+    assert gradients_of(fifty("adaptive", checks=(same,), **undescribed)) is None
+
+
+def test_a_defence_that_is_only_assumed_is_marked(make_run):
+    run = make_run("square", defense="none")
+    assumed = SimpleNamespace(**dict(run.endpoint), defense_assumed=True)
+    found = verdict(run.model_copy(update={"endpoint": assumed}))
+    assert found.title == "lite2 · without a defence (assumed)"
 
 
 def test_an_interval_that_touches_nothing_is_not_a_success(fifty):
