@@ -13,23 +13,26 @@ ATTACKING = ("fixed-draw", "epsilon", "iterations")
 """The checks that show that an attack works at all."""
 LARGEST_OPEN = 0.3
 """An attack counts as stopped only if its interval ends less than this above the photographs'."""
-_ROUNDING = 1e-9
+SMALLEST_GAIN = 0.05
+"""From how much more than the photographs' share on an attack counts as one that reaches something:
+a single stray answer of hundreds does not."""
 
 
 def outcome(entry: Entry) -> Outcome:
     """Return what a run shows about its attack.
 
-    ``reaches`` and ``degrades``: the interval of the successes, or that of the wrong answers, is
-    above the share of the clean photographs. ``stopped``: neither is, and the attack is not known
-    to be broken. ``too-few``: neither is, but the interval is too wide to exclude it.
+    ``reaches`` and ``degrades``: the share of the successes, or that of the wrong answers, is more
+    than 5 points above that of the clean photographs, and its interval is above it. ``stopped``:
+    neither is, and the attack is not known to be broken. ``too-few``: neither is, but the interval
+    is too wide to exclude it.
     """
     failed = {check.name for check in entry.failed}
-    asr, clean = entry.final.asr, entry.clean
+    asr, acc, clean = entry.final.asr, entry.final.acc, entry.clean
     if failed & set(VOIDING):
         return "void"
-    if asr.low > clean.asr.share + _ROUNDING:
+    if asr.share > clean.asr.share + SMALLEST_GAIN and asr.low > clean.asr.share:
         return "reaches"
-    if entry.final.acc.high < clean.acc.share - _ROUNDING:
+    if acc.share < clean.acc.share - SMALLEST_GAIN and acc.high < clean.acc.share:
         return "degrades"
     if failed:
         return "says-little"

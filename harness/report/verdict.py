@@ -24,6 +24,7 @@ from harness.report.attackers import (
 from harness.report.controls import MISSING, Stripes, stripes_of, wants_stripes
 from harness.report.groups import Entry, Group, plain
 from harness.report.outcomes import LARGEST_OPEN as LARGEST_OPEN
+from harness.report.outcomes import SMALLEST_GAIN as SMALLEST_GAIN
 from harness.report.outcomes import Outcome as Outcome
 from harness.report.outcomes import is_checked, progress
 from harness.report.outcomes import outcome as outcome

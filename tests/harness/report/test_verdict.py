@@ -1,12 +1,17 @@
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from harness.rates import Rate
 from harness.report.attackers import MEASURABLE, attacker_of, gradients_of
 from harness.report.groups import grouped
+from harness.report.tables import rate
 from harness.report.verdict import outcome, verdicts
-from harness.results import Check
+from harness.results import Check, Run
 
+ROBUSTNESS = Path(__file__).parents[3] / "docs" / "robustness"
 WORKS = Check(name="epsilon", passed=True, detail="")
 BROKEN = Check(name="epsilon", passed=False, detail="")
 ELSEWHERE = Check(name="endpoint", passed=False, detail="")
@@ -214,6 +219,35 @@ def test_a_defence_that_is_only_assumed_is_marked(make_run):
     assert found.title == "lite2 · without a defence (assumed)"
 
 
-def test_an_interval_that_touches_nothing_is_not_a_success(fifty):
-    (group,) = grouped([fifty("adaptive", NOTHING)])
-    assert outcome(group.entries[0]) == "stopped"
+def test_a_stray_answer_is_not_a_success(fifty):
+    run = fifty("adaptive", NOTHING)
+    first, *others = run.images
+    stray = first.scores[1].model_copy(update={"classes": (2,) + (1,) * 9})
+    first = first.model_copy(update={"scores": (first.scores[0], stray)})
+    (group,) = grouped([run.model_copy(update={"images": (first, *others)})])
+    (entry,) = group.entries
+    assert entry.final.asr.low > 0
+    assert outcome(entry) == "stopped"
+    assert "is stopped: 0.2 % [0…8] of the answers are the attacker's" in (
+        verdicts([group])[0].text
+    )
+
+
+def test_each_figure_of_a_sentence_is_a_figure_of_a_run_that_it_rests_on():
+    runs = [Run.read(path) for path in sorted(ROBUSTNESS.glob("*.json"))]
+    found = verdicts(grouped(runs))
+    assert len(found) >= 4
+    for each in found:
+        for sentence in (*each.headline, *each.remarks):
+            shown = set(re.findall(r"[\d.<>]+ % \[\d+…\d+\]", sentence.text))
+            assert bool(shown) == bool(sentence.entries)
+            assert shown <= {
+                rate(measured)
+                for entry in sentence.entries
+                for rates in (entry.clean, entry.final)
+                for measured in (rates.acc, rates.asr, wrong(rates.acc))
+            }
+
+
+def wrong(acc):
+    return Rate(1 - acc.share, 1 - acc.high, 1 - acc.low)
