@@ -169,6 +169,17 @@ class DatasetRecord(_Record):
     selected: int
 
 
+class OptionsRecord(_Record):
+    """The options that no other part of a run records; see :class:`harness.runs.options.Options`.
+
+    ``score_rounds`` has every scored round, the last one included.
+    """
+
+    score_rounds: tuple[int, ...]
+    images_at_once: int
+    sanity_images: int
+
+
 class Run(_Record):
     """One attack on one endpoint.
 
@@ -180,6 +191,7 @@ class Run(_Record):
         surrogate: the name and SHA-256 of the model whose gradients were taken, if there is one.
         seed: the seed of the attacker's own randomness. The endpoint's randomness has no seed.
         scoring_draws: how often each scored iterate was posted.
+        options: the other options, to write the command that repeats the run; None in older files.
     """
 
     format: Literal[1] = 1
@@ -193,6 +205,7 @@ class Run(_Record):
     dataset: DatasetRecord
     seed: int
     scoring_draws: int
+    options: OptionsRecord | None = None
     images: tuple[ImageResult, ...] = Field(min_length=1)
     checks: tuple[Check, ...] = ()
 
@@ -218,9 +231,19 @@ class Run(_Record):
         Raises:
             RunError: the file cannot be read, or does not have this format.
         """
+        return cls.read_with_digest(path)[0]
+
+    @classmethod
+    def read_with_digest(cls, path: Path) -> tuple[Self, str]:
+        """Read a run, and return it with the SHA-256 of its file.
+
+        Raises:
+            RunError: see :meth:`read`.
+        """
         file = path / RUN_FILE if path.is_dir() else path
         try:
-            return cls.model_validate_json(file.read_bytes())
+            content = file.read_bytes()
+            return cls.model_validate_json(content), hashlib.sha256(content).hexdigest()
         except OSError as error:
             raise RunError(f"{file} cannot be read: {error.strerror}.") from None
         except ValidationError as error:

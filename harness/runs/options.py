@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from harness.attacks.attack import Attack
 from harness.attacks.registry import ATTACKS
 from harness.errors import OptionsError
+from harness.results import OptionsRecord
 
 _CURVE = (
     *(1, 2, 3, 5, 7, 10, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 300, 500, 700, 1000),
@@ -49,6 +50,14 @@ class Options:
         """Return the rounds of an attack that are scored. The last round is always one of them."""
         rounds = _CURVE if self.score_rounds is None else self.score_rounds
         return (*sorted(each for each in {*rounds} if 0 < each < attack.rounds), attack.rounds)
+
+    def recorded(self, attack: Attack) -> OptionsRecord:
+        """Return the options that no other part of a run records."""
+        return OptionsRecord(
+            score_rounds=self.rounds_of(attack),
+            images_at_once=self.images_at_once,
+            sanity_images=self.sanity_images,
+        )
 
 
 def require_use(attack: Attack, options: Options, source_model: str | None = None) -> None:

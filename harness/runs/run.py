@@ -86,6 +86,7 @@ def execute(setup: Setup, on_progress: OnProgress = lambda *_: None) -> Run:
             dataset=setup.dataset,
             seed=setup.options.seed,
             scoring_draws=setup.options.scoring_draws,
+            options=setup.options.recorded(setup.attack),
             images=tuple(results),
             checks=tuple(checks),
         )

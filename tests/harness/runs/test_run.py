@@ -1,8 +1,10 @@
 """Runs, their checks and their storage, on a model that is small enough to be attacked quickly."""
 
 import copy
+import hashlib
 import json
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -18,7 +20,7 @@ from harness.attacks.noise import RandomNoise
 from harness.errors import RunError
 from harness.files import write
 from harness.rates import rates, scored_rounds
-from harness.results import DatasetRecord, EndpointRecord, Run, image_name
+from harness.results import DatasetRecord, EndpointRecord, OptionsRecord, Run, image_name
 from harness.runs.options import Options
 from harness.runs.run import Setup, execute
 from harness.surrogate.surrogate import Surrogate
@@ -26,6 +28,7 @@ from harness.types import Case
 from models import GraphInput, Manifest, Scaling
 
 SIDE = 32
+OLDER = Path(__file__).parents[3] / "docs" / "robustness" / "bpda-fd+rdg.json"
 OPTIONS = Options(scoring_draws=4, score_rounds=(2,), images_at_once=2, sanity_images=3)
 
 
@@ -454,10 +457,23 @@ class TestPlantedDefects:
         assert {"fixed-draw", "epsilon"} <= failed
 
 
+def test_a_run_records_the_options_that_repeat_it(tmp_path):
+    run = execute(setup(tmp_path, RandomNoise(rounds=3)))
+    assert run.options == OptionsRecord(score_rounds=(2, 3), images_at_once=2, sanity_images=3)
+    assert Run.read(tmp_path).options == run.options
+
+
 def test_checks_can_be_skipped(tmp_path):
     run = execute(setup(tmp_path, ADAPTIVE, sanity_images=0))
     skipped = {name for name, check in by_name(run).items() if check.passed is None}
     assert skipped == {"fixed-draw", "epsilon", "iterations"}
+
+
+def test_a_run_of_an_older_version_has_no_options():
+    run, digest = Run.read_with_digest(OLDER)
+    assert run.options is None
+    assert run == Run.read(OLDER)
+    assert digest == hashlib.sha256(OLDER.read_bytes()).hexdigest()
 
 
 def test_names_a_file_that_is_not_a_run(tmp_path):
