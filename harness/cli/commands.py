@@ -17,6 +17,7 @@ from harness.cli.quick import left_out, quick_attacks
 from harness.endpoint import Connection, HttpTarget, OipTarget, Target
 from harness.errors import OptionsError, SurrogateError
 from harness.files import locked, write
+from harness.report import evidence
 from harness.results import Run, run_folders
 from harness.runs.experiment import Experiment
 from harness.runs.models import from_files
@@ -77,8 +78,11 @@ def report(options: argparse.Namespace) -> int:
     """Write a page, tables and plots of finished runs."""
     # A run counts once, even if both its folder and the folder around it are named.
     paths = dict.fromkeys(found for path in options.runs for found in run_folders(path))
-    runs = [(Run.read(path), path if path.is_dir() else path.parent) for path in paths]
-    only_runs = [each for each, _ in runs]
+    read = [Run.read_with_digest(path) for path in paths]
+    only_runs = [each for each, _ in read]
+    folders = [path if path.is_dir() else path.parent for path in paths]
+    runs = list(zip(only_runs, folders, strict=True))
+    dossier = evidence.build(read) if options.evidence else None
     write(options.out, harness.report.html(runs).encode())
     if options.markdown:
         write(options.markdown, harness.report.markdown(only_runs).encode())
@@ -87,6 +91,10 @@ def report(options: argparse.Namespace) -> int:
             write(options.plots / name, content)
     _out.print(harness.report.terminal(only_runs))
     _print_line(f"The report: {options.out}")
+    if dossier:
+        for name, text in evidence.files(dossier).items():
+            write(options.evidence / name, text.encode())
+        _print_line(f"The dossier: {options.evidence / evidence.HTML_FILE}")
     return 0
 
 

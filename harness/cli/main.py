@@ -113,6 +113,12 @@ def parser() -> argparse.ArgumentParser:
     add = report.add_argument
     add("runs", nargs="+", type=Path, metavar="RUN", help="run folder, folder of them, or run.json")
     add("-o", "--out", type=Path, default=Path("report.html"), help="page (default: %(default)s)")
+    add(
+        "--evidence",
+        type=Path,
+        metavar="DIR",
+        help="also write a dossier for auditors: dossier.html and dossier.json",
+    )
     add("--markdown", type=Path, metavar="FILE", help="also write Markdown tables")
     add(
         "--plots",

@@ -11,10 +11,11 @@ from io import StringIO
 
 import pytest
 
-from harness.attacks import ATTACKS, described
+from harness.attacks import ATTACKS, described, parse_attack
 from harness.cli.main import main
 from harness.errors import EndpointError, SurrogateError
 from harness.rates import rates
+from harness.report.evidence import Dossier
 from harness.results import Run
 
 NAMES = ("noise", "i-fgsm", "bpda", "bpda-eot", "square", "adaptive")
@@ -135,6 +136,36 @@ def test_a_report_is_made_of_a_folder_of_runs(runs, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert all(name in printed for name in NAMES)
     assert printed.count("bpda ") == 1  # although it is named twice
+
+
+def test_a_report_has_a_dossier(runs, tmp_path, capsys):
+    folder, _ = runs
+    page, dossier = tmp_path / "r.html", tmp_path / "dossier"
+    command = ["report", str(folder), "-o", str(page), "--evidence", str(dossier)]
+    assert main(command) == 0
+    assert f"The dossier: {dossier / 'dossier.html'}" in capsys.readouterr().out
+    written = {file.name: file.read_bytes() for file in dossier.iterdir()}
+    assert set(written) == {"dossier.html", "dossier.json"}
+    found = Dossier.model_validate_json(written["dossier.json"])
+    commands = {run.name: shlex.split(run.command) for run in found.runs}
+    attacks = [parse_attack(command[2]) for command in commands.values()]
+    assert {*attacks} == {parse_attack(each) for each in SHORT}
+    assert all(run.not_recorded == () for run in found.runs)
+    assert main(command) == 0
+    assert {file.name: file.read_bytes() for file in dossier.iterdir()} == written
+    again = tmp_path / "again"
+    assert main([*commands["square"][1:-1], str(again)]) == 0  # the last word is the folder
+    assert (again / "plan.json").read_bytes() == (folder / "square" / "plan.json").read_bytes()
+
+
+def test_a_run_that_cannot_be_in_a_dossier_leaves_nothing(runs, tmp_path, capsys):
+    folder, _ = runs
+    run = Run.read(folder / "noise")
+    run.model_copy(update={"versions": {}}).write(tmp_path / "run")
+    command = ["report", str(tmp_path / "run"), "-o", str(tmp_path / "r.html")]
+    assert main([*command, "--evidence", str(tmp_path / "dossier")]) == 1
+    assert "it has no versions of packages" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["run"]
 
 
 def test_a_run_in_its_own_process_writes_its_folder_and_prints_where(server, tmp_path):
