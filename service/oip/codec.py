@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from service.errors import BadRequestError, InvalidParameterError
+from service.oip import long_json
+from service.oip.long_json import TOO_MUCH, has_numbers, total
 from service.oip.schema import InferenceRequest, Input, Parameters, RequestedOutput
 from service.oip.tensors import Images, RequestLimits, read
 
@@ -171,8 +173,8 @@ def _length(text: str, most: int) -> int:
     return int(text)
 
 
-def parse(text: bytes) -> Any:
-    """A body's JSON document.
+def parse(text: bytes, separate: bytes = b"") -> Any:
+    """A body's JSON document; see :func:`service.oip.long_json.parse`.
 
     Raises:
         BadRequestError: the JSON is not valid, or would take too much memory.
@@ -183,18 +185,30 @@ def parse(text: bytes) -> Any:
         raise BadRequestError("The request's JSON cannot be read: the body is not JSON.")
     # Objects in memory are up to thirty times as large as their JSON, and objects of many fields
     # take seconds to make.
-    lists = text.count(b"[") + text.count(b"{")
-    if text.count(b'"') > _MOST_QUOTES or lists > 1000 + len(text) // _BYTES_OF_A_LIST:
-        raise BadRequestError(
-            "The request's JSON has more strings or lists than any image needs: pixels are numbers."
-        )
+    lists = total(text, b"[") + total(text, b"{")
+    if total(text, b'"') > _MOST_QUOTES or lists > 1000 + len(text) // _BYTES_OF_A_LIST:
+        raise BadRequestError(TOO_MUCH)
     gc.disable()  # there is no garbage in it, and looking for some takes four times the parsing
     try:
-        return from_json(text)
+        return long_json.parse(text, separate)
     except ValueError as error:
         raise BadRequestError(f"The request's JSON cannot be read: {error}.") from None
     finally:
         gc.enable()
+
+
+def check_further(fields: Mapping[str, Any]) -> None:
+    """Check fields that are passed on as they are.
+
+    Raises:
+        InvalidParameterError: one has a list of numbers that is as long as an image.
+    """
+    for name, value in fields.items():
+        if has_numbers(value):
+            raise InvalidParameterError(
+                f"The field {ascii(name)[:40]} has a list that is as long as an image: only the "
+                "data of images may be so long."
+            )
 
 
 def _output_specs(

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from service.errors import InvalidParameterError
+from service.oip.numbers import Numbers
 from service.settings import MAX_DRAWS
 
 Datatype = Literal["BYTES", "UINT8", "FP32"]
@@ -32,6 +33,12 @@ class _Object(BaseModel):
             if names := [ascii(name[:40]) for name in islice(unknown, _MOST_PROBLEMS)]:
                 allowed = ", ".join(cls.model_fields)
                 raise ValueError(f"unknown: {', '.join(names)}; allowed: {allowed}")
+            given = {
+                name: [None] * len(value)
+                if isinstance(value, Numbers) and name != "data"
+                else value
+                for name, value in given.items()
+            }  # in other lists only the length matters, because they are too long
         return given
 
 

@@ -21,6 +21,7 @@ from service.errors import (
     TooManyImagesError,
     TooManyPixelsError,
 )
+from service.oip.numbers import Numbers
 from service.oip.schema import Input
 
 _DTYPES: dict[str, np.dtype[Any]] = {"UINT8": np.dtype("<u1"), "FP32": np.dtype("<f4")}
@@ -87,7 +88,7 @@ def read(tensor: Input, raw: memoryview | None, limits: RequestLimits) -> Images
             )
         pixels = np.frombuffer(raw, dtype)
     if tensor.datatype == "FP32":
-        _check_range(pixels)
+        _check_range(pixels.min(), pixels.max())
     images = pixels.reshape(shape)
     return Images(list(images.transpose(0, 2, 3, 1) if channels_first else images), channels_first)
 
@@ -143,23 +144,52 @@ def _check_size(width: int, height: int, limits: RequestLimits) -> None:
 
 
 def _from_json(tensor: Input) -> NDArray[Any]:
+    if isinstance(tensor.data, Numbers):
+        return _from_numbers(tensor, tensor.data)
     values = _flatten(tensor.data, tensor.shape)
-    if len(values) != prod(tensor.shape):
-        raise InvalidParameterError(
-            f"The shape {tensor.shape} has {prod(tensor.shape)} values, and data has {len(values)}."
-        )
+    _check_length(len(values), tensor)
     types = set(map(type, values))
     try:
         if tensor.datatype == "UINT8" and types == {int}:
             return np.frombuffer(bytes(values), np.uint8)
         if tensor.datatype == "FP32" and types <= {int, float}:
             wide = np.array(values, np.float64)
-            _check_range(wide)
+            _check_range(wide.min(), wide.max())
             return wide.astype(np.float32)
     except (ValueError, OverflowError):  # an integer too large for a byte, or for a float
         pass
+    raise _not_allowed(tensor)
+
+
+def _from_numbers(tensor: Input, data: Numbers) -> NDArray[Any]:
+    depth = 1 if data.is_flat else len(tensor.shape)
+    lengths = [level.lengths for level in data.levels[1:depth]]
+    if data.shallowest < depth or lengths != [{size} for size in tensor.shape[1:depth]]:
+        raise _not_nested(tensor.shape)
+    _check_length(data.levels[depth - 1].elements, tensor)
+    if data.are_nested(depth):
+        if tensor.datatype == "UINT8" and data.are_bytes:
+            return data.array(np.uint8)
+        if tensor.datatype == "FP32":
+            _check_range(data.low, data.high)
+            return data.array(np.float32)
+    raise _not_allowed(tensor)
+
+
+def _check_length(length: int, tensor: Input) -> None:
+    if length != prod(tensor.shape):
+        raise InvalidParameterError(
+            f"The shape {tensor.shape} has {prod(tensor.shape)} values, and data has {length}."
+        )
+
+
+def _not_allowed(tensor: Input) -> InvalidParameterError:
     allowed = {"UINT8": "integers in [0, 255]", "FP32": "numbers in [0, 1]"}[tensor.datatype]
-    raise InvalidParameterError(f"The data of {tensor.datatype} must be {allowed}.")
+    return InvalidParameterError(f"The data of {tensor.datatype} must be {allowed}.")
+
+
+def _not_nested(shape: list[int]) -> InvalidParameterError:
+    return InvalidParameterError(f"The data must be nested like the shape {shape}, or flat.")
 
 
 def _flatten(data: Any, shape: list[int]) -> list[Any]:
@@ -175,14 +205,11 @@ def _flatten(data: Any, shape: list[int]) -> list[Any]:
                 raise ValueError
             level = list(chain.from_iterable(level))
     except (TypeError, ValueError):  # a number among the lists, or a list of another length
-        raise InvalidParameterError(
-            f"The data must be nested like the shape {shape}, or flat."
-        ) from None
+        raise _not_nested(shape) from None
     return level
 
 
-def _check_range(pixels: NDArray[Any]) -> None:
-    low, high = pixels.min(), pixels.max()
+def _check_range(low: np.floating[Any], high: np.floating[Any]) -> None:
     if not (low >= 0 and high <= 1):  # also true for a NaN
         raise InvalidParameterError(
             f"FP32 pixels must be numbers in [0, 1]; these range from {low} to {high}."

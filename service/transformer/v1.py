@@ -22,13 +22,16 @@ from service.errors import (
     TooManyImagesError,
     numbered_errors,
 )
-from service.oip.codec import parse
+from service.oip.codec import check_further, parse
+from service.oip.numbers import Numbers
 from service.oip.schema import Datatype, Input
 from service.oip.tensors import RequestLimits, read
 from service.transformer.backend import Forwarding
 from service.transformer.headers import passed_back, passed_on
 from service.transformer.input_spec import InputSpec
 from service.transformer.transformer import Body
+
+_DIMENSIONS = 3
 
 router = APIRouter(tags=["v1, to the classifier behind"])
 
@@ -52,12 +55,12 @@ async def predict(request: Request, backend: Forwarding, client: Sender, model: 
     """The request is passed on with its images defended; the answer is the classifier's own."""
     body = await request.body()
     limits = RequestLimits(backend.settings.max_images, backend.settings.max_pixels)
-    document, sources = await backend.read_json(lambda: _read(body, limits), client)
+    further, sources = await backend.read_json(lambda: _read(body, limits), client)
     async with backend.admit(len(sources), client) as transformer:
         reply = await transformer.forward(
             sources,
             backend.pipeline(None),
-            lambda rows: _write(document, rows),
+            lambda rows: _write(further, rows),
             client,
             path=f"/v1/models/{model}:predict",
             headers=passed_on(request),
@@ -73,13 +76,15 @@ def _as_sent(spec: InputSpec, sources: Sequence[bytes | Image]) -> InputSpec:
 
 
 def _read(body: bytes, limits: RequestLimits) -> tuple[dict[str, Any], list[bytes | Image]]:
-    """The document of a request, and its images."""
-    document = parse(body)
-    return document, _sources(document, limits)
-
-
-def _write(document: dict[str, Any], rows: list[NDArray[Any]]) -> Body:
+    """The fields of a request that go with its images, and the images."""
+    document = parse(body, separate=b"instances")
+    sources = _sources(document, limits)
     further = {name: value for name, value in document.items() if name != "instances"}
+    check_further(further)
+    return further, sources
+
+
+def _write(further: dict[str, Any], rows: list[NDArray[Any]]) -> Body:
     # Row by row: converting all of a large tensor at once would hold up every other thread.
     instances = b",".join(to_json(row.tolist()) for row in rows)
     body = b"%b%b]}" % (to_json({**further, "instances": []})[:-2], instances)
@@ -102,7 +107,7 @@ def _sources(document: Any, limits: RequestLimits) -> list[bytes | Image]:
 
 
 def _source(instance: Any, limits: RequestLimits) -> bytes | Image:
-    if isinstance(instance, list):
+    if isinstance(instance, list | Numbers):
         return _pixels(instance, limits)
     file = instance.get("image_bytes", instance) if isinstance(instance, dict) else None
     text = file.get("b64") if isinstance(file, dict) else None
@@ -114,12 +119,23 @@ def _source(instance: Any, limits: RequestLimits) -> bytes | Image:
         raise BadRequestError("The value of b64 is not valid base64.") from None
 
 
-def _pixels(rows: list[Any], limits: RequestLimits) -> bytes | Image:
+def _pixels(rows: list[Any] | Numbers, limits: RequestLimits) -> bytes | Image:
     try:
-        shape = [len(rows), len(rows[0]), len(rows[0][0])]
-        values = chain.from_iterable(chain.from_iterable(rows))
-        datatype: Datatype = "FP32" if float in map(type, values) else "UINT8"
+        shape, has_floats = _of_numbers(rows) if isinstance(rows, Numbers) else _of_list(rows)
     except (TypeError, LookupError):
         raise InvalidParameterError(f"This is not an image: {_INSTANCE}.") from None
+    datatype: Datatype = "FP32" if has_floats else "UINT8"
     tensor = Input(name="instance", shape=shape, datatype=datatype, data=rows)
     return read(tensor, None, limits).sources[0]
+
+
+def _of_list(rows: list[Any]) -> tuple[list[int], bool]:
+    """The shape of an image by its first values, and whether it has floats."""
+    values = chain.from_iterable(chain.from_iterable(rows))
+    return [len(rows), len(rows[0]), len(rows[0][0])], float in map(type, values)
+
+
+def _of_numbers(rows: Numbers) -> tuple[list[int], bool]:
+    if rows.shallowest < _DIMENSIONS or len(rows.levels) < _DIMENSIONS:
+        raise TypeError
+    return [level.first or 0 for level in rows.levels[:_DIMENSIONS]], rows.has_floats

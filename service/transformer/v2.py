@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from service import __version__
 from service.backend import AnyBackend, Sender
 from service.errors import InvalidParameterError, UnknownModelNameError
-from service.oip.codec import HEADER_LENGTH, NamedTensor, encode, images_of, split
+from service.oip.codec import HEADER_LENGTH, NamedTensor, check_further, encode, images_of, split
 from service.oip.schema import InferenceRequest, Input, Parameters, RequestedOutput
 from service.oip.tensors import Images, RequestLimits
 from service.transformer.backend import Forwarding
@@ -115,6 +115,7 @@ def _read(
     if isinstance(given, dict):
         known = {name: value for name, value in given.items() if name in Parameters.model_fields}
         further = {name: value for name, value in given.items() if name not in known}
+        check_further(further)
         document = {**document, "parameters": known}
     request = InferenceRequest.of(document)
     return request, further, images_of(request.inputs[0], raw, limits)
