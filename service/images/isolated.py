@@ -14,9 +14,9 @@ import os
 import signal
 import time
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,8 @@ _ERRORS: dict[str, type[Exception]] = {
 
 _TOO_LATE = "The image was not {} within the deadline; try again later."
 _CPU_LIMIT_EXIT = -getattr(signal, "SIGXCPU", 24)
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -98,9 +100,7 @@ def decode(
         wall_s = min(_WALL_S + _WALL_S_PER_CPU_S * cpu_s, until_s - time.monotonic())
         most_bytes = _PIXEL_BYTES * container.width * container.height
         with child.stopped_after(wall_s):
-            answer, pixels = _asked(child, job, container, most_bytes, until_s)
-    height, width = answer["size"]
-    return np.frombuffer(pixels, np.uint8).reshape(height, width, _PIXEL_BYTES)
+            return _asked(child, job, container, most_bytes, until_s, _decoded)
 
 
 def defend(
@@ -143,7 +143,7 @@ def defend(
             until.check()
             wall_s = until.at_s - time.monotonic()
             with child.stopped_after(wall_s), until.ending(child.stop):
-                answer, png = _asked(child, job, container, most_bytes, until.at_s)
+                return _asked(child, job, container, most_bytes, until.at_s, _defended)
     except MemoryError:
         if declared is not None:
             raise
@@ -151,9 +151,6 @@ def defend(
             f"The image has {container.width} x {container.height} pixels, for which the defence "
             f"{pipeline} needs more memory than this server gives it: send a smaller image."
         ) from None
-    return Defended(
-        memoryview(png), {name: (begun, ended) for name, begun, ended in answer["stages"]}
-    )
 
 
 def memory_bytes(container: Container, pipeline: Pipeline) -> int | None:
@@ -179,9 +176,24 @@ def close() -> None:
     _defending.close()
 
 
+def _decoded(answer: Mapping[str, Any], pixels: bytearray) -> NDArray[np.uint8]:
+    height, width = answer["size"]
+    return np.frombuffer(pixels, np.uint8).reshape(height, width, _PIXEL_BYTES)
+
+
+def _defended(answer: Mapping[str, Any], png: bytearray) -> Defended:
+    stages = {name: (begun, ended) for name, begun, ended in answer["stages"]}
+    return Defended(memoryview(png), stages)
+
+
 def _asked(
-    child: Child, job: Mapping[str, Any], container: Container, most_bytes: int, until_s: float
-) -> tuple[dict[str, Any], bytearray]:
+    child: Child,
+    job: Mapping[str, Any],
+    container: Container,
+    most_bytes: int,
+    until_s: float,
+    read: Callable[[Mapping[str, Any], bytearray], T],
+) -> T:
     """Have a child work on an image; raise the error that it answers with, or why it ended."""
     icc = container.icc or b""
     about = {
@@ -195,19 +207,23 @@ def _asked(
     }
     try:
         answer, data = child.ask({**job, **about}, icc, container.file, most_bytes=most_bytes)
-        error = _ERRORS[answer["error"]](answer["message"]) if "error" in answer else None
-    except (OSError, EOFError, ValueError, LookupError):
+        failed: Exception | None = None
+        if "error" in answer:
+            failed = _ERRORS[answer["error"]](answer["message"])
+        elif "failure" in answer:
+            failed = RuntimeError(answer["failure"])
+        else:
+            return read(answer, data)
+    except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
         child.end(wait_s=_ENDS_S)
-        raise _reason(child, job, container.kind, until_s) from None
-    if "failure" in answer:
-        raise RuntimeError(answer["failure"])
-    if error is not None:
-        raise error
-    return answer, data
+        raise _reason(child, job, container.kind, until_s, error) from None
+    raise failed
 
 
-def _reason(child: Child, job: Mapping[str, Any], kind: str, until_s: float) -> Exception:
-    """Say why a child has not answered."""
+def _reason(
+    child: Child, job: Mapping[str, Any], kind: str, until_s: float, error: Exception
+) -> Exception:
+    """Return why a child has not answered, or has answered nonsense."""
     code, defends = child.exit_code, "defense" in job
     if child.is_closed:
         return NotReadyError("The server is stopping.")
@@ -218,7 +234,10 @@ def _reason(child: Child, job: Mapping[str, Any], kind: str, until_s: float) -> 
     if code in (OUT_OF_MEMORY_EXIT, -9):  # the kernel kills it if memory runs out
         return MemoryError(f"the process that decodes ended with exit code {code}")
     if code is None or code >= 0:
-        return RuntimeError(f"the process that decodes does not work: exit code {code}")
+        work = "defends" if defends else "decodes"
+        what = "its answer is not valid" if code is None else f"it ended with exit code {code}"
+        _log.error("The process that %s images failed: %s (%s)", work, what, type(error).__name__)
+        return NotReadyError(f"The process that {work} images failed; try again.")
     _log.error("A %s file ended the process that decoded it with exit code %s", kind, code)
     return BadImageError(f"This {kind} file cannot be decoded: it ended the decoder.")
 

@@ -300,12 +300,46 @@ def test_a_system_that_allows_only_small_pipes_gives_small_ones(files, tiff, mon
     np.testing.assert_array_equal(decoded(tiff), files.photograph())
 
 
-def test_a_child_that_answers_nonsense_is_replaced(files, tiff, monkeypatch):
-    monkeypatch.setattr(isolated, "_ERRORS", {})
-    lying = replace(tiff, width=9, height=9)
-    with pytest.raises((BadImageError, RuntimeError)):
-        decoded(lying)
+NONSENSE = {
+    "no JSON": b"\0\0\0\4nope",
+    "no object": b"\0\0\0\2[]",
+    "no size": b"\0\0\0\2{}",
+    "a length that is not a number": b'\0\0\0\x0e{"bytes":null}',
+    "more bytes than pixels": b'\0\0\0\x0f{"bytes":99999}',
+    "fewer bytes than pixels": b'\0\0\0\x19{"bytes":3,"size":[5, 5]}xyz',
+    "an unknown error": b'\0\0\0\x1d{"error":"Odd","message":"a"}',
+    "a length of an answer that never comes": b"\0\0\0\x09{",
+}
+
+
+@pytest.mark.parametrize("answer", NONSENSE.values(), ids=NONSENSE)
+def test_a_child_that_answers_nonsense_is_replaced(files, tiff, monkeypatch, caplog, answer):
+    """It goes on living, unlike a child that a file ends."""
+    ends = "\nsys.stdout.buffer.close()\nos.close(1)" if answer.endswith(b"{") else ""
+    program = (
+        f"import os, sys, time\nsys.stdout.buffer.write({answer!r})\nsys.stdout.flush(){ends}\n"
+        "time.sleep(600)"
+    )
+    start = subprocess.Popen
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            subprocess, "Popen", lambda command, **more: start([command[0], "-c", program], **more)
+        )
+        with pytest.raises(NotReadyError, match="The process that decodes images failed; try"):
+            decoded(tiff)
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert "decodes images failed: its answer is not valid" in line
     np.testing.assert_array_equal(decoded(tiff), files.photograph())
+
+
+def test_a_process_that_does_not_run_is_a_failure_of_the_server(tiff, monkeypatch, caplog):
+    start = subprocess.Popen
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda command, **more: start([command[0], "-c", "exit(3)"], **more)
+    )
+    with pytest.raises(NotReadyError, match="failed; try again"):
+        decoded(tiff)
+    assert "it ended with exit code 3" in caplog.text
 
 
 def test_a_child_that_waits_holds_little_memory():
