@@ -23,11 +23,11 @@ import httpx2
 from filelock import FileLock, Timeout
 from huggingface_hub import (
     HfFileMetadata,
+    constants,
     get_hf_file_metadata,
     get_session,
     hf_hub_url,
 )
-from huggingface_hub.constants import ENDPOINT
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 # Documented, but the package imports them in a way that mypy takes for private.
@@ -39,6 +39,9 @@ from models.errors import ChecksumError, PullError, StoreError
 _ATTEMPTS = 5  # in a row that bring no byte, before a pull gives up
 RETRY_PAUSE_S = 1.0
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
+
+# Otherwise the library reads /api/agent-harnesses of the hub into memory, however long that is.
+constants.HF_HUB_DISABLE_TELEMETRY = True
 
 _log = logging.getLogger(__name__)
 
@@ -88,7 +91,7 @@ def pull(
         ChecksumError: the hub has a different file. Nothing of it is kept.
         StoreError: the file cannot be written. The bytes that have arrived are kept.
     """
-    hub = (endpoint or ENDPOINT).rstrip("/")
+    hub = (endpoint or constants.ENDPOINT).rstrip("/")
     with _errors(file, hub):
         metadata = get_hf_file_metadata(
             hf_hub_url(file.repository, file.name, revision=revision, endpoint=hub),

@@ -148,7 +148,7 @@ def pull(server, folder, file=FILE, **options):
     return hub.pull(file, folder, endpoint=server.endpoint, **options)
 
 
-def start_pull(server, folder):
+def start_pull(server, folder, **variables):
     """Start a pull in another process."""
     code = (
         "import sys; from pathlib import Path; from models import catalog, hub\n"
@@ -156,7 +156,8 @@ def start_pull(server, folder):
         "print(hub.pull(file, Path(sys.argv[5]), endpoint=sys.argv[6]).sha256)"
     )
     arguments = [FILE.model, FILE.repository, FILE.name, SHA256, str(folder), server.endpoint]
-    return subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=ROOT)
+    environment = os.environ | variables
+    return subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=ROOT, env=environment)
 
 
 def assert_says_what_to_do(message, digest=SHA256):
@@ -224,6 +225,14 @@ def test_progress_on_a_terminal(server, tmp_path, monkeypatch, capfd):
     assert capfd.readouterr().err == ""
     pull(server, tmp_path / "loud")
     assert "model.safetensors: 100%" in capfd.readouterr().err
+
+
+def test_nothing_but_the_file_is_fetched(server, tmp_path):
+    """The library would read a list of programs from the hub, however long it is."""
+    variables = {"HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": server.endpoint}
+    process = start_pull(server, tmp_path, NO_PROXY="127.0.0.1", **variables)
+    assert process.wait(120) == 0
+    assert [path for path, _, _ in server.gets] == [PATH.format(COMMIT)]
 
 
 def test_the_digest_that_the_hub_declares(server, tmp_path):
