@@ -75,7 +75,9 @@ def test_an_operation_takes_as_much_memory_as_it_declares(specification, size):
     taken = int(measured.stdout)
 
     assert taken <= declared + 4 * MEGABYTE
-    assert declared <= 4 * taken + 4 * MEGABYTE  # quilt: if all patches are alike
+    # Measured: up to 1.84, and 3.16 for quilt, which declares what patches that are alike take.
+    most = 3.4 if specification.startswith("quilt") else 2
+    assert declared <= most * taken
 
 
 def test_only_a_network_does_not_know_what_it_takes():
