@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.hostile.cases import CASES
+from benchmarks.hostile.commands import COMMANDS, run_command
 from benchmarks.hostile.run import (
     LEAST_SERVED,
     MOST_AFTER_S,
@@ -45,7 +46,7 @@ def main() -> int:
     options = parser.parse_args()
     names = [
         name
-        for name in CASES
+        for name in (*CASES, *COMMANDS)
         if not options.only or any(part in name or fnmatch(name, part) for part in options.only)
     ]
     if not names:
@@ -58,7 +59,9 @@ def main() -> int:
     outcomes = []
     for number, name in enumerate(names, 1):
         with progress.status(f"{number} of {len(names)}: {name}"):
-            outcomes.append(run(name, CASES[name]))
+            outcomes.append(
+                run(name, CASES[name]) if name in CASES else run_command(name, COMMANDS[name])
+            )
         if options.json:
             print(json.dumps(asdict(outcomes[-1])), flush=True)
         elif not progress.is_terminal:
@@ -79,6 +82,10 @@ def _verdict(outcome: Outcome) -> str:
 
 
 def _row(outcome: Outcome) -> tuple[str, ...]:
+    if outcome.name in COMMANDS:
+        (code,) = outcome.statuses
+        costs = (f"{outcome.memory_mb:.0f}", f"{outcome.cpu_s:.2f}")
+        return (outcome.name, f"exit code {code}", *costs, "", "", "", "", _verdict(outcome))
     return (
         outcome.name,
         ", ".join(f"{count} x {status}" for status, count in outcome.statuses.items()),

@@ -6,72 +6,25 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 
 from benchmarks.hostile import files
-from benchmarks.hostile.requests import Send, at_once, connect, form, head, held, message, status
+from benchmarks.hostile.case import (
+    ANY,
+    HELD_S,
+    MODEL,
+    Case,
+    kept,
+    numbers,
+    posted,
+    posted_form,
+    requested,
+    streamed,
+)
+from benchmarks.hostile.requests import at_once, connect, head, held, message, status
+from benchmarks.hostile.setups import KEYS, UPSTREAM
 
-AT_ONCE = 3
-HELD_S = 8.0
 SPARE_CONNECTIONS = 64
-_MODEL = "/v2/models/efficientnet-lite2/infer"
-_ANY = "/v1/predict"
-
-
-@dataclass(frozen=True)
-class Case:
-    """What hostile clients send.
-
-    Attributes:
-        make: builds the requests before anything is measured, and returns what sends them.
-        options: of ``warpguard serve``.
-        is_repeated: whether it is sent again until some seconds have passed.
-        serves_honest: whether an honest client must be served meanwhile.
-    """
-
-    make: Callable[[], Send]
-    options: tuple[str, ...] = ()
-    is_repeated: bool = True
-    serves_honest: bool = True
-
-
-def _requested(make: Callable[[], bytes], *options: str) -> Case:
-    """Send one whole request."""
-
-    def build() -> Send:
-        request = (make(),)
-        return lambda port: at_once(port, [request] * AT_ONCE)
-
-    return Case(build, options)
-
-
-def _posted(body: Callable[[], bytes], path: str = _ANY, *options: str) -> Case:
-    return _requested(lambda: message(path, body()), *options)
-
-
-def _posted_form(*contents: Callable[[], bytes]) -> Case:
-    def make() -> bytes:
-        content_type, body = form(*(content() for content in contents))
-        return message(_ANY, body, content_type)
-
-    return _requested(make)
-
-
-def _streamed(parts: Callable[[], Iterable[bytes]]) -> Case:
-    """Send a request in parts, which are made while they are sent."""
-    return Case(lambda: lambda port: at_once(port, [parts() for _ in range(AT_ONCE)]))
-
-
-def _kept(make: Callable[[], bytes], connections: int) -> Case:
-    """Send a request over several connections, and read no answer."""
-
-    def build() -> Send:
-        requests = [make()] * connections
-        return lambda port: held(port, requests, HELD_S)
-
-    return Case(build, is_repeated=False)
-
 
 IMAGES: dict[str, Callable[[], bytes]] = {
     "jpeg: 8 million empty APP5": (lambda: files.jpeg_with(files.filled(files.segment(0xE5)))),
@@ -156,30 +109,23 @@ def _defended_json() -> bytes:
     return json.dumps(asked).encode()
 
 
-def _numbers(count: int, text: bytes = b"0,") -> bytes:
-    start = b'{"inputs":[{"name":"i","datatype":"UINT8","shape":[1,8,8,3],"data":['
-    return start + text * count + b"0]}]}"
-
-
 JSON = {
-    "json: 16 million numbers": _posted(lambda: _numbers(15_500_000), _MODEL),
-    "json: 7,000 numbers of 4,300 digits": _posted(
-        lambda: _numbers(7_000, b"9" * 4300 + b","), _MODEL
+    "json: 16 million numbers": posted(lambda: numbers(15_500_000), MODEL),
+    "json: 7,000 numbers of 4,300 digits": posted(
+        lambda: numbers(7_000, b"9" * 4300 + b","), MODEL
     ),
-    "json: 100,000 levels": _posted(lambda: b"[" * 100_000 + b"]" * 100_000, _MODEL),
-    "json: a string of 31 MB": _posted(
-        lambda: b'{"id":"' + b"a" * files.MOST_BYTES + b'"}', _MODEL
-    ),
-    "json: 10 million empty lists": _posted(lambda: _numbers(10_000_000, b"[],"), _MODEL),
-    "json: answers of 80 MB": _posted(_defended_json, _MODEL),
-    "json: answers of 80 MB that nobody reads": _kept(lambda: message(_MODEL, _defended_json()), 9),
+    "json: 100,000 levels": posted(lambda: b"[" * 100_000 + b"]" * 100_000, MODEL),
+    "json: a string of 31 MB": posted(lambda: b'{"id":"' + b"a" * files.MOST_BYTES + b'"}', MODEL),
+    "json: 10 million empty lists": posted(lambda: numbers(10_000_000, b"[],"), MODEL),
+    "json: answers of 80 MB": posted(_defended_json, MODEL),
+    "json: answers of 80 MB that nobody reads": kept(lambda: message(MODEL, _defended_json()), 9),
 }
 
 
 def _bomb(members: int, megabytes: int) -> bytes:
     packed = gzip.compress(bytes(megabytes << 20), 9, mtime=0)
     return (
-        head(_ANY, f"Content-Length: {members * len(packed)}", "Content-Encoding: gzip")
+        head(ANY, f"Content-Length: {members * len(packed)}", "Content-Encoding: gzip")
         + packed * members
     )
 
@@ -187,29 +133,29 @@ def _bomb(members: int, megabytes: int) -> bytes:
 def _empty_blocks() -> bytes:
     """A gzip body of six million empty blocks."""
     body = b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + b"\0\0\0\xff\xff" * 6_000_000
-    return head(_ANY, f"Content-Length: {len(body)}", "Content-Encoding: gzip") + body
+    return head(ANY, f"Content-Length: {len(body)}", "Content-Encoding: gzip") + body
 
 
 def _unfinished() -> bytes:
     """A body that is nearly the largest allowed, and that never ends."""
     pack = zlib.compressobj(9, wbits=31)
     body = pack.compress(bytes(files.MOST_BYTES)) + pack.flush(zlib.Z_SYNC_FLUSH)
-    return head(_ANY, "Content-Length: 1000000", "Content-Encoding: gzip") + body
+    return head(ANY, "Content-Length: 1000000", "Content-Encoding: gzip") + body
 
 
 BODIES = {
-    "gzip: 200 MB": _requested(lambda: _bomb(1, 200)),
-    "gzip: many members": _requested(lambda: _bomb(2000, 1)),
-    "gzip: six million empty blocks": _requested(_empty_blocks),
-    "gzip: bodies that never end": _kept(_unfinished, 12),
-    "form: zeros": _posted_form(lambda: bytes(files.MOST_BYTES)),
-    "form: lines that nearly are boundaries": _posted_form(lambda: files.filled(b"\r\n--a")),
-    "form: 31 bombs": _posted_form(*[partial(files.tiff_tiny_strips, 8)] * 31),
+    "gzip: 200 MB": requested(lambda: _bomb(1, 200)),
+    "gzip: many members": requested(lambda: _bomb(2000, 1)),
+    "gzip: six million empty blocks": requested(_empty_blocks),
+    "gzip: bodies that never end": kept(_unfinished, 12),
+    "form: zeros": posted_form(lambda: bytes(files.MOST_BYTES)),
+    "form: lines that nearly are boundaries": posted_form(lambda: files.filled(b"\r\n--a")),
+    "form: 31 bombs": posted_form(*[partial(files.tiff_tiny_strips, 8)] * 31),
 }
 
 
 def _trailers(line: bytes, megabytes: int, start: bytes = b"") -> Iterable[bytes]:
-    yield head(_ANY, "Transfer-Encoding: chunked") + b"5\r\nhello\r\n0\r\n" + start
+    yield head(ANY, "Transfer-Encoding: chunked") + b"5\r\nhello\r\n0\r\n" + start
     block = line * ((1 << 18) // len(line))
     for _ in range(4 * megabytes):
         yield block
@@ -217,10 +163,18 @@ def _trailers(line: bytes, megabytes: int, start: bytes = b"") -> Iterable[bytes
 
 
 def _chunk_extension() -> Iterable[bytes]:
-    yield head(_ANY, "Transfer-Encoding: chunked") + b"5;"
+    yield head(ANY, "Transfer-Encoding: chunked") + b"5;"
     for _ in range(800):
         yield b"a" * (1 << 18)
     yield b"\r\nhello\r\n0\r\n\r\n"
+
+
+def _chunks() -> Iterable[bytes]:
+    """Send 2 MB of data in 12 MB of chunks."""
+    yield head(ANY, "Transfer-Encoding: chunked")
+    for _ in range(48):
+        yield files.filled(b"1\r\nx\r\n", 1 << 18)
+    yield b"0\r\n\r\n"
 
 
 def _pipelined(port: int) -> Counter[int]:
@@ -246,13 +200,14 @@ def _changing(port: int) -> Counter[int]:
 
 
 CONNECTIONS = {
-    "trailers: 63 MB of short lines": _streamed(lambda: _trailers(b"a:\r\n", 63)),
-    "trailers: 300 MB of long lines": _streamed(
+    "trailers: 63 MB of short lines": streamed(lambda: _trailers(b"a:\r\n", 63)),
+    "trailers: 300 MB of long lines": streamed(
         lambda: _trailers(b"a:" + b"b" * 998 + b"\r\n", 300)
     ),
-    "trailers: one of 127 MB": _streamed(lambda: _trailers(b"a", 127, b"a: ")),
-    "chunks: an extension of 200 MB": _streamed(_chunk_extension),
-    "head: 16,000 fields": _requested(lambda: head(_ANY, *["a:"] * 16_000)),
+    "trailers: one of 127 MB": streamed(lambda: _trailers(b"a", 127, b"a: ")),
+    "chunks: an extension of 200 MB": streamed(_chunk_extension),
+    "chunks: of 1 byte": streamed(_chunks),
+    "head: 16,000 fields": requested(lambda: head(ANY, *["a:"] * 16_000)),
     "pipelined: 10 x 250 KB": Case(lambda: _pipelined),
     "connections: all, and those for probes": Case(
         lambda: _spare, is_repeated=False, serves_honest=False
@@ -262,7 +217,7 @@ CONNECTIONS = {
 
 
 def _defended(defense: str, side_px: int = files.LARGE_PX) -> Case:
-    return _posted(
+    return posted(
         lambda: files.saved("JPEG", side_px),
         f"/v1/defend?defense={defense}",
         "--allow-defense",
@@ -291,6 +246,8 @@ CASES: dict[str, Case] = {
     **BODIES,
     **JSON,
     **DEFENDED,
-    **{name: _posted(make) for name, make in IMAGES.items()},
+    **UPSTREAM,
+    **KEYS,
+    **{name: posted(make) for name, make in IMAGES.items()},
 }
 """All cases by name. The first one measures the machine."""

@@ -1,9 +1,9 @@
 """An honest client and a probe of /healthz.
 
-``python -m benchmarks.hostile.honest PORT PHOTOGRAPH`` prints a line once it is ready, asks until a
-line comes on its standard input, and then prints JSON: a list of ``[path, seconds after the start,
-status, milliseconds]``. It is a program of its own, so that it does not share Python's lock with
-the hostile clients.
+``python -m benchmarks.hostile.honest PORT PHOTOGRAPH PATH FIELDS…`` prints a line once it is ready
+and asks until a line comes on its standard input. Then it prints JSON: a list of ``[path, seconds
+after the start, status, milliseconds]``. It is a program of its own, so that it does not share
+Python's lock with the hostile clients.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.load import read_answer
 
-PREDICT, HEALTH = "/v1/predict", "/healthz"
+HEALTH = "/healthz"
 _PREDICT_EACH_S, _HEALTH_EACH_S = 0.4, 0.1
 GIVES_UP_S = 20.0
 
@@ -39,12 +39,12 @@ async def ask(port: int, path: str, request: bytes, begun: float, rows: list[Row
     rows.append((path, started - begun, status, 1e3 * (ended - started)))
 
 
-async def main(port: int, photograph: bytes) -> list[Row]:
+async def main(port: int, photograph: bytes, path: str, *more: str) -> list[Row]:
     """Ask at a steady rate, however long the answers take, until a line comes."""
     rows: list[Row] = []
     end = asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
-    fields = f"Host: 127.0.0.1\r\nContent-Length: {len(photograph)}\r\nConnection: close\r\n\r\n"
-    predict = f"POST {PREDICT} HTTP/1.1\r\n{fields}".encode() + photograph
+    fields = ("Host: 127.0.0.1", f"Content-Length: {len(photograph)}", "Connection: close", *more)
+    predict = "\r\n".join((f"POST {path} HTTP/1.1", *fields, "", "")).encode() + photograph
     health = f"GET {HEALTH} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode()
     tasks = []
     begun = time.perf_counter()
@@ -56,11 +56,12 @@ async def main(port: int, photograph: bytes) -> list[Row]:
 
     print("ready", flush=True)
     await asyncio.gather(
-        steadily(PREDICT, predict, _PREDICT_EACH_S), steadily(HEALTH, health, _HEALTH_EACH_S)
+        steadily(path, predict, _PREDICT_EACH_S), steadily(HEALTH, health, _HEALTH_EACH_S)
     )
     await asyncio.gather(*tasks)
     return rows
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(main(int(sys.argv[1]), Path(sys.argv[2]).read_bytes()))))
+    port, photograph = int(sys.argv[1]), Path(sys.argv[2]).read_bytes()
+    print(json.dumps(asyncio.run(main(port, photograph, *sys.argv[3:]))))

@@ -9,7 +9,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 
+from service.auth import key_file
+
 HOSTILE_ADDRESS = "127.0.0.2"
+HONEST_KEY, HONEST_LINE = key_file.new("honest")
+HOSTILE_KEY, HOSTILE_LINE = key_file.new("hostile", "rate=5 burst=10")
 _GIVES_UP_S = 90.0
 
 Send = Callable[[int], Counter[int]]

@@ -6,12 +6,15 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.health import photograph
-from benchmarks.hostile.cases import Case
-from benchmarks.hostile.honest import GIVES_UP_S, PREDICT
+from benchmarks.hostile.case import Case
+from benchmarks.hostile.honest import GIVES_UP_S, HEALTH
+from benchmarks.hostile.requests import HONEST_KEY, HONEST_LINE, HOSTILE_LINE
+from benchmarks.hostile.upstream import HONEST_PATH, MODEL, Upstream
 from benchmarks.hostile.watch import Watch, cpu_s, resident_mb, seconds_until_idle
 from harness.server import Server
 
@@ -61,12 +64,24 @@ class Outcome:
 def run(name: str, case: Case) -> Outcome:
     """Start a server, let an honest client ask, send the case, and wait until work is over."""
     send = case.make()
-    with tempfile.TemporaryDirectory() as folder:
-        photo, log = Path(folder, "photograph.jpg"), Path(folder, "server.log")
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        photo, log = folder / "photograph.jpg", folder / "server.log"
         photo.write_bytes(photograph())
-        with Server(*case.options, log=log) as server:
+        options, asks = [*case.options], ["/v1/predict"]
+        if case.has_keys:
+            keys = folder / "keys.txt"
+            keys.write_text(f"{HONEST_LINE}\n{HOSTILE_LINE}\n")
+            options += ["--api-keys", str(keys)]
+            asks = ["/v1/predict", f"X-API-Key: {HONEST_KEY}"]
+        if case.upstream is not None:
+            upstream = stack.enter_context(Upstream(case.upstream))
+            options += ["--predictor-host", upstream.host, "--model-name", MODEL]
+            asks = [HONEST_PATH, "Inference-Header-Content-Length: 0"]
+        with Server(*options, log=log) as server:
+            program = [sys.executable, "-m", "benchmarks.hostile.honest", str(server.port)]
             honest = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.hostile.honest", str(server.port), str(photo)],
+                [*program, str(photo), *asks],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -99,9 +114,9 @@ def run(name: str, case: Case) -> Outcome:
                 raise RuntimeError(f"{name}: the server ended with exit code {server.returncode}")
             log_kb = (log.stat().st_size - log_bytes) / 1000
     meanwhile = [row for row in rows if row[1] < last and row[1] + row[3] / 1e3 > first]
-    predicted = [row[2] for row in meanwhile if row[0] == PREDICT]
+    predicted = [row[2] for row in meanwhile if row[0] != HEALTH]
     probed = [
-        row[3] if row[2] == 200 else 1e3 * GIVES_UP_S for row in meanwhile if row[0] != PREDICT
+        row[3] if row[2] == 200 else 1e3 * GIVES_UP_S for row in meanwhile if row[0] == HEALTH
     ]
     served = predicted.count(200) / max(1, len(predicted))
     memory_mb, health_ms = watch.peak_mb - idle_mb, max(probed, default=0.0)
