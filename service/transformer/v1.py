@@ -122,6 +122,8 @@ def _source(instance: Any, limits: RequestLimits) -> bytes | Image:
 def _pixels(rows: list[Any] | Numbers, limits: RequestLimits) -> bytes | Image:
     try:
         shape, has_floats = _of_numbers(rows) if isinstance(rows, Numbers) else _of_list(rows)
+        if 0 in shape:
+            raise LookupError
     except (TypeError, LookupError):
         raise InvalidParameterError(f"This is not an image: {_INSTANCE}.") from None
     datatype: Datatype = "FP32" if has_floats else "UINT8"

@@ -109,6 +109,7 @@ GOOD = np.zeros((8, 8, 3), int).tolist()
         ([GOOD, GOOD[:7]], 422, "Image 2 of 2: The images have 8 x 7"),
         ([[]], 422, "not an image"),
         ([[[]]], 422, "not an image"),
+        ([[[[]]]], 422, "not an image"),
         ([["abc", "abc"]], 422, "shape"),
         ([[5, 5]], 422, "not an image"),
         ([[[5, 5], [5, 5]]], 422, "not an image"),
