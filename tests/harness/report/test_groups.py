@@ -38,7 +38,7 @@ def test_a_transfer_run_says_whose_gradients_it_took(make_run):
 
 def test_a_defence_that_is_only_assumed_is_marked(make_run):
     run = make_run()
-    assumed = SimpleNamespace(**dict(run.endpoint), defense_assumed=True)
+    assumed = SimpleNamespace(**(dict(run.endpoint) | {"defense_assumed": True}))
     (group,) = grouped([run.model_copy(update={"endpoint": assumed})])
     assert group.entries[0].label == "fd+rdg (assumed) · bpda"
 

@@ -214,7 +214,7 @@ def test_gradients_are_those_of_another_model_unless_it_is_shown_to_be_the_serve
 
 def test_a_defence_that_is_only_assumed_is_marked(make_run):
     run = make_run("square", defense="none")
-    assumed = SimpleNamespace(**dict(run.endpoint), defense_assumed=True)
+    assumed = SimpleNamespace(**(dict(run.endpoint) | {"defense_assumed": True}))
     found = verdict(run.model_copy(update={"endpoint": assumed}))
     assert found.title == "lite2 · without a defence (assumed)"
 
