@@ -7,14 +7,15 @@ from typing import Final
 from harness.report.attackers import MEASURABLE, SUBJECTS, Attacker, attacker_of
 from harness.report.evidence.model import Outcome
 from harness.report.groups import Entry, Group
-from harness.report.outcomes import LARGEST_OPEN, outcome
+from harness.report.outcomes import LARGEST_OPEN, SMALLEST_GAIN, outcome
 from harness.results import Run
 
 RULES: Final = (
-    "Not stopped: the low end of the interval of the attacker's success is above the share of the "
-    "photographs themselves.",
-    "Accuracy lost: the attacker does not reach the wanted class, but the high end of the interval "
-    "of the right answers is below their share without an attack.",
+    f"Not stopped: the attacker's success is more than {100 * SMALLEST_GAIN:.0f} points above the "
+    "share of the photographs themselves, and the low end of its interval is above that share.",
+    "Accuracy lost: the attacker does not reach the wanted class, but the right answers are more "
+    f"than {100 * SMALLEST_GAIN:.0f} points below their share without an attack, and their "
+    "interval ends below it.",
     "Stopped: neither of these, every check that was done is met, and the interval of the success "
     f"ends at most {100 * LARGEST_OPEN:.0f} points above the photographs' own share.",
     "Too few photographs: neither of these, but the interval is too wide to say so.",
