@@ -140,10 +140,11 @@ def _facts(entry: Entry) -> list[tuple[str, str]]:
         "goal": "the target class of each image" if run.attack.targeted else "any wrong class",
         "parameters": ", ".join(f"{k} = {value(v)}" for k, v in run.attack.parameters.items()),
         "endpoint": f"{run.endpoint.url}, {run.endpoint.protocol}, {tables.posted(run)} images",
+        "form": run.endpoint.form or "",
         "model": f"{run.endpoint.model}, SHA-256 {run.endpoint.model_sha256 or 'unknown'}",
         "surrogate": ", ".join(f"{k} {v}" for k, v in (run.surrogate or {}).items()) or "none",
         "photographs": f"{run.dataset.name}: the first {run.dataset.selected} of "
-        f"{run.dataset.candidates} that the bare model classifies correctly",
+        f"{run.dataset.candidates} that were classified correctly before the attack",
         "scoring": f"{run.scoring_draws} fresh draws of each scored iterate",
         "first successes": f"{len(successes)} of {len(run.images)} images, in the attack's own loop"
         if successes
