@@ -23,7 +23,8 @@ _LONG_BYTES = 64 << 10
 """A text that is not longer is parsed as a whole; a longer one in fragments of this size."""
 _LONG_STRING_BYTES = 64 << 10
 _SHORT_LIST_BYTES = 4 << 10
-"""Lists that are not longer stay in the text."""
+"""Lists that are not longer stay in the text, and those of few numbers do."""
+_FEW_NUMBERS = 16
 _MOST_LEFT_BYTES = 256 << 10
 """The most text beside strings and spaces that is parsed as a whole."""
 _COUNTED_BYTES = 1 << 20
@@ -202,7 +203,10 @@ class _Reader:
                 raise self._error(start, position, opened)
             numbers.add(fragment, opened, still_open)
             if not still_open:
-                self._take(numbers, start, end)
+                if numbers.is_flat and len(numbers) <= _FEW_NUMBERS:
+                    self._leave(start, end)  # a shape, perhaps with many spaces
+                else:
+                    self._take(numbers, start, end)
                 return end
             position, opened = end + 1, still_open
 

@@ -214,6 +214,11 @@ def test_the_parser_gets_short_texts(name, monkeypatch):
     assert max(lengths) <= 1 << 19
 
 
+def test_a_shape_may_have_many_spaces():
+    body = numbers("0,", 191, shape="[1," + " " * 100_000 + "8,8,3]")
+    assert read(body)[1:3] == (False, "uint8")
+
+
 def test_a_list_of_lists_stays_small():
     body = b'{"data":[' + b"[1,2,3]," * 100_000 + b"[4,5,6]]}"
     data = long_json.parse(body)["data"]
