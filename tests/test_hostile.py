@@ -15,6 +15,7 @@ from benchmarks.hostile import __main__ as command
 from benchmarks.hostile import files
 from benchmarks.hostile.cases import CASES, IMAGES
 from benchmarks.hostile.requests import at_once, exchange, form, head, held, message
+from benchmarks.hostile.upstream import HONEST_PATH, HOSTILE_PATH, Upstream, answered
 from benchmarks.hostile.watch import Watch, cpu_s, family, seconds_until_idle
 from service.errors import ServiceError, UnsupportedMediaError
 from service.images.containers import walk
@@ -128,6 +129,14 @@ def test_work_that_goes_on_is_noticed():
         process.stdout.readline()
         assert seconds_until_idle(process.pid, 60) > 0.5
         process.communicate(b"\n")
+
+
+def test_an_upstream_gives_hostile_requests_the_case_s_answer():
+    with Upstream(lambda: [answered(b"x", status="418 Odd")]) as upstream:
+        port = upstream.server_address[1]
+        assert exchange(port, [head("/v2", method="GET")]) == 200
+        assert exchange(port, [head(HONEST_PATH, "Content-Length: 2"), b"{}"]) == 200
+        assert exchange(port, [head(HOSTILE_PATH, "Content-Length: 2"), b"{}"]) == 418
 
 
 def test_the_cases_are_listed_by_pattern(monkeypatch, capsys):
