@@ -213,6 +213,7 @@ def test_another_coding_is_an_error(ask, coding):
         (gzip.compress(b"{}")[:-1], "is cut short"),
         (gzip.compress(b"{}") + b"x", "has bytes after the end of its gzip stream"),
     ],
+    ids=["not gzip", "empty", "cut short", "too long"],  # the bytes have the time in them
 )
 def test_gzip_that_is_not_valid_is_an_error(ask, body, message):
     check_error(ask(raw(b"content-encoding: gzip", body=body)), message)
