@@ -11,8 +11,9 @@ The way of a request::
 
 ``predictor.py`` is that spine. It reads from top to bottom, and ends with the mean over the draws.
 ``transformer/`` is its counterpart for a classifier that is served elsewhere. ``app.py`` puts a
-server together, ``backend.py`` holds what its routes share, and ``settings.py`` is every flag.
-``telemetry/`` has metrics, logs and traces; ``cli/`` the commands.
+server together, ``backend.py`` holds what its routes share and ``dependencies.py`` hands it to
+them, and ``settings.py`` is every flag. ``telemetry/`` has metrics, logs and traces; ``signals/``
+looks for attacks after the answers; ``cli/`` has the commands.
 
 ``errors.py`` has each error's status and code. An error's message is written where it is raised,
 and ``error_response.py`` turns any error into an answer with its headers. ``environment.py`` finds

@@ -14,14 +14,12 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
-
-from fastapi import Depends, Request
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 from defenses import Pipeline
 from models import Classifier, ModelError
 from service import __version__
-from service.auth.client import Client, address
+from service.auth.client import Client
 from service.auth.keys import Keys
 from service.error_response import ErrorResponder
 from service.errors import NotReadyError, ServiceError, UnknownDefenseError
@@ -31,6 +29,7 @@ from service.scheduling.joined import Joined
 from service.scheduling.priority import lower_thread_priority
 from service.scheduling.scheduler import Scheduler
 from service.settings import Settings
+from service.signals.watch import Watch
 from service.telemetry.metrics import Metrics
 
 
@@ -234,6 +233,22 @@ class LocalBackend(Backend[Predictor]):
         super().__init__(settings)
         self._load = load
         self._loading = asyncio.Lock()
+        self._watch = Watch(
+            settings.signals,
+            self.metrics.signals,
+            clients_are_keys=self.keys is not None,
+            events_file=settings.events_file,
+        )
+
+    def start(self) -> None:
+        """Start the thread of the signals, too; see :class:`Backend`."""
+        super().start()
+        self._watch.start()
+
+    async def close(self) -> None:
+        """Stop the signals, too; see :class:`Backend`."""
+        await super().close()
+        self._watch.stop()
 
     @property
     def model_name(self) -> str:
@@ -254,7 +269,7 @@ class LocalBackend(Backend[Predictor]):
                 classifier = await loop.run_in_executor(loader, self._load)
             finally:
                 loader.shutdown(wait=False)  # a cancelled load does not wait for the thread
-            predictor = Predictor(classifier, self.settings, self.metrics)
+            predictor = Predictor(classifier, self.settings, self.metrics, self._watch)
             await predictor.start()
             name = classifier.manifest.name
             self.metrics.model.info({"name": name, "provider": classifier.provider})
@@ -265,25 +280,8 @@ class LocalBackend(Backend[Predictor]):
                 self.settings.defense,
                 time.perf_counter() - started_s,
             )
+            self._watch.check(classifier.manifest)
             await self._swap(predictor)
             # A full collection of what has been loaded would stop the event loop for 70 ms.
             gc.collect()
             gc.freeze()
-
-
-def _backend(request: Request) -> Any:
-    return request.app.state.backend
-
-
-def _client(request: Request) -> Client:
-    """The client of the request's key; without keys, of its address."""
-    client: Client | None = getattr(request.state, "client", None)
-    return client or Client(address(request.client.host if request.client else ""))
-
-
-AnyBackend: TypeAlias = Annotated[Backend[Any], Depends(_backend)]
-"""A route's parameter: the server's backend, whichever it is."""
-Local: TypeAlias = Annotated[LocalBackend, Depends(_backend)]
-"""A route's parameter: the backend of a server that runs its model itself."""
-Sender: TypeAlias = Annotated[Client, Depends(_client)]
-"""A route's parameter: the client that sends the request."""

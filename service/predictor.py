@@ -1,7 +1,9 @@
 """The spine: decode → defend → preprocess → batch → infer → answer."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,7 @@ from service.scheduling.deadline import as_service_error, deadline
 from service.scheduling.scheduler import Scheduler
 from service.scheduling.work import Tensor
 from service.settings import PredictorSettings
+from service.signals.watch import Seen, Watch
 from service.telemetry.metrics import Metrics
 from service.telemetry.timings import Timings
 
@@ -44,9 +47,22 @@ class Predictor:
     """Classifies images behind a defence; there is one for each loaded model."""
 
     def __init__(
-        self, classifier: Classifier, settings: PredictorSettings, metrics: Metrics
+        self,
+        classifier: Classifier,
+        settings: PredictorSettings,
+        metrics: Metrics,
+        watch: Watch | None = None,
     ) -> None:
+        """Set up; :meth:`start` starts the threads.
+
+        Args:
+            classifier: the model.
+            settings: how it is defended and run.
+            metrics: count what happens.
+            watch: looks at images once they are answered; None if nothing does.
+        """
         self.classifier = classifier
+        self._watch = watch
         self._settings = settings
         self._metrics = metrics
         on_cpu = classifier.provider == "CPUExecutionProvider"
@@ -127,6 +143,8 @@ class Predictor:
         timings = Timings(self._metrics)
         manifest = self.classifier.manifest
         defended: list[Image] = []
+        watched: list[Image] = []
+        signals = frozenset[str]() if self._watch is None else self._watch.signals_of(client)
 
         def prepare() -> list[Tensor]:
             timings.mark_dequeued()
@@ -142,6 +160,8 @@ class Predictor:
                 tensors = [to_tensor(each, manifest) for each in images]
             if keep_defended:
                 defended.extend(images)
+            if signals:  # not a view of the request's body, which is released with its answer
+                watched.append(image if isinstance(source, bytes) else image.copy())
             return tensors
 
         with timings:
@@ -155,6 +175,16 @@ class Predictor:
         self._metrics.images.labels(str(pipeline)).inc(draws)
         if draws > 1 and self._settings.response_detail == "full":  # anyone may read the metrics
             self._metrics.agreement.observe(agreement)
+        if self._watch is not None and signals:
+            seen = Seen(
+                client.name,
+                signals,
+                watched[0],
+                scores[0],
+                probabilities=manifest.output.kind == "probabilities",
+                agreement=agreement if draws > 1 else math.nan,
+            )
+            client.afterwards.append(partial(self._watch.see, seen))
         return Classification(mean, scores.mean(axis=0), agreement, defended, timings.finish())
 
     async def defend(self, body: bytes, pipeline: Pipeline, client: Client) -> bytes | memoryview:

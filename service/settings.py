@@ -6,23 +6,16 @@ command line and the variables are flat: ``--max-batch`` is ``WARPGUARD_MAX_BATC
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import Literal, Self, TypeAlias
 
-from pydantic import (
-    AnyHttpUrl,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    FilePath,
-    field_validator,
-    model_validator,
-)
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import AnyHttpUrl, Field, FilePath, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from defenses import Pipeline
 from models import available_cpus
 from service.environment import PREFIX, Environment
+from service.settings_group import Group, Words
+from service.signals.settings import SignalSettings
 
 MAX_DRAWS = 16
 """The most draws that a client can ask for."""
@@ -31,21 +24,7 @@ Detail: TypeAlias = Literal["label", "top1", "full"]
 LogFormat: TypeAlias = Literal["auto", "text", "json"]
 
 
-def _parts(value: Any) -> Any:
-    """Split a variable's value at commas, except at those between a defence's parameters."""
-    if not isinstance(value, str):
-        return value
-    return tuple(part for part in re.split(r"[,\s]+(?![^(]*\))", value) if part)
-
-
-_Words: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parts)]
-
-
-class _Group(BaseModel):
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-
-class ServerSettings(_Group):
+class ServerSettings(Group):
     """The process and its sockets."""
 
     host: str = "127.0.0.1"
@@ -56,7 +35,7 @@ class ServerSettings(_Group):
     """Serve /healthz, /readyz, /metrics and model reloading on this port only, not on --port."""
     admin_host: str | None = None
     """Address of the admin port; by default the same as --host."""
-    allowed_host: _Words = ()
+    allowed_host: Words = ()
     """Host name that a request may be for, such as api.example.org or *.example.org; other requests
     get 421. May be given several times; by default any. IP addresses and localhost are always
     allowed."""
@@ -100,7 +79,7 @@ class ServerSettings(_Group):
         return self
 
 
-class ModelSettings(_Group):
+class ModelSettings(Group):
     """Which model is served, and on what."""
 
     model: str = "auto"
@@ -117,12 +96,12 @@ class ModelSettings(_Group):
     """Let POST /v2/repository/models/NAME/load reload the model, as SIGHUP does."""
 
 
-class DefenseSettings(_Group):
+class DefenseSettings(Group):
     """Which defences a request may name, and how much an answer reveals."""
 
     defense: str = "fd+rdg"
     """Defence of a request that names none."""
-    allow_defense: _Words = ()
+    allow_defense: Words = ()
     """Further defences that a request may name; may be given several times."""
     response_detail: Detail = "full"
     """How much an answer reveals: label is the most probable class, top1 adds its probability, full
@@ -153,7 +132,7 @@ class DefenseSettings(_Group):
         return {name: Pipeline.parse(name) for name in names}
 
 
-class AuthSettings(_Group):
+class AuthSettings(Group):
     """Who may ask, and how much."""
 
     api_keys: Path | None = None
@@ -164,7 +143,7 @@ class AuthSettings(_Group):
     rate of their own; over it, 429."""
 
 
-class SchedulingSettings(_Group):
+class SchedulingSettings(Group):
     """How many images are worked on at once, and for how long."""
 
     preprocess_threads: int = Field(default_factory=lambda: available_cpus() + 1, ge=1, le=1024)
@@ -184,7 +163,7 @@ class SchedulingSettings(_Group):
     """Longest time for one request; over it, 504."""
 
 
-class LimitSettings(_Group):
+class LimitSettings(Group):
     """How large a request may be."""
 
     max_images: int = Field(32, ge=1, le=1024)
@@ -201,7 +180,7 @@ class LimitSettings(_Group):
     """Largest image, by the size its header declares."""
 
 
-class UpstreamSettings(_Group):
+class UpstreamSettings(Group):
     """The classifier that is served elsewhere, in transformer mode."""
 
     predictor_host: str | None = None
@@ -228,7 +207,7 @@ class UpstreamSettings(_Group):
         return value
 
 
-class TelemetrySettings(_Group):
+class TelemetrySettings(Group):
     """What the service reports."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -247,6 +226,7 @@ class PredictorSettings(SchedulingSettings, DefenseSettings, LimitSettings):
 
 class Settings(
     TelemetrySettings,
+    SignalSettings,
     UpstreamSettings,
     PredictorSettings,
     AuthSettings,
@@ -285,6 +265,14 @@ class Settings(
             raise ValueError("--predictor-host needs --model-name, the model's name on that server")
         if self.predictor_host is not None and self.response_detail != "full":
             raise ValueError("--predictor-host answers in full: --response-detail cannot be less")
+        return self
+
+    @model_validator(mode="after")
+    def _signals_are_secret(self) -> Self:
+        if self.alarm and self.predictor_host is not None:
+            raise ValueError("--alarm needs the model in this server, without --predictor-host")
+        if self.alarm and self.admin_port is None:
+            raise ValueError("--alarm needs --admin-port, or /metrics would show it to clients")
         return self
 
 

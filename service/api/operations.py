@@ -4,7 +4,7 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from service.api.schemas import HealthAnswer
-from service.backend import AnyBackend
+from service.dependencies import AnyBackend
 from service.error_response import ErrorAnswer
 
 router = APIRouter()

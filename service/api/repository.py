@@ -5,7 +5,7 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 
 from fastapi import APIRouter
 
-from service.backend import AnyBackend, Sender
+from service.dependencies import AnyBackend, Sender
 from service.errors import LoadError, UnknownModelNameError
 
 LOAD_COSTS_IMAGES = 10

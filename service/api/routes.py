@@ -23,7 +23,7 @@ from service.api.schemas import (
     TopClass,
 )
 from service.api.uploads import FORM_FIELD, Upload, is_form, read_form
-from service.backend import AnyBackend, Local, Sender
+from service.dependencies import AnyBackend, Local, Sender
 from service.error_response import ErrorAnswer
 from service.errors import InvalidParameterError, ServiceError
 from service.images.decode import FORMATS

@@ -1,6 +1,7 @@
 """Who sends a request: whose share of the server it takes, and whose rate limit."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address, ip_network
 
 from service.auth.rate_limit import Bucket
@@ -20,11 +21,16 @@ class Client:
             have one share of the server.
         bucket: the rate limit of its key; None without a limit.
         charged: how many images this request has taken from the bucket so far.
+        signals: which of the server's signals look at its images; None for all of them.
+        afterwards: what this request leaves to do once its answer is written. None of it waits,
+            and none of it raises.
     """
 
     name: str
     bucket: Bucket | None = None
     charged: float = 0.0
+    signals: frozenset[str] | None = None
+    afterwards: list[Callable[[], None]] = field(default_factory=list)
 
     def charge(self, images: float) -> None:
         """Take some images from the bucket for this request, less those that it has taken already.

@@ -1,7 +1,7 @@
-"""The file of API keys: a line for each, with its name, its SHA-256, and maybe its rate.
+"""The file of API keys: a line for each, with its name, its SHA-256, and maybe its options.
 
     # made with: warpguard keys new shop
-    shop 7f0c…64 hexadecimal digits… rate=20 burst=100
+    shop 7f0c…64 hexadecimal digits… rate=20 burst=100 alarm=concentration
 
 A key is 32 random bytes. Nobody finds it from its digest by trial, however fast a trial is, so the
 digest is a plain SHA-256; slow digests are for passwords that people think up.
@@ -21,6 +21,7 @@ from pathlib import Path
 
 from models import write_atomically
 from service.errors import SetupError
+from service.signal_names import OFF, SIGNALS, parse_signals
 
 PREFIX = "wg_"
 """The beginning of every key, by which a leaked one is recognised."""
@@ -51,12 +52,14 @@ class KeyEntry:
         digest: the key's SHA-256, hexadecimal.
         rate: images a second, each draw counting as one; None if the line has no rate.
         burst: images at once; None if the line has no burst.
+        alarm: which of the server's signals look at its images; None if the line has no alarm.
     """
 
     name: str
     digest: str
     rate: float | None
     burst: float | None
+    alarm: frozenset[str] | None = None
 
 
 def digest_of(key: str) -> str:
@@ -95,13 +98,14 @@ def parse(text: str, source: str) -> tuple[KeyEntry, ...]:
             problem = f"invalid key name: {_NAME_RULE}"
         elif not _DIGEST.fullmatch(digest):
             problem = "after the name comes the SHA-256 of its key, 64 hexadecimal digits"
-        elif not given.keys() <= {"rate", "burst"} or not all(map(_is_positive, given.values())):
-            problem = "after the digest come rate= and burst=, numbers above 0"
+        elif not all(each in _OPTIONS and _OPTIONS[each](given[each]) for each in given):
+            problem = _OPTIONS_RULE
         elif name in entries or any(digest == entry.digest for entry in entries.values()):
             problem = "an earlier line has this name or this key already"
         else:
             rate, burst = (float(given[o]) if o in given else None for o in ("rate", "burst"))
-            entries[name] = KeyEntry(name, digest, rate, burst)
+            alarm = _signals(given["alarm"]) if "alarm" in given else None
+            entries[name] = KeyEntry(name, digest, rate, burst, alarm)
             continue
         raise KeyFileError(f"{source}, line {number}: {problem}.")
     if not entries:
@@ -117,7 +121,7 @@ def new(name: str, options: str = "") -> tuple[str, str]:
 
     Args:
         name: the operator's name for it.
-        options: the words after its digest, ``rate=`` and ``burst=``.
+        options: the words after its digest, ``rate=``, ``burst=`` and ``alarm=``.
 
     Returns:
         The key itself, which is stored nowhere, and its line for the file.
@@ -247,3 +251,27 @@ def _words(line: str) -> list[str]:
 
 def _is_positive(number: str) -> bool:
     return _NUMBER.fullmatch(number) is not None and float(number) > 0
+
+
+def _signals(names: str) -> frozenset[str]:
+    """The signals that the value of ``alarm=`` names.
+
+    Raises:
+        ValueError: it names something else.
+    """
+    return frozenset(parse_signals(tuple(names.split(","))))
+
+
+def _are_signals(names: str) -> bool:
+    try:
+        _signals(names)
+    except ValueError:
+        return False
+    return True
+
+
+_OPTIONS = {"rate": _is_positive, "burst": _is_positive, "alarm": _are_signals}
+_OPTIONS_RULE = (
+    "after the digest come rate= and burst=, numbers above 0, and alarm=, which is "
+    f"{OFF}, or {' or '.join(SIGNALS)}, or several with commas"
+)

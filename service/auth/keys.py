@@ -141,7 +141,7 @@ async def require_key(
         raise UnauthorizedError(
             "An API key is needed: send it as Authorization: Bearer KEY, or as X-API-Key: KEY."
         )
-    client = Client(key.entry.name, key.bucket)
+    client = Client(key.entry.name, key.bucket, signals=key.entry.alarm)
     request.state.key = client.name
     request.state.client = client
     if request.method == "POST":

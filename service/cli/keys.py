@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from service.cli.command import JSON, AddParser, add_command, print_json, shared
+from service.signal_names import OFF
 
 
 def register(add_parser: AddParser) -> None:
@@ -20,6 +21,12 @@ def register(add_parser: AddParser) -> None:
     new.add_argument("--file", type=Path, help="add the line to this file and print only the key")
     new.add_argument("--rate", metavar="N", help="images a second, each draw counting as one")
     new.add_argument("--burst", metavar="N", help="images at once (default: the rate)")
+    new.add_argument(
+        "--alarm",
+        metavar="NAMES",
+        help="which of the server's signals look at its images, with commas, or off "
+        "(default: all of them)",
+    )
     add_command(actions, "list", _list, file, JSON)
     revoke = add_command(actions, "revoke", _revoke, file)
     revoke.add_argument("name", metavar="NAME", help="name of the key")
@@ -32,7 +39,7 @@ def _new(options: argparse.Namespace) -> None:
     """
     from service.auth import key_file
 
-    given = {"rate": options.rate, "burst": options.burst}
+    given = {"rate": options.rate, "burst": options.burst, "alarm": options.alarm}
     words = [f"{name}={value}" for name, value in given.items() if value is not None]
     key, line = key_file.new(options.name, " ".join(words))
     if options.file is not None:
@@ -41,7 +48,7 @@ def _new(options: argparse.Namespace) -> None:
 
 
 def _list(options: argparse.Namespace) -> None:
-    """List the names and rates of the keys in a file.
+    """List the names, rates and alarms of the keys in a file.
 
     For example: warpguard keys list --file keys.txt
     """
@@ -49,16 +56,27 @@ def _list(options: argparse.Namespace) -> None:
 
     entries = key_file.read(options.file)
     if options.json:
-        print_json([{"name": e.name, "rate": e.rate, "burst": e.burst} for e in entries])
+        print_json(
+            [
+                {
+                    "name": entry.name,
+                    "rate": entry.rate,
+                    "burst": entry.burst,
+                    "alarm": None if entry.alarm is None else sorted(entry.alarm),
+                }
+                for entry in entries
+            ]
+        )
         return
 
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("name", "images a second", "images at once")
+    table = Table("name", "images a second", "images at once", "alarm")
     for entry in entries:
         numbers = ("" if each is None else f"{each:g}" for each in (entry.rate, entry.burst))
-        table.add_row(entry.name, *numbers)
+        alarm = "" if entry.alarm is None else ", ".join(sorted(entry.alarm)) or OFF
+        table.add_row(entry.name, *numbers, alarm)
     Console().print(table)
 
 

@@ -10,7 +10,7 @@ from defenses import Image, Pipeline
 from models import Manifest
 from service import __version__
 from service.auth.client import Client
-from service.backend import Local, Sender
+from service.dependencies import Local, Sender
 from service.errors import BodyTooLargeError, UnknownModelNameError, numbered_errors
 from service.oip import outputs
 from service.oip.codec import HEADER_LENGTH, Inference, decode, encode

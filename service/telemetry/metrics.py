@@ -14,6 +14,7 @@ from prometheus_client import (
 )
 
 from service.errors import ServiceError
+from service.signal_names import SIGNALS
 
 STAGES = ("receive", "decode", "defend", "preprocess", "queue", "infer", "total")
 
@@ -77,6 +78,7 @@ class Metrics:
         self.model = info("warpguard_model", "The served model and its provider.")
         info("warpguard_build", "The version.").info({"version": version})
         ProcessCollector(registry=self.registry)
+        self.signals = SignalMetrics(self.registry)
         # Create every series at start; rate() misses the first event of a series born with it.
         self._stages = {stage: stages.labels(stage) for stage in STAGES}
         for error in ServiceError.__subclasses__():
@@ -95,3 +97,63 @@ class Metrics:
     def stage(self, name: str, seconds: float) -> None:
         """Count one image's time in a stage of :data:`STAGES`."""
         self._stages[name].observe(seconds)
+
+
+class SignalMetrics:
+    """The metrics of :mod:`service.signals`.
+
+    Attributes:
+        images: counts the images that were looked at and kept.
+        kept: how many images are kept now.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        counter = partial(Counter, registry=registry)
+        self.images = counter("warpguard_signal_images", "Images that the signals looked at.")
+        self.kept = Gauge(
+            "warpguard_signal_kept_images",
+            "Images whose fingerprints are in memory.",
+            registry=registry,
+        )
+        self._skipped = counter(
+            "warpguard_signal_skipped_images",
+            "Images that the signals did not count, by the reason.",
+            ("reason",),
+        )
+        self._flagged = counter(
+            "warpguard_signal_flagged_images",
+            "Images that are like 20 or more earlier ones of their client, by signal.",
+            ("signal",),
+        )
+        self._events = counter(
+            "warpguard_signal_events", "Events for the operator, by signal.", ("signal",)
+        )
+        self._neighbors = Histogram(
+            "warpguard_signal_neighbor_images",
+            "How many earlier images of its client an image is like, by signal.",
+            ("signal",),
+            buckets=(0, 1, 5, 20, 100),
+            registry=registry,
+        )
+        for reason in ("blank", "busy", "identical"):
+            self._skipped.labels(reason)
+        for signal in SIGNALS:
+            self._flagged.labels(signal)
+            self._events.labels(signal)
+            self._neighbors.labels(signal)
+
+    def skip(self, reason: str) -> None:
+        """Count an image that is not looked at."""
+        self._skipped.labels(reason).inc()
+
+    def neighbors(self, signal: str, images: int) -> None:
+        """Count an image by how many earlier ones it is like."""
+        self._neighbors.labels(signal).observe(images)
+
+    def flag(self, signal: str) -> None:
+        """Count an image that is like 20 or more earlier ones."""
+        self._flagged.labels(signal).inc()
+
+    def count_event(self, signal: str) -> None:
+        """Count an event."""
+        self._events.labels(signal).inc()

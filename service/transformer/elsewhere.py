@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request
 
-from service.backend import AnyBackend
+from service.dependencies import AnyBackend
 from service.errors import NotFoundError
 
 router = APIRouter(include_in_schema=False)

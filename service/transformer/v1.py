@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic_core import to_json
 
 from defenses import Image
-from service.backend import Sender
+from service.dependencies import Sender
 from service.errors import (
     BadRequestError,
     InvalidParameterError,

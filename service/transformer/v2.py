@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from numpy.typing import NDArray
 
 from service import __version__
-from service.backend import AnyBackend, Sender
+from service.dependencies import AnyBackend, Sender
 from service.errors import InvalidParameterError, UnknownModelNameError
 from service.oip.codec import HEADER_LENGTH, NamedTensor, check_further, encode, images_of, split
 from service.oip.schema import InferenceRequest, Input, Parameters, RequestedOutput

@@ -25,16 +25,22 @@ def test_list_shows_names_and_rates_and_never_a_digest(warpguard, tmp_path):
     file = ("--file", tmp_path / "keys.txt")
     warpguard("keys", "new", "shop", "--rate", "5", "--burst", "20", *file)
     warpguard("keys", "new", "app", *file)
+    warpguard("keys", "new", "camera", "--alarm", "concentration", *file)
+    warpguard("keys", "new", "scanner", "--alarm", "off", *file)
     table = warpguard("keys", "list", *file).out
     rows = [line.strip("│").split("│") for line in table.splitlines() if line.startswith("│")]
     assert [[cell.strip() for cell in row] for row in rows] == [
-        ["shop", "5", "20"],
-        ["app", "", ""],
+        ["shop", "5", "20", ""],
+        ["app", "", "", ""],
+        ["camera", "", "", "concentration"],
+        ["scanner", "", "", "off"],
     ]
     listed = warpguard("keys", "list", *file, "--json").out
     assert json.loads(listed) == [
-        {"name": "shop", "rate": 5, "burst": 20},
-        {"name": "app", "rate": None, "burst": None},
+        {"name": "shop", "rate": 5, "burst": 20, "alarm": None},
+        {"name": "app", "rate": None, "burst": None, "alarm": None},
+        {"name": "camera", "rate": None, "burst": None, "alarm": ["concentration"]},
+        {"name": "scanner", "rate": None, "burst": None, "alarm": []},
     ]
     for entry in read(tmp_path / "keys.txt"):
         assert entry.digest[:8] not in table + listed
@@ -55,6 +61,7 @@ def test_revoke_removes_a_key(warpguard, tmp_path):
     [
         ("new a/b", 1, "Invalid key name 'a/b'"),
         ("new shop --rate 0", 1, "above 0"),
+        ("new shop --alarm noise", 1, "same-picture"),
         ("new shop --file missing/keys.txt", 1, "cannot be written"),
         ("new", 2, "NAME"),
         ("list", 2, "--file"),

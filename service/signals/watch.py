@@ -1,0 +1,248 @@
+"""Looks at images after their answers are written, in a thread of its own, and raises events."""
+
+import json
+import logging
+import os
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defenses import Image
+from models import Manifest
+from service.auth.client import Client
+from service.errors import SetupError
+from service.scheduling.priority import lower_thread_priority
+from service.signals import neighbors
+from service.signals.episode import FIRST_LEVEL, Episode
+from service.signals.event import finding, sentence
+from service.signals.fingerprint import Fingerprints, block_means
+from service.signals.window import WINDOW_S, Fingerprint, Window, Windows
+from service.telemetry import logs
+from service.telemetry.metrics import SignalMetrics
+
+MOST_WAITING_BYTES = 16 * 1024 * 1024
+"""The most bytes of images that wait to be looked at; further ones are skipped."""
+_TIDY_EVERY_S = 60.0
+
+_log = logging.getLogger(__name__)
+
+
+class EventsFileError(SetupError):
+    """The file of ``--events-file`` cannot be written."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An image that was answered.
+
+    Attributes:
+        client: the name of its key, or its address.
+        signals: those that look at it.
+        image: before the defence, at the model's input size.
+        scores: ``(classes,)``, of one draw.
+        probabilities: whether the scores are probabilities; otherwise they are logits.
+        agreement: of its draws, in [0, 1]; NaN if there was only one.
+    """
+
+    client: str
+    signals: frozenset[str]
+    image: Image
+    scores: NDArray[np.float32]
+    probabilities: bool
+    agreement: float
+
+
+class Watch:
+    """The signals of one server. Nothing waits for it, and it never raises."""
+
+    def __init__(
+        self,
+        signals: frozenset[str],
+        metrics: SignalMetrics,
+        *,
+        clients_are_keys: bool,
+        events_file: Path | None = None,
+    ) -> None:
+        """Set up; :meth:`start` starts the thread.
+
+        Args:
+            signals: those that are on for clients in general; none if there is nothing to do.
+            metrics: counts what happens.
+            clients_are_keys: whether a client is the name of a key; otherwise it is an address.
+            events_file: where each event is a line, besides the log.
+
+        Raises:
+            EventsFileError: the file cannot be written.
+        """
+        self.signals = signals
+        self._metrics = metrics
+        self._clients_are_keys = clients_are_keys
+        self._events_file = events_file
+        if events_file is not None:
+            try:
+                _append(events_file, "")
+            except OSError as error:
+                raise EventsFileError(
+                    f"--events-file {events_file} cannot be written: {error.strerror}."
+                ) from None
+        self._fingerprints: Fingerprints | None = None
+        self._windows = Windows(0)
+        self._waiting: deque[Seen] = deque()
+        self._waiting_bytes = 0
+        self._changed = threading.Condition()
+        self._stopped = False
+        self._thread = threading.Thread(target=self._work, name="signals", daemon=True)
+
+    def check(self, manifest: Manifest) -> None:
+        """Log which of the signals cannot be used with a model."""
+        classes = len(manifest.label_names)
+        if "concentration" in self.signals and classes < neighbors.LEAST_CLASSES:
+            _log.warning(
+                "The signal concentration is off: it needs %d classes, and %s has %d",
+                neighbors.LEAST_CLASSES,
+                manifest.name,
+                classes,
+            )
+
+    def start(self) -> None:
+        """Start the thread, if there is something to do."""
+        if self.signals:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Look at no more images."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+
+    def signals_of(self, client: Client) -> frozenset[str]:
+        """The signals that look at a client's images."""
+        return self.signals if client.signals is None else self.signals & client.signals
+
+    def see(self, seen: Seen) -> None:
+        """Have an image looked at; skip it if too many wait. This takes no time."""
+        with self._changed:
+            if self._waiting and self._waiting_bytes + seen.image.nbytes > MOST_WAITING_BYTES:
+                self._metrics.skip("busy")
+                return
+            self._waiting.append(seen)
+            self._waiting_bytes += seen.image.nbytes
+            self._changed.notify()
+
+    def _work(self) -> None:
+        lower_thread_priority()
+        tidied_s = time.monotonic()
+        while not self._stopped:
+            seen = self._next()
+            now_s = time.monotonic()
+            try:
+                if seen is not None:
+                    self._look(seen, now_s)
+                if now_s - tidied_s >= _TIDY_EVERY_S:
+                    tidied_s = now_s
+                    self._windows.forget(now_s - WINDOW_S)
+                    self._count_kept()
+            except Exception:  # noqa: BLE001  # the answer is out; whatever failed is in the log
+                _log.exception("The signals could not look at an image")
+            del seen
+
+    def _next(self) -> Seen | None:
+        """Wait for the next image; None when there is something else to do."""
+        with self._changed:
+            if not self._waiting and not self._stopped:
+                self._changed.wait(_TIDY_EVERY_S)
+            if not self._waiting:
+                return None
+            seen = self._waiting.popleft()
+            self._waiting_bytes -= seen.image.nbytes
+            return seen
+
+    def _look(self, seen: Seen, now_s: float) -> None:
+        fingerprints = self._fingerprints
+        if fingerprints is None or not fingerprints.fits(seen.image, seen.scores):
+            # Another model is served: its images or scores cannot be compared with earlier ones.
+            fingerprints = Fingerprints(seen.image.shape, len(seen.scores))
+            self._fingerprints = fingerprints
+            self._windows = Windows(len(block_means(seen.image)))
+        means = block_means(seen.image)
+        if neighbors.is_blank(means):
+            self._metrics.skip("blank")
+            return
+        window = self._windows.of(seen.client)
+        window.forget(now_s - WINDOW_S)
+        identity = fingerprints.identity(seen.image)
+        if window.has(identity):
+            self._metrics.skip("identical")
+            return
+        direction = fingerprints.direction(seen.scores, probabilities=seen.probabilities)
+        fingerprint = Fingerprint(now_s, identity, means, direction, seen.agreement)
+        if "same-picture" in seen.signals:
+            alike = neighbors.same_picture(window.means, means)
+            self._count("same-picture", window, alike, fingerprint)
+        if "concentration" in seen.signals and fingerprints.classes >= neighbors.LEAST_CLASSES:
+            alike = neighbors.same_direction(window.directions, direction)
+            self._count("concentration", window, alike, fingerprint)
+        window.add(fingerprint)
+        self._metrics.images.inc()
+        self._count_kept()
+        if due := window.episode.take_due(now_s):
+            for signal in due:
+                self._metrics.count_event(signal)
+            self._raise(seen.client, window.episode, now_s)
+
+    def _count(
+        self, signal: str, window: Window, alike: NDArray[np.bool_], new: Fingerprint
+    ) -> None:
+        """Count the kept images that are like a new one, in the client's episode."""
+        alike &= window.kept
+        count = int(alike.sum())
+        self._metrics.neighbors(signal, count)
+        if count < FIRST_LEVEL:
+            return
+        self._metrics.flag(signal)
+        if window.episode.is_over(new.at_s):
+            window.episode = Episode()
+        is_first = not window.episode.has(signal)
+        tally = window.episode.tally(signal)
+        if is_first:
+            at_s, agreements = window.seen(alike)
+            tally.add(count, float(at_s.min()), new.at_s)
+            tally.add_agreement([*map(float, agreements), new.agreement])
+        else:
+            tally.add(1, new.at_s, new.at_s)
+            tally.add_agreement([new.agreement])
+
+    def _count_kept(self) -> None:
+        self._metrics.kept.set(sum(map(len, self._windows)))
+
+    def _raise(self, client: str, episode: Episode, now_s: float) -> None:
+        """Log an event, and write it to the file."""
+        begun_s = time.time() - time.monotonic()
+        event = finding(
+            client,
+            episode,
+            is_key=self._clients_are_keys,
+            epoch_ms=lambda at_s: int(1e3 * (begun_s + at_s)),
+            now_s=now_s,
+        )
+        _log.warning("%s", sentence(client, episode), extra=logs.fields({"event": event}))
+        if self._events_file is not None:
+            try:
+                _append(self._events_file, json.dumps(event) + "\n")
+            except OSError as error:
+                _log.error("--events-file cannot be written: %s", error.strerror)
+
+
+def _append(path: Path, line: str) -> None:
+    """Append to a file, which may have been rotated; only its owner can read a new one."""
+    at_once = getattr(os, "O_NONBLOCK", 0)  # a named pipe without a reader is an error
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | at_once, 0o600)
+    try:
+        os.write(file, line.encode())
+    finally:
+        os.close(file)

@@ -1,0 +1,337 @@
+"""What the operator learns of an attack, and what nobody else does."""
+
+import json
+import logging
+import re
+import threading
+import time
+
+import jsonschema
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.auth.client import Client
+from service.signal_names import SIGNALS
+from service.signals import watch as module
+from service.signals.watch import EventsFileError, Seen, Watch
+from service.telemetry.metrics import Metrics
+from tests.service.signals.test_event import SCHEMA
+
+LIMIT_S = 600
+RNG = np.random.default_rng(3)
+PREDICT = "/v1/predict"
+
+
+def picture(seed=0, size=64):
+    """A picture of random blocks, in [8, 247]."""
+    blocks = np.random.default_rng(seed).integers(8, 248, (8, 8, 3), dtype=np.uint8)
+    return blocks.repeat(size // 8, axis=0).repeat(size // 8, axis=1)
+
+
+def in_ball(image):
+    return image + RNG.integers(-8, 9, image.shape).astype(np.uint8)
+
+
+class Eyes:
+    """A watch without a server, whose metrics and events a test can read."""
+
+    def __init__(self, signals=SIGNALS, **options):
+        self.metrics = Metrics("0")
+        given = {"clients_are_keys": True} | options
+        self.watch = Watch(frozenset(signals), self.metrics.signals, **given)
+        self.posted = 0
+
+    def value(self, name, **labels):
+        return self.metrics.registry.get_sample_value(f"warpguard_signal_{name}", labels) or 0.0
+
+    @property
+    def looked(self):
+        skipped = (self.value("skipped_images_total", reason=r) for r in ("blank", "identical"))
+        return self.value("images_total") + sum(skipped)
+
+    def see(self, image, scores=None, client="shop", agreement=float("nan"), signals=SIGNALS):
+        if scores is None:
+            scores = RNG.normal(size=200).astype(np.float32)
+        self.watch.see(Seen(client, frozenset(signals), image, scores, False, agreement))
+        self.posted += 1
+
+    def wait(self):
+        give_up = time.monotonic() + LIMIT_S
+        while self.looked < self.posted:
+            assert time.monotonic() < give_up
+            time.sleep(0.002)
+
+
+@pytest.fixture
+def eyes():
+    made = []
+
+    def open_eyes(*arguments, **options):
+        made.append(Eyes(*arguments, **options))
+        made[-1].watch.start()
+        return made[-1]
+
+    yield open_eyes
+    for each in made:
+        each.watch.stop()
+
+
+def events(caplog):
+    return [record.fields["event"] for record in caplog.records if hasattr(record, "fields")]
+
+
+def test_the_21st_picture_of_a_ball_raises_an_event(eyes, caplog):
+    seen, image = eyes(), picture()
+    for number in range(20):
+        seen.see(in_ball(image), agreement=0.5 + number % 2 / 2)
+        seen.see(picture(number + 1))
+    seen.wait()
+    assert events(caplog) == []
+    seen.see(in_ball(image))
+    seen.wait()
+    (event,) = events(caplog)
+    jsonschema.validate(event, SCHEMA)
+    assert event["count"] == 20
+    assert event["finding_info"]["analytic"]["name"] == "same-picture"
+    assert event["evidences"][0]["data"]["same-picture"]["mean_agreement"] == 0.75
+    assert event["finding_info"]["first_seen_time"] <= event["time"]
+    assert seen.value("events_total", signal="same-picture") == 1
+    assert seen.value("flagged_images_total", signal="same-picture") == 1
+    assert seen.value("kept_images") == 41
+
+
+def test_scores_that_point_the_same_way_raise_an_event(eyes, caplog):
+    seen = eyes()
+    scores = RNG.normal(size=200)
+    for number in range(21):
+        seen.see(picture(number), (scores + RNG.normal(0, 0.3, 200)).astype(np.float32))
+    seen.wait()
+    (event,) = events(caplog)
+    assert event["finding_info"]["analytic"]["name"] == "concentration"
+    assert event["count"] == 20
+    assert seen.value("events_total", signal="same-picture") == 0
+
+
+def test_with_fewer_than_100_classes_scores_are_not_compared(eyes, caplog):
+    seen = eyes()
+    for number in range(30):
+        seen.see(picture(number), np.array([9, 0, 0], np.float32))
+    seen.wait()
+    assert events(caplog) == []
+    assert seen.value("neighbor_images_count", signal="concentration") == 0
+    assert seen.value("neighbor_images_count", signal="same-picture") == 30
+
+
+def test_clients_are_watched_one_by_one(eyes, caplog):
+    seen, image = eyes(), picture()
+    for number in range(38):
+        seen.see(in_ball(image), client=f"client {number % 2}")
+    seen.wait()
+    assert events(caplog) == []
+
+
+def test_blank_dark_and_identical_images_do_not_count(eyes, caplog):
+    seen, image = eyes(), picture()
+    for _ in range(30):
+        seen.see(image, RNG.normal(size=200).astype(np.float32))
+        seen.see(image // 8)
+        seen.see(np.full_like(image, 255) - RNG.integers(0, 9, image.shape, dtype=np.uint8))
+    seen.wait()
+    assert events(caplog) == []
+    assert seen.value("images_total") == 1
+    assert seen.value("skipped_images_total", reason="identical") == 29
+    assert seen.value("skipped_images_total", reason="blank") == 60
+
+
+def test_a_key_may_be_exempt():
+    both = Watch(frozenset(SIGNALS), Metrics("0").signals, clients_are_keys=True)
+    assert both.signals_of(Client("shop")) == set(SIGNALS)
+    assert both.signals_of(Client("camera", signals=frozenset())) == set()
+    off = Watch(frozenset(), Metrics("0").signals, clients_are_keys=True)
+    assert off.signals_of(Client("shop", signals=frozenset(SIGNALS))) == set()
+
+
+def test_an_image_is_kept_for_an_hour(eyes, caplog, monkeypatch):
+    seen, image = eyes(), picture()
+    for _ in range(20):
+        seen.see(in_ball(image))
+    seen.wait()
+    monkeypatch.setattr(module, "WINDOW_S", 0.0)
+    seen.see(in_ball(image))
+    seen.wait()
+    assert events(caplog) == []
+    assert seen.value("kept_images") == 1
+
+
+def test_another_model_begins_with_empty_windows(eyes, caplog):
+    seen, image = eyes(), picture()
+    for _ in range(20):
+        seen.see(in_ball(image))
+    seen.see(in_ball(picture(size=128)))
+    seen.see(in_ball(image))
+    seen.wait()
+    assert events(caplog) == []
+    assert seen.value("kept_images") == 1
+
+
+def test_too_many_waiting_images_are_skipped(monkeypatch):
+    monkeypatch.setattr(module, "MOST_WAITING_BYTES", 3 * picture().nbytes)
+    seen = Eyes()  # its thread does not run
+    for _ in range(10):
+        seen.see(picture())
+    assert seen.value("skipped_images_total", reason="busy") == 7
+    seen.watch.start()
+    seen.posted = 3
+    seen.wait()
+    seen.see(picture(9))
+    seen.wait()
+    assert seen.value("images_total") == 2  # the three were identical
+    seen.watch.stop()
+
+
+def test_a_failure_is_logged_and_the_next_image_is_looked_at(eyes, caplog):
+    seen = eyes()
+    seen.watch.see(Seen("shop", frozenset(SIGNALS), np.zeros(3), np.zeros(200), False, 0.0))
+    seen.see(picture())
+    seen.wait()
+    assert "could not look at an image" in caplog.text
+
+
+def test_the_thread_runs_only_if_a_signal_is_on(eyes):
+    before = {thread for thread in threading.enumerate() if thread.name == "signals"}
+    eyes(())
+    assert {thread for thread in threading.enumerate() if thread.name == "signals"} == before
+
+
+def test_events_are_lines_of_a_file(eyes, tmp_path, caplog):
+    file = tmp_path / "events.jsonl"
+    file.write_text("earlier\n")
+    seen, image = eyes(events_file=file), picture()
+    for _ in range(21):
+        seen.see(in_ball(image), client="203.0.113.7")
+    seen.wait()
+    seen.watch.stop()
+    first, line = file.read_text("utf-8").splitlines()
+    assert first == "earlier"
+    assert [json.loads(line)] == events(caplog)
+
+
+def test_a_new_events_file_is_for_its_owner_only(tmp_path):
+    Eyes(events_file=tmp_path / "new")
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o600
+    with pytest.raises(EventsFileError, match=r"--events-file .*cannot be written"):
+        Eyes(events_file=tmp_path / "missing" / "events")
+    with pytest.raises(EventsFileError):
+        Eyes(events_file=tmp_path)
+
+
+def png(image):
+    from io import BytesIO
+
+    buffer = BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def ready(start):
+    """Start a server whose health is on its admin port."""
+
+    def started(**options):
+        client = start(wait=False, **options)
+        while client.get("/v2/health/ready").status_code != 200:
+            time.sleep(0.002)
+        return client
+
+    return started
+
+
+@pytest.fixture
+def ask(ready):
+    """Start a server with or without signals, and post the pictures of an attack and others."""
+
+    def asked(**options):
+        client = ready(**options)
+        image = picture(size=32)
+        answers = [client.post(PREDICT, content=png(in_ball(image))) for _ in range(25)]
+        tensor = {"name": "x", "datatype": "UINT8", "shape": [32, 32, 3]}
+        for _ in range(3):
+            tensor["data"] = in_ball(image).ravel().tolist()
+            body = json.dumps({"inputs": [tensor]})
+            answers.append(client.post("/v2/models/colours/infer", content=body))
+        answers.append(client.post(PREDICT, content=b"junk"))
+        files = [("files", ("a", png(in_ball(image)))), ("files", ("b", b"junk"))]
+        answers.append(client.post(f"{PREDICT}?draws=3", files=files))
+        return client, answers
+
+    return asked
+
+
+ON = {"alarm": "same-picture,concentration", "admin_port": 0}
+
+
+def kinds(value):
+    """The names in an answer, and the types of its values: the values differ with each draw."""
+    if isinstance(value, dict):
+        return {name: kinds(each) for name, each in value.items()}
+    return [kinds(each) for each in value] if isinstance(value, list) else type(value).__name__
+
+
+def shape_of(answer):
+    headers = {n for n in answer.headers if n != "date"}
+    return answer.status_code, headers, kinds(answer.json())
+
+
+def test_no_answer_shows_that_the_signals_are_on_or_have_fired(ask, caplog):
+    _, off = ask(admin_port=0)
+    assert events(caplog) == []
+    client, on = ask(**ON)
+    metrics = client.app.state.backend.metrics.signals
+    give_up = time.monotonic() + LIMIT_S
+    while metrics.images._value.get() < 29:  # every picture, of the form and of the tensors too
+        assert time.monotonic() < give_up
+        time.sleep(0.002)
+    assert len(events(caplog)) == 1
+    assert [shape_of(each) for each in on] == [shape_of(each) for each in off]
+    assert client.get("/metrics").status_code == 404
+
+
+def test_no_fingerprint_is_in_a_log_a_metric_or_an_event(ask, caplog, monkeypatch):
+    caplog.set_level(logging.DEBUG)
+    kept = []
+    monkeypatch.setattr(module.Window, "add", lambda _, fingerprint: kept.append(fingerprint))
+    _, answers = ask(**ON)
+    give_up = time.monotonic() + LIMIT_S
+    while len(kept) < 29:
+        assert time.monotonic() < give_up
+        time.sleep(0.002)
+    texts = [caplog.text, *(str(vars(record)) for record in caplog.records)]
+    texts += [each.text for each in answers]
+    numbers = re.sub(r"[^0-9]+", " ", " ".join(texts))
+    for each in kept:
+        for values in (each.means[:4], [each.identity]):
+            assert " ".join(map(str, values)) not in numbers
+    secrets = (" ".join(map(str, kept[0].means[:4])), str(kept[0].identity))
+    assert all(secrets)
+
+
+def test_concentration_says_that_it_needs_100_classes(ready, caplog):
+    ready(**ON)
+    assert "The signal concentration is off: it needs 100 classes, and colours has 3" in caplog.text
+
+
+def test_metrics_have_no_client_in_a_label(ask):
+    client, _ = ask(**ON)
+    registry = client.app.state.backend.metrics.registry
+    labels = {
+        (name, value)
+        for metric in registry.collect()
+        if metric.name.startswith("warpguard_signal")
+        for sample in metric.samples
+        for name, value in sample.labels.items()
+        if name != "le"
+    }
+    assert labels == {("signal", each) for each in SIGNALS} | {
+        ("reason", each) for each in ("blank", "busy", "identical")
+    }
