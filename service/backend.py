@@ -238,6 +238,8 @@ class LocalBackend(Backend[Predictor]):
             self.metrics.signals,
             clients_are_keys=self.keys is not None,
             events_file=settings.events_file,
+            squeeze_share=settings.squeeze_share,
+            is_idle=lambda: self._admission.in_flight < settings.inference_streams,
         )
 
     def start(self) -> None:
@@ -280,7 +282,7 @@ class LocalBackend(Backend[Predictor]):
                 self.settings.defense,
                 time.perf_counter() - started_s,
             )
-            self._watch.check(classifier.manifest)
+            self._watch.check(classifier.manifest, self._pipelines)
             await self._swap(predictor)
             # A full collection of what has been loaded would stop the event loop for 70 ms.
             gc.collect()

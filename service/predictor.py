@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,9 @@ from service.scheduling.deadline import as_service_error, deadline
 from service.scheduling.scheduler import Scheduler
 from service.scheduling.work import Tensor
 from service.settings import PredictorSettings
-from service.signals.watch import Seen, Watch
+from service.signals.seen import Seen
+from service.signals.squeeze import threshold
+from service.signals.watch import Watch
 from service.telemetry.metrics import Metrics
 from service.telemetry.timings import Timings
 
@@ -179,10 +182,12 @@ class Predictor:
             seen = Seen(
                 client.name,
                 signals,
+                manifest,
                 watched[0],
                 scores[0],
-                probabilities=manifest.output.kind == "probabilities",
                 agreement=agreement if draws > 1 else math.nan,
+                infer=self._infer_bare,
+                threshold=threshold(manifest, pipeline),
             )
             client.afterwards.append(partial(self._watch.see, seen))
         return Classification(mean, scores.mean(axis=0), agreement, defended, timings.finish())
@@ -221,6 +226,13 @@ class Predictor:
         timings.finish()
         self._metrics.images.labels(str(pipeline)).inc()
         return png
+
+    async def _infer_bare(self, image: Image) -> Tensor:
+        """Infer an image of the model's input size without a defence: ``(classes,)``."""
+        manifest = self.classifier.manifest
+        timings = Timings(self._metrics)  # of no request: they are not counted
+        scores = await self._scheduler.submit(lambda: [to_tensor(image, manifest)], 1, timings)
+        return cast(Tensor, scores[0])
 
     def _decode(self, source: bytes | Image, client: Client, until_s: float) -> Image:
         if not isinstance(source, bytes):

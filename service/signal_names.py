@@ -1,6 +1,7 @@
 """The names of the signals of :mod:`service.signals`, and how an operator writes them."""
 
-SIGNALS = ("same-picture", "concentration")
+SQUEEZE = "squeeze"
+SIGNALS = ("same-picture", "concentration", SQUEEZE)
 """The signs of an attack."""
 OFF = "off"
 """No signal, as the operator writes it."""

@@ -4,7 +4,9 @@
 
     predictor ──► client.afterwards ──► the answer is written ──► Watch: queue ──► a thread
                                                                                      │
+      seen          an image that was answered                                       │
       fingerprint   what is kept of an image: block means, and a projection          │
+      squeeze       a share of the images, inferred again without a defence          │
       neighbors     which kept images are like a new one: two rules                  │
       window        one client's last images, and all clients' windows               │
       episode       when a client's like images are worth an event                   │

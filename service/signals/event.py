@@ -35,12 +35,15 @@ class _Kind:
 
 
 _LOW, _MEDIUM, _HIGH = (2, "Low"), (2, "Medium"), (3, "High")
-_RULE, _BEHAVIORAL = 1, 2
+_RULE, _BEHAVIORAL, _STATISTICAL = 1, 2, 3
 _CRAFT = ("AML.T0043", "Craft Adversarial Data")
 _BLACK_BOX = ("AML.T0043.001", "Black-Box Optimization")
 KINDS = {  # the most certain signal first
     "same-picture": _Kind(
         "versions of one picture", _RULE, (3, "Medium"), _HIGH, _CRAFT, _BLACK_BOX
+    ),
+    "squeeze": _Kind(
+        "images that the defence moves far", _STATISTICAL, (3, "Medium"), _MEDIUM, _CRAFT, None
     ),
     "concentration": _Kind(
         "images that look alike to the model", _BEHAVIORAL, _LOW, _MEDIUM, _CRAFT, _BLACK_BOX

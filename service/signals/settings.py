@@ -1,11 +1,12 @@
 """The settings of the signals."""
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import field_validator
+from pydantic import Field, field_validator, model_validator
 
 from service.settings_group import Group, Words
-from service.signal_names import parse_signals
+from service.signal_names import SQUEEZE, parse_signals
 
 
 class SignalSettings(Group):
@@ -13,7 +14,10 @@ class SignalSettings(Group):
 
     alarm: Words = ()
     """Signs of an attack to look for, after the answer and for the operator only: same-picture,
-    concentration, or off. Needs --admin-port. By default off."""
+    concentration, squeeze, or off. Needs --admin-port. By default off."""
+    squeeze_share: float = Field(0.0, ge=0, le=1)
+    """Share of the images that the signal squeeze infers again, without a defence, while the server
+    is idle; 0.1 is one in ten."""
     events_file: Path | None = None
     """File to which each event is appended as a line of JSON, an OCSF Detection Finding. The log
     has the events too."""
@@ -22,6 +26,12 @@ class SignalSettings(Group):
     @classmethod
     def _are_signals(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return parse_signals(value)
+
+    @model_validator(mode="after")
+    def _squeezes_a_share(self) -> Self:
+        if (SQUEEZE in self.alarm) != (self.squeeze_share > 0):
+            raise ValueError("--alarm squeeze and a --squeeze-share above 0 need each other")
+        return self
 
     @property
     def signals(self) -> frozenset[str]:

@@ -1,27 +1,28 @@
 """Looks at images after their answers are written, in a thread of its own, and raises events."""
 
+import asyncio
 import json
 import logging
 import os
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from defenses import Image
+from defenses import Pipeline
 from models import Manifest
 from service.auth.client import Client
 from service.errors import SetupError
 from service.scheduling.priority import lower_thread_priority
+from service.signal_names import SQUEEZE
 from service.signals import neighbors
 from service.signals.episode import FIRST_LEVEL, Episode
 from service.signals.event import finding, sentence
 from service.signals.fingerprint import Fingerprints, block_means
-from service.signals.window import WINDOW_S, Fingerprint, Window, Windows
+from service.signals.seen import Seen
+from service.signals.squeeze import Squeeze, threshold
+from service.signals.window import WINDOW_S, Fingerprint, Sight, Window, Windows
 from service.telemetry import logs
 from service.telemetry.metrics import SignalMetrics
 
@@ -36,27 +37,6 @@ class EventsFileError(SetupError):
     """The file of ``--events-file`` cannot be written."""
 
 
-@dataclass(frozen=True)
-class Seen:
-    """An image that was answered.
-
-    Attributes:
-        client: the name of its key, or its address.
-        signals: those that look at it.
-        image: before the defence, at the model's input size.
-        scores: ``(classes,)``, of one draw.
-        probabilities: whether the scores are probabilities; otherwise they are logits.
-        agreement: of its draws, in [0, 1]; NaN if there was only one.
-    """
-
-    client: str
-    signals: frozenset[str]
-    image: Image
-    scores: NDArray[np.float32]
-    probabilities: bool
-    agreement: float
-
-
 class Watch:
     """The signals of one server. Nothing waits for it, and it never raises."""
 
@@ -67,6 +47,8 @@ class Watch:
         *,
         clients_are_keys: bool,
         events_file: Path | None = None,
+        squeeze_share: float = 0.0,
+        is_idle: Callable[[], bool] = lambda: True,
     ) -> None:
         """Set up; :meth:`start` starts the thread.
 
@@ -75,6 +57,8 @@ class Watch:
             metrics: counts what happens.
             clients_are_keys: whether a client is the name of a key; otherwise it is an address.
             events_file: where each event is a line, besides the log.
+            squeeze_share: the share of the images that squeeze infers again, in [0, 1].
+            is_idle: whether an inference would delay no answer.
 
         Raises:
             EventsFileError: the file cannot be written.
@@ -90,6 +74,13 @@ class Watch:
                 raise EventsFileError(
                     f"--events-file {events_file} cannot be written: {error.strerror}."
                 ) from None
+        self._squeeze = Squeeze(
+            squeeze_share,
+            is_idle=is_idle,
+            on_distance=self._wait,
+            on_skip=lambda: metrics.skip("busy"),
+        )
+        self._squeezing: asyncio.Task[None] | None = None
         self._fingerprints: Fingerprints | None = None
         self._windows = Windows(0)
         self._waiting: deque[Seen] = deque()
@@ -98,8 +89,8 @@ class Watch:
         self._stopped = False
         self._thread = threading.Thread(target=self._work, name="signals", daemon=True)
 
-    def check(self, manifest: Manifest) -> None:
-        """Log which of the signals cannot be used with a model."""
+    def check(self, manifest: Manifest, defenses: Mapping[str, Pipeline]) -> None:
+        """Log which of the signals cannot be used with a model and its defences."""
         classes = len(manifest.label_names)
         if "concentration" in self.signals and classes < neighbors.LEAST_CLASSES:
             _log.warning(
@@ -108,14 +99,26 @@ class Watch:
                 manifest.name,
                 classes,
             )
+        unknown = [name for name, each in defenses.items() if threshold(manifest, each) is None]
+        if SQUEEZE in self.signals and unknown:
+            _log.warning(
+                "The signal squeeze is off for %s behind %s: its threshold has been measured for "
+                "efficientnet-lite2 behind fd+rdg only",
+                manifest.name,
+                ", ".join(unknown),
+            )
 
     def start(self) -> None:
-        """Start the thread, if there is something to do."""
+        """Start the thread, and in the event loop the task, if there is something to do."""
         if self.signals:
             self._thread.start()
+        if SQUEEZE in self.signals:
+            self._squeezing = asyncio.create_task(self._squeeze.run())
 
     def stop(self) -> None:
         """Look at no more images."""
+        if self._squeezing is not None:
+            self._squeezing.cancel()
         with self._changed:
             self._stopped = True
             self._changed.notify()
@@ -125,7 +128,13 @@ class Watch:
         return self.signals if client.signals is None else self.signals & client.signals
 
     def see(self, seen: Seen) -> None:
-        """Have an image looked at; skip it if too many wait. This takes no time."""
+        """Have an image looked at, in the event loop. This takes no time."""
+        self._wait(seen)
+        if SQUEEZE in seen.signals:
+            self._squeeze.sample(seen)
+
+    def _wait(self, seen: Seen) -> None:
+        """Put an image in the thread's queue; skip it if too many wait."""
         with self._changed:
             if self._waiting and self._waiting_bytes + seen.image.nbytes > MOST_WAITING_BYTES:
                 self._metrics.skip("busy")
@@ -169,6 +178,9 @@ class Watch:
             fingerprints = Fingerprints(seen.image.shape, len(seen.scores))
             self._fingerprints = fingerprints
             self._windows = Windows(len(block_means(seen.image)))
+        if seen.distance is not None and seen.threshold is not None:
+            self._look_squeezed(seen, seen.distance > seen.threshold, now_s)
+            return
         means = block_means(seen.image)
         if neighbors.is_blank(means):
             self._metrics.skip("blank")
@@ -179,49 +191,55 @@ class Watch:
         if window.has(identity):
             self._metrics.skip("identical")
             return
-        direction = fingerprints.direction(seen.scores, probabilities=seen.probabilities)
-        fingerprint = Fingerprint(now_s, identity, means, direction, seen.agreement)
+        has_probabilities = seen.manifest.output.kind == "probabilities"
+        direction = fingerprints.direction(seen.scores, probabilities=has_probabilities)
         if "same-picture" in seen.signals:
-            alike = neighbors.same_picture(window.means, means)
-            self._count("same-picture", window, alike, fingerprint)
+            alike = window.seen(neighbors.same_picture(window.means, means))
+            self._metrics.neighbors("same-picture", len(alike))
+            self._count("same-picture", window, alike, (now_s, seen.agreement))
         if "concentration" in seen.signals and fingerprints.classes >= neighbors.LEAST_CLASSES:
-            alike = neighbors.same_direction(window.directions, direction)
-            self._count("concentration", window, alike, fingerprint)
-        window.add(fingerprint)
+            alike = window.seen(neighbors.same_direction(window.directions, direction))
+            self._metrics.neighbors("concentration", len(alike))
+            self._count("concentration", window, alike, (now_s, seen.agreement))
+        window.add(Fingerprint(now_s, identity, means, direction, seen.agreement))
         self._metrics.images.inc()
         self._count_kept()
-        if due := window.episode.take_due(now_s):
-            for signal in due:
-                self._metrics.count_event(signal)
-            self._raise(seen.client, window.episode, now_s)
+        self._raise_due(seen.client, window, now_s)
 
-    def _count(
-        self, signal: str, window: Window, alike: NDArray[np.bool_], new: Fingerprint
-    ) -> None:
-        """Count the kept images that are like a new one, in the client's episode."""
-        alike &= window.kept
-        count = int(alike.sum())
-        self._metrics.neighbors(signal, count)
-        if count < FIRST_LEVEL:
+    def _look_squeezed(self, seen: Seen, is_far: bool, now_s: float) -> None:
+        """Count an image that was inferred again."""
+        self._metrics.squeezed(seen.distance or 0.0)
+        window = self._windows.of(seen.client)
+        window.forget(now_s - WINDOW_S)
+        if is_far:
+            self._count(SQUEEZE, window, window.squeezed, (now_s, seen.agreement))
+        window.add_squeezed(now_s, seen.agreement, is_far=is_far)
+        self._raise_due(seen.client, window, now_s)
+
+    def _count(self, signal: str, window: Window, alike: Sequence[Sight], new: Sight) -> None:
+        """Count an image, and the earlier ones that are like it, in the client's episode."""
+        if len(alike) < FIRST_LEVEL:
             return
         self._metrics.flag(signal)
-        if window.episode.is_over(new.at_s):
+        now_s, _ = new
+        if window.episode.is_over(now_s):
             window.episode = Episode()
-        is_first = not window.episode.has(signal)
+        earlier = [] if window.episode.has(signal) else alike
         tally = window.episode.tally(signal)
-        if is_first:
-            at_s, agreements = window.seen(alike)
-            tally.add(count, float(at_s.min()), new.at_s)
-            tally.add_agreement([*map(float, agreements), new.agreement])
-        else:
-            tally.add(1, new.at_s, new.at_s)
-            tally.add_agreement([new.agreement])
+        tally.add(len(earlier) or 1, min([now_s, *(at_s for at_s, _ in earlier)]), now_s)
+        tally.add_agreement([agreement for _, agreement in (*earlier, new)])
 
     def _count_kept(self) -> None:
         self._metrics.kept.set(sum(map(len, self._windows)))
 
-    def _raise(self, client: str, episode: Episode, now_s: float) -> None:
-        """Log an event, and write it to the file."""
+    def _raise_due(self, client: str, window: Window, now_s: float) -> None:
+        """Log an event if one is due, and write it to the file."""
+        episode = window.episode
+        due = episode.take_due(now_s)
+        if not due:
+            return
+        for signal in due:
+            self._metrics.count_event(signal)
         begun_s = time.time() - time.monotonic()
         event = finding(
             client,

@@ -4,9 +4,10 @@ A full window takes 256 x (3,072 + 256 + 20) bytes, and 64 of them take 55 MB.
 """
 
 import math
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,9 @@ WINDOW_S = 3600.0
 """How long an image is kept."""
 MOST_CLIENTS = 64
 """The most clients whose images are kept; the one that was away for longest goes first."""
+
+Sight: TypeAlias = tuple[float, float]
+"""When an image was seen, as :func:`time.monotonic` counts, and the agreement of its draws."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class Window:
         self._identities = np.zeros(WINDOW, np.uint64)
         self._agreements = np.full(WINDOW, math.nan, np.float32)
         self._next = 0
+        self._squeezed: deque[tuple[float, float, bool]] = deque(maxlen=WINDOW)
 
     def __len__(self) -> int:
         return int(self.kept.sum())
@@ -79,12 +84,29 @@ class Window:
         self._identities[row] = fingerprint.identity
         self._agreements[row] = fingerprint.agreement
 
-    def seen(self, rows: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-        """When the images of some rows were seen, and the agreement of their draws."""
-        return self._at_s[rows], self._agreements[rows]
+    def seen(self, rows: NDArray[np.bool_]) -> list[Sight]:
+        """The images of some rows, as far as they have one."""
+        rows = rows & self.kept
+        return list(zip(self._at_s[rows].tolist(), self._agreements[rows].tolist(), strict=True))
+
+    def add_squeezed(self, at_s: float, agreement: float, *, is_far: bool) -> None:
+        """Count one of the last 256 images that were inferred again."""
+        self._squeezed.append((at_s, agreement, is_far))
+
+    @property
+    def squeezed(self) -> list[Sight]:
+        """Those of them that the defence moves far."""
+        return [(at_s, agreement) for at_s, agreement, is_far in self._squeezed if is_far]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is kept."""
+        return not self.kept.any() and not self._squeezed
 
     def forget(self, before_s: float) -> None:
         """Erase the images that were seen before a time."""
+        while self._squeezed and self._squeezed[0][0] < before_s:
+            self._squeezed.popleft()
         old = self.kept & (self._at_s < before_s)
         if old.any():
             self.means[old] = 0
@@ -126,5 +148,5 @@ class Windows:
         """Erase the images that were seen before a time, and the windows that are empty then."""
         for client, window in list(self._windows.items()):
             window.forget(before_s)
-            if not window.kept.any():
+            if window.is_empty:
                 del self._windows[client]

@@ -14,7 +14,7 @@ from prometheus_client import (
 )
 
 from service.errors import ServiceError
-from service.signal_names import SIGNALS
+from service.signal_names import SIGNALS, SQUEEZE
 
 STAGES = ("receive", "decode", "defend", "preprocess", "queue", "infer", "total")
 
@@ -122,7 +122,7 @@ class SignalMetrics:
         )
         self._flagged = counter(
             "warpguard_signal_flagged_images",
-            "Images that are like 20 or more earlier ones of their client, by signal.",
+            "Images that are the 21st or a later one that a signal counts of their client.",
             ("signal",),
         )
         self._events = counter(
@@ -135,12 +135,19 @@ class SignalMetrics:
             buckets=(0, 1, 5, 20, 100),
             registry=registry,
         )
+        self._squeezed = Histogram(
+            "warpguard_signal_squeeze_distance",
+            "L1 distance, in [0, 2], between the probabilities without and behind the defence.",
+            buckets=(0.25, 0.5, 0.75, 1.0, 1.1, 1.25, 1.5, 2.0),
+            registry=registry,
+        )
         for reason in ("blank", "busy", "identical"):
             self._skipped.labels(reason)
         for signal in SIGNALS:
             self._flagged.labels(signal)
             self._events.labels(signal)
-            self._neighbors.labels(signal)
+            if signal != SQUEEZE:
+                self._neighbors.labels(signal)
 
     def skip(self, reason: str) -> None:
         """Count an image that is not looked at."""
@@ -150,8 +157,12 @@ class SignalMetrics:
         """Count an image by how many earlier ones it is like."""
         self._neighbors.labels(signal).observe(images)
 
+    def squeezed(self, distance: float) -> None:
+        """Count an image that was inferred again, by the L1 distance of its probabilities."""
+        self._squeezed.observe(distance)
+
     def flag(self, signal: str) -> None:
-        """Count an image that is like 20 or more earlier ones."""
+        """Count an image that is the 21st or a later one that a signal counts of its client."""
         self._flagged.labels(signal).inc()
 
     def count_event(self, signal: str) -> None:

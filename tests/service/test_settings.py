@@ -60,6 +60,31 @@ def test_a_value_out_of_range_is_refused_by_name(wrong):
     assert [error["loc"][0] for error in caught.value.errors()] == [name]
 
 
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"alarm": "noise", "admin_port": 0}, "not a signal"),
+        ({"alarm": "off concentration", "admin_port": 0}, "not a signal"),
+        ({"alarm": "concentration"}, "--admin-port"),
+        ({"alarm": "squeeze", "admin_port": 0}, "--squeeze-share"),
+        ({"squeeze_share": 0.1}, "--alarm squeeze"),
+        (
+            {"alarm": "same-picture", "admin_port": 0, "predictor_host": "h", "model_name": "m"},
+            "--predictor-host",
+        ),
+    ],
+)
+def test_signals_that_cannot_work_or_would_be_seen_are_refused(given, problem):
+    with pytest.raises(ValidationError, match=problem):
+        Settings(**given)
+
+
+def test_the_signals_may_be_off_by_name():
+    assert Settings().signals == Settings(alarm="off").signals == frozenset()
+    on = Settings(alarm="squeeze,same-picture", squeeze_share=0.5, admin_port=0)
+    assert on.signals == {"squeeze", "same-picture"}
+
+
 def test_the_allowed_hosts_may_be_separated_in_any_way(monkeypatch):
     monkeypatch.setenv("WARPGUARD_ALLOWED_HOST", "Api.example.org, *.example.net x_1")
     assert Settings().allowed_host == ("api.example.org", "*.example.net", "x_1")

@@ -11,22 +11,39 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from models import Manifest, Scaling
 from service.auth.client import Client
 from service.signal_names import SIGNALS
 from service.signals import watch as module
-from service.signals.watch import EventsFileError, Seen, Watch
+from service.signals.seen import Seen
+from service.signals.watch import EventsFileError, Watch
 from service.telemetry.metrics import Metrics
 from tests.service.signals.test_event import SCHEMA
 
 LIMIT_S = 600
+MANIFEST = Manifest(
+    name="many",
+    scaling=Scaling(mean=(0, 0, 0), std=(255, 255, 255)),
+    labels=tuple(map(str, range(200))),
+)
 RNG = np.random.default_rng(3)
 PREDICT = "/v1/predict"
+COMPARING = ("same-picture", "concentration")
+"""The signals that compare images; tests/service/signals/test_squeeze.py tests the third one."""
 
 
 def picture(seed=0, size=64):
     """A picture of random blocks, in [8, 247]."""
     blocks = np.random.default_rng(seed).integers(8, 248, (8, 8, 3), dtype=np.uint8)
     return blocks.repeat(size // 8, axis=0).repeat(size // 8, axis=1)
+
+
+async def never(image):
+    raise AssertionError(image)
+
+
+def seen_by(signals, image, scores, client="shop", agreement=float("nan"), **more):
+    return Seen(client, frozenset(signals), MANIFEST, image, scores, agreement, never, **more)
 
 
 def in_ball(image):
@@ -36,7 +53,7 @@ def in_ball(image):
 class Eyes:
     """A watch without a server, whose metrics and events a test can read."""
 
-    def __init__(self, signals=SIGNALS, **options):
+    def __init__(self, signals=COMPARING, **options):
         self.metrics = Metrics("0")
         given = {"clients_are_keys": True} | options
         self.watch = Watch(frozenset(signals), self.metrics.signals, **given)
@@ -48,12 +65,12 @@ class Eyes:
     @property
     def looked(self):
         skipped = (self.value("skipped_images_total", reason=r) for r in ("blank", "identical"))
-        return self.value("images_total") + sum(skipped)
+        return self.value("images_total") + sum(skipped) + self.value("squeeze_distance_count")
 
-    def see(self, image, scores=None, client="shop", agreement=float("nan"), signals=SIGNALS):
+    def see(self, image, scores=None, client="shop", agreement=float("nan"), **more):
         if scores is None:
             scores = RNG.normal(size=200).astype(np.float32)
-        self.watch.see(Seen(client, frozenset(signals), image, scores, False, agreement))
+        self.watch.see(seen_by(COMPARING, image, scores, client, agreement, **more))
         self.posted += 1
 
     def wait(self):
@@ -144,6 +161,21 @@ def test_blank_dark_and_identical_images_do_not_count(eyes, caplog):
     assert seen.value("skipped_images_total", reason="blank") == 60
 
 
+@pytest.mark.parametrize(("far", "raised"), [(20, 0), (21, 1)])
+def test_the_21st_image_that_the_defence_moves_far_raises_an_event(eyes, caplog, far, raised):
+    seen = eyes()
+    for number in range(60):
+        seen.see(picture(number), threshold=1.0, distance=1.1 if number < far else 1.0)
+    seen.wait()
+    assert len(events(caplog)) == raised
+    assert seen.value("events_total", signal="squeeze") == raised
+    assert seen.value("squeeze_distance_count") == 60
+    for event in events(caplog):
+        jsonschema.validate(event, SCHEMA)
+        assert event["count"] == 20
+        assert event["finding_info"]["analytic"]["name"] == "squeeze"
+
+
 def test_a_key_may_be_exempt():
     both = Watch(frozenset(SIGNALS), Metrics("0").signals, clients_are_keys=True)
     assert both.signals_of(Client("shop")) == set(SIGNALS)
@@ -192,7 +224,7 @@ def test_too_many_waiting_images_are_skipped(monkeypatch):
 
 def test_a_failure_is_logged_and_the_next_image_is_looked_at(eyes, caplog):
     seen = eyes()
-    seen.watch.see(Seen("shop", frozenset(SIGNALS), np.zeros(3), np.zeros(200), False, 0.0))
+    seen.watch.see(seen_by(COMPARING, np.zeros(3), np.zeros(200)))
     seen.see(picture())
     seen.wait()
     assert "could not look at an image" in caplog.text
@@ -232,19 +264,6 @@ def png(image):
     buffer = BytesIO()
     Image.fromarray(image).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-@pytest.fixture
-def ready(start):
-    """Start a server whose health is on its admin port."""
-
-    def started(**options):
-        client = start(wait=False, **options)
-        while client.get("/v2/health/ready").status_code != 200:
-            time.sleep(0.002)
-        return client
-
-    return started
 
 
 @pytest.fixture
@@ -324,7 +343,7 @@ def test_concentration_says_that_it_needs_100_classes(ready, caplog):
 def test_metrics_have_no_client_in_a_label(ask):
     client, _ = ask(**ON)
     registry = client.app.state.backend.metrics.registry
-    labels = {
+    labels = {  # of every signal
         (name, value)
         for metric in registry.collect()
         if metric.name.startswith("warpguard_signal")

@@ -22,9 +22,9 @@ def test_a_window_keeps_the_last_256():
     assert not window.has(9)
     assert window.has(10)
     assert window.has(WINDOW + 9)
-    at_s, agreements = window.seen(window.kept)
-    assert at_s.min() == 10
-    assert set(agreements) == {0.5}
+    seen = window.seen(np.ones(WINDOW, bool))
+    assert min(seen) == (10, 0.5)
+    assert len(seen) == WINDOW
 
 
 def test_what_is_forgotten_is_erased():
@@ -35,6 +35,18 @@ def test_what_is_forgotten_is_erased():
     assert (len(window), window.has(5), window.has(6)) == (1, False, True)
     assert set(np.unique(window.means)) == {0, 6}
     assert set(np.unique(window.directions)) == {0, 6}
+
+
+def test_images_that_were_inferred_again_are_forgotten_too():
+    window = Window(VALUES)
+    for number in range(WINDOW + 5):
+        window.add_squeezed(float(number), 0.5, is_far=number % 2 == 0)
+    assert len(window.squeezed) == WINDOW // 2
+    assert not window.is_empty
+    window.forget(WINDOW + 3.0)
+    assert window.squeezed == [(WINDOW + 4.0, 0.5)]
+    window.forget(WINDOW + 5.0)
+    assert window.is_empty
 
 
 def test_the_client_that_was_away_for_longest_goes_first():
