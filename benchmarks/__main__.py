@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import accuracy, defenses, fairness, health, overhead, properties, serving
+from benchmarks import accuracy, defenses, fairness, health, overhead, properties, serving, signals
 from benchmarks.timing import Result
 
 SPEED: dict[str, Callable[[], list[Result]]] = {
@@ -23,6 +23,7 @@ SPEED: dict[str, Callable[[], list[Result]]] = {
 LOAD: dict[str, Callable[[], list[Result]]] = {
     "serving": serving.measure,
     "fairness": fairness.measure,
+    "signals": signals.measure,
 }
 
 ON_PHOTOGRAPHS: dict[str, Callable[[Path, int | None], list[Result]]] = {
