@@ -12,12 +12,12 @@ The way of a request::
 ``predictor.py`` is that spine. It reads from top to bottom, and ends with the mean over the draws.
 ``transformer/`` is its counterpart for a classifier that is served elsewhere. ``app.py`` puts a
 server together, ``backend.py`` holds what its routes share and ``dependencies.py`` hands it to
-them, and ``settings.py`` is every flag. ``telemetry/`` has metrics, logs and traces; ``signals/``
+them, and ``settings/`` has every flag. ``telemetry/`` has metrics, logs and traces; ``signals/``
 looks for attacks after the answers; ``cli/`` has the commands.
 
 ``errors.py`` has each error's status and code. An error's message is written where it is raised,
-and ``error_response.py`` turns any error into an answer with its headers. ``environment.py`` finds
-misspelt variables, and ``spelling.py`` the name that was meant.
+and ``error_response.py`` turns any error into an answer with its headers. ``spelling.py`` finds the
+name that was meant.
 
 At the top of each folder are its spine and its contracts; a folder is a reason to change.
 """

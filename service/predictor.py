@@ -147,7 +147,9 @@ class Predictor:
         manifest = self.classifier.manifest
         defended: list[Image] = []
         watched: list[Image] = []
-        signals = frozenset[str]() if self._watch is None else self._watch.signals_of(client)
+        signals = (
+            frozenset[str]() if self._watch is None else self._watch.signals_for(client.signals)
+        )
 
         def prepare() -> list[Tensor]:
             timings.mark_dequeued()

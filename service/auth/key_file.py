@@ -21,7 +21,7 @@ from pathlib import Path
 
 from models import write_atomically
 from service.errors import SetupError
-from service.signal_names import OFF, SIGNALS, parse_signals
+from service.signals.names import OFF, SIGNALS, parse_signals
 
 PREFIX = "wg_"
 """The beginning of every key, by which a leaked one is recognised."""

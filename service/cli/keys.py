@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from service.cli.command import JSON, AddParser, add_command, print_json, shared
-from service.signal_names import OFF
+from service.signals.names import OFF
 
 
 def register(add_parser: AddParser) -> None:

@@ -11,12 +11,12 @@ import cv2
 from defenses import DefenseError
 from models import Classifier, ModelError, Store, ensure, resolve
 from service.app import create_app
-from service.environment import unknown_variables
 from service.errors import ServiceError, SetupError
 from service.images import isolated
 from service.server.process import raise_open_file_limit, tune_malloc
 from service.server.server import Server
 from service.settings import ModelSettings, Settings
+from service.settings.environment import unknown_variables
 from service.telemetry import logs, tracing
 
 _log = logging.getLogger(__name__)

@@ -12,14 +12,13 @@ from pathlib import Path
 
 from defenses import Pipeline
 from models import Manifest
-from service.auth.client import Client
 from service.errors import SetupError
 from service.scheduling.priority import lower_thread_priority
-from service.signal_names import SQUEEZE
 from service.signals import neighbors
 from service.signals.episode import FIRST_LEVEL, Episode
 from service.signals.event import finding, sentence
 from service.signals.fingerprint import Fingerprints, block_means
+from service.signals.names import SQUEEZE
 from service.signals.seen import Seen
 from service.signals.squeeze import Squeeze, threshold
 from service.signals.window import WINDOW_S, Fingerprint, Sight, Window, Windows
@@ -123,9 +122,9 @@ class Watch:
             self._stopped = True
             self._changed.notify()
 
-    def signals_of(self, client: Client) -> frozenset[str]:
-        """The signals that look at a client's images."""
-        return self.signals if client.signals is None else self.signals & client.signals
+    def signals_for(self, chosen: frozenset[str] | None) -> frozenset[str]:
+        """The signals that look at the images of a client, which may have chosen some of them."""
+        return self.signals if chosen is None else self.signals & chosen
 
     def see(self, seen: Seen) -> None:
         """Have an image looked at, in the event loop. This takes no time."""

@@ -14,7 +14,7 @@ from prometheus_client import (
 )
 
 from service.errors import ServiceError
-from service.signal_names import SIGNALS, SQUEEZE
+from service.signals.names import SIGNALS, SQUEEZE
 
 STAGES = ("receive", "decode", "defend", "preprocess", "queue", "infer", "total")
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from service.signal_names import SIGNALS
 from service.signals.episode import Episode
 from service.signals.event import KINDS, OCSF_VERSION, finding
+from service.signals.names import SIGNALS
 
 SCHEMA = json.loads(
     Path(__file__).with_name(f"ocsf_detection_finding_{OCSF_VERSION}.json").read_text("utf-8")

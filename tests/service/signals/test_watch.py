@@ -12,9 +12,8 @@ import pytest
 from PIL import Image
 
 from models import Manifest, Scaling
-from service.auth.client import Client
-from service.signal_names import SIGNALS
 from service.signals import watch as module
+from service.signals.names import SIGNALS
 from service.signals.seen import Seen
 from service.signals.watch import EventsFileError, Watch
 from service.telemetry.metrics import Metrics
@@ -178,10 +177,10 @@ def test_the_21st_image_that_the_defence_moves_far_raises_an_event(eyes, caplog,
 
 def test_a_key_may_be_exempt():
     both = Watch(frozenset(SIGNALS), Metrics("0").signals, clients_are_keys=True)
-    assert both.signals_of(Client("shop")) == set(SIGNALS)
-    assert both.signals_of(Client("camera", signals=frozenset())) == set()
+    assert both.signals_for(None) == set(SIGNALS)
+    assert both.signals_for(frozenset()) == set()
     off = Watch(frozenset(), Metrics("0").signals, clients_are_keys=True)
-    assert off.signals_of(Client("shop", signals=frozenset(SIGNALS))) == set()
+    assert off.signals_for(frozenset(SIGNALS)) == set()
 
 
 def test_an_image_is_kept_for_an_hour(eyes, caplog, monkeypatch):

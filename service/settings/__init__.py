@@ -13,9 +13,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from defenses import Pipeline
 from models import available_cpus
-from service.environment import PREFIX, Environment
-from service.settings_group import Group, Words
-from service.signals.settings import SignalSettings
+from service.settings.environment import PREFIX, Environment
+from service.settings.group import Group, Words
+from service.settings.signals import SignalSettings
 
 MAX_DRAWS = 16
 """The most draws that a client can ask for."""

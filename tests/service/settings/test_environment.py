@@ -2,8 +2,8 @@
 
 import pytest
 
-from service.environment import unknown_variables
 from service.settings import Settings
+from service.settings.environment import unknown_variables
 
 
 def warnings(**variables):

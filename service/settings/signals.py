@@ -5,8 +5,8 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from service.settings_group import Group, Words
-from service.signal_names import SQUEEZE, parse_signals
+from service.settings.group import Group, Words
+from service.signals.names import SQUEEZE, parse_signals
 
 
 class SignalSettings(Group):
