@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import service.oip.codec
+import service.oip.long_json
 import service.transformer.v1
 from service.auth.client import Client
 from service.auth.key_file import new
@@ -82,7 +83,7 @@ def test_json_is_parsed_off_the_event_loop(start, monkeypatch, way):
 
         return run
 
-    for module in (service.oip.codec, service.transformer.v1):
+    for module in (service.oip.codec, service.oip.long_json, service.transformer.v1):
         for name in ("from_json", "read"):  # from bytes to lists, and from lists to pixels
             if work := getattr(module, name, None):
                 monkeypatch.setattr(module, name, recorded(work))

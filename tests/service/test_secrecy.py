@@ -23,6 +23,7 @@ ALLOWED = {
     "service": {"random.SystemRandom"},
     "defenses": {"random.Random"},  # the type of a parameter
     "service/auth/key_file.py": {"secrets"},
+    "service/oip/long_json.py": {"secrets"},  # names that no string of a client has
     "service/middleware/request_log.py": {"uuid.uuid4"},  # ids of requests
     "service/signals/episode.py": {"uuid.uuid4"},  # ids in events
 }
@@ -154,6 +155,6 @@ def test_each_of_the_equal_images_of_a_request_gets_a_draw_of_its_own(
     client = start(defense="fd+rdg(delta=1.0)")  # fd+rdg moves a small image too little
     body = make_photograph(size=(32, 32))
     client.post(f"{PREDICT}?draws=4", files=[("files", ("a", body))] * 4)
-    made = [tuple(series_of(draw)) for draw in draws[-16:]]
+    made = [series for draw in draws if (series := tuple(series_of(draw)))][-16:]
     assert all(len(series) == 2 for series in made)
     assert len(set(made)) == 16
