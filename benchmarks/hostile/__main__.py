@@ -104,7 +104,8 @@ def _print(outcomes: list[Outcome]) -> None:
         title="Hostile requests, three at once",
         caption=f"Bounds: at most {MOST_MEMORY_MB:.0f} MB above idle, work over within "
         f"{MOST_AFTER_S:.0f} s of the last answer, {LEAST_SERVED:.0%} of the honest requests "
-        f"answered 200, /healthz within {MOST_HEALTH_MS:.0f} ms, {MOST_LOG_KB:.0f} KB of log.",
+        f"answered 200, /healthz within {MOST_HEALTH_MS:.0f} ms, {MOST_LOG_KB:.0f} KB of log "
+        "and 1 KB for each answer.",
     )
     for column in _COLUMNS:
         table.add_column(column, justify="left" if column in ("case", "answers", "") else "right")

@@ -68,7 +68,7 @@ def test_it_reaches_what_adaptive_reaches_behind_the_default_defence(successes):
     victim = Surrogate(*ensure(Store(), "efficientnet-lite2"), Pipeline.parse("fd+rdg"))
     classes = len(victim.manifest.label_names)
     bare = victim.with_defense(Pipeline())
-    cases = Dataset.demo(classes).cases(victim.manifest, bare.classes, 6, targeted=True)
+    cases = Dataset.demo(classes).cases(victim.manifest, bare.classes, 3, targeted=True)
     for name in ("pgd", "adaptive"):
         states = run(parse_attack(f"{name}(rounds=25,draws=5)"), cases, Attacker(victim, victim))
         assert np.mean(successes(victim, cases, states, draws=20)) >= 0.95, name
