@@ -3,7 +3,7 @@
 import re
 import struct
 from collections.abc import Iterator
-from itertools import count, islice
+from itertools import count
 
 from service.errors import BadImageError
 from service.images.containers.container import Container, damaged, not_read
@@ -42,9 +42,11 @@ def walk(body: bytes, limits: Limits) -> Container:
         raise BadImageError(
             f"The metadata of this AVIF file has more than {_MOST_META_BYTES} bytes."
         )
+    if max(map(description.count, (b"ispe", b"infe"))) > _MOST_BOXES:
+        raise BadImageError(f"This AVIF file describes more than {_MOST_BOXES} images.")
     sizes = [
         (int.from_bytes(width), int.from_bytes(height))
-        for width, height in islice(_SIZE.findall(description), _MOST_BOXES)
+        for width, height in _SIZE.findall(description)
     ]
     if not sizes:
         raise not_read(_KIND, "It does not declare the size of its image.")

@@ -269,6 +269,10 @@ HOSTILE = {
     "AVIF, items": lambda _: (
         b"\0\0\0\x10ftypavif\0\0\0\0\0\x3f\0\0meta" + many(b"infe\2\0\0\0\0\0\0\0Exif", 4_000_000)
     ),
+    "AVIF, sizes": lambda _: (
+        b"\0\0\0\x10ftypavif\0\0\0\0\0\x3f\0\0meta"
+        + many(struct.pack(">I4sIII", 20, b"ispe", 0, 20, 20), 4_000_000)
+    ),
     "BMP, colours": lambda _: (
         b"BM" + bytes(12) + struct.pack("<IiiHHIIiiII", 40, 16, 16, 1, 8, 0, 0, 0, 0, 1 << 30, 0)
     ),
@@ -293,6 +297,12 @@ def test_records_by_the_million_cost_milliseconds_and_little_memory(files, name)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2 * len(body) + 64 * MEGABYTE
+
+
+@pytest.mark.parametrize("name", ["AVIF, items", "AVIF, sizes"])
+def test_an_avif_of_thousands_of_images_is_refused(name):
+    with pytest.raises(BadImageError, match="describes more than 1000 images"):
+        walk(HOSTILE[name](None), LIMITS)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
