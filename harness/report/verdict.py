@@ -195,7 +195,9 @@ def _stopped(attacker: Attacker, subject: str, entries: Sequence[Entry]) -> str:
     worst = max(entries, key=lambda entry: entry.final.asr.share)
     verb = "are" if attacker in PLURAL else "is"
     unchecked = "" if any(map(is_checked, entries)) else " (it was not checked that it works)"
-    return f"{subject} {verb} stopped: {_figure(worst)}{unchecked}."
+    posts = _posts(worst)
+    within = f" within {number(round(posts))} posts for each photograph" if posts >= 1 else ""
+    return f"{subject} {verb} stopped{within}: {_figure(worst)}{unchecked}."
 
 
 def _reaches(attacker: Attacker, subject: str, entry: Entry) -> str:
@@ -226,10 +228,9 @@ def _degrades(attacker: Attacker, subject: str, entry: Entry) -> str:
 
 def _spent(entry: Entry, gain: Callable[[Rates], float]) -> str:
     """Describe what it took: `` after 25 rounds, at 48 % of the budget (l2 ≤ 0.05)``."""
-    run = entry.run
-    queries = sum(image.queries for image in run.images) / len(run.images)
-    if queries >= 1:
-        return f" after {number(round(queries))} posts for each photograph, within {budget(run)}"
+    run, posts = entry.run, _posts(entry)
+    if posts >= 1:
+        return f" after {number(round(posts))} posts for each photograph, within {budget(run)}"
     if len(entry.by_round) <= 2:  # one round, such as an attack on the bare model
         return f", within {budget(run)}"
     reached, rates = next(
@@ -240,6 +241,11 @@ def _spent(entry: Entry, gain: Callable[[Rates], float]) -> str:
     used = (rates.l2_rms if run.attack.norm == "l2" else rates.linf) / run.attack.epsilon
     spent = f"at {100 * used:.0f} % of the budget ({budget(run)})"
     return f" after {reached} rounds, {spent if used < _ALL else f'within {budget(run)}'}"
+
+
+def _posts(entry: Entry) -> float:
+    """Return how many images were posted to find one adversarial image."""
+    return sum(image.queries for image in entry.run.images) / len(entry.run.images)
 
 
 def _beyond(

@@ -110,6 +110,7 @@ class Watch:
     def start(self) -> None:
         """Start the thread, and in the event loop the task, if there is something to do."""
         if self.signals:
+            _log.info("Looking for signs of attacks: %s", ", ".join(sorted(self.signals)))
             self._thread.start()
         if SQUEEZE in self.signals:
             self._squeezing = asyncio.create_task(self._squeeze.run())
