@@ -19,7 +19,7 @@ from harness.errors import RunError
 from harness.files import write
 
 FORMAT = 1
-RUN_FILE = "run.json"
+RUN_FILE, PLAN_FILE = "run.json", "plan.json"
 _READABLE = 60
 """How many characters of a photograph's own name are in the name of a file."""
 CLEAN, ADVERSARIAL = "clean", "adversarial"
@@ -39,12 +39,16 @@ def image_name(file: str) -> str:
 def run_folders(path: Path) -> list[Path]:
     """Return the runs that a path names: one run by its folder or file, or a folder of runs.
 
+    A folder of runs has a folder for each, or is one of JSON files, such as ``docs/robustness``.
+
     Raises:
         RunError: the path is a folder, and no finished run is in it or in a folder in it.
     """
     if not path.is_dir() or (path / RUN_FILE).exists():
         return [path]
     runs = sorted(file.parent for file in path.glob(f"*/{RUN_FILE}"))
+    if not runs and not (path / PLAN_FILE).exists():
+        runs = sorted(path.glob("*.json"))
     if not runs:
         raise RunError(
             f"{path} does not hold a finished run: there is no {RUN_FILE} in it or in a folder in "

@@ -26,6 +26,7 @@ _LONGEST_WAIT_S = 5.0
 _BUSY = (429, 503, 504)
 """Too many images, not ready, or not done within the server's deadline."""
 _SHOWN_OF_AN_ERROR = 300
+_WITH_A_KEY = " The harness sends the key of --api-key, --api-key-file or WARPGUARD_API_KEY."
 _HEADER_NAME = re.compile(r"[A-Za-z0-9_-]+")
 _NOT_COMPRESSED = ("Accept-Encoding", "identity")
 
@@ -124,7 +125,8 @@ class Transport:
             time.sleep(_wait_s(answer.headers.get("retry-after")))
         if status != httpx2.codes.OK:
             text = answer.body[:_SHOWN_OF_AN_ERROR].decode("utf-8", "replace")
-            raise EndpointError(f"{answer.url} answered {status}: {text}")
+            to_do = _WITH_A_KEY if status == httpx2.codes.UNAUTHORIZED else ""
+            raise EndpointError(f"{answer.url} answered {status}: {text}{to_do}")
         return answer
 
     async def _send(self, method: str, path: str, **options: Any) -> tuple[int, Answer]:

@@ -32,7 +32,7 @@ MEASURABLE: tuple[Attacker, ...] = (
 )
 """The attackers that a complete evaluation has, from the least to the most knowledge."""
 WITHOUT_DEFENSE: tuple[Attacker, ...] = ("ready-made", "scores", "classes")
-"""Those of them that are different attackers if there is no defence."""
+"""The attackers that differ from each other on a model without a defence."""
 SUBJECTS: dict[Attacker, str] = {
     "control": "random changes without a search",
     "ready-made": "ready-made adversarial images",

@@ -2,11 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
-
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup, escape
 
 from harness.report import controls, figures, tables
 from harness.report.bars import PARTS, bars
@@ -14,6 +10,7 @@ from harness.report.glossary import GLOSSARY, term_of
 from harness.report.groups import MARKS, Entry, Group, grouped, plain, value
 from harness.report.image_grid import AMPLIFIED, ImageGrid, data_uri, image_grids
 from harness.report.styles import DARK, LIGHT
+from harness.report.templates import rendered
 from harness.report.verdict import Verdict, verdicts
 from harness.results import ADVERSARIAL, Check, Run
 
@@ -54,13 +51,9 @@ def html(runs: Sequence[tuple[Run, Path | None]], notes: Sequence[str] = ()) -> 
     with_images = sum(folder is not None and (folder / ADVERSARIAL).is_dir() for folder in folders)
     at_most = max(1, min(_GRIDS_OF_A_RUN, _MOST_GRIDS // max(1, with_images)))
     entries = [entry for group in groups for entry in group.entries]
-    template = files("harness.report").joinpath("page.html").read_text("utf-8")
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["prose"] = _prose
     opinions = verdicts(groups)
-    return environment.from_string(template).render(
+    return rendered(
+        "page.html",
         verdicts=opinions,
         notes=[plain(note) for note in notes],
         bars=bars,
@@ -81,17 +74,6 @@ def html(runs: Sequence[tuple[Run, Path | None]], notes: Sequence[str] = ()) -> 
         facts=_facts,
         amplified=AMPLIFIED,
         finished=max(plain(entry.run.created) for entry in entries),
-    )
-
-
-def _prose(text: str) -> Markup:
-    """Return a text whose `names` are marked as such."""
-    parts = [escape(part) for part in text.split("`")]
-    if len(parts) % 2 == 0:
-        return escape(text)
-    return Markup("").join(
-        Markup("<code>{}</code>").format(part) if number % 2 else part
-        for number, part in enumerate(parts)
     )
 
 

@@ -24,7 +24,7 @@ def from_store(name: str) -> tuple[Manifest, bytes]:
     """Return a model of the store, or an embedded one.
 
     Raises:
-        SurrogateError: there is no such model, or it cannot be read.
+        SurrogateError: the store does not have the model, or it cannot be read.
     """
     store = Store()
     try:
@@ -36,10 +36,11 @@ def from_store(name: str) -> tuple[Manifest, bytes]:
         missing = isinstance(error, UnknownModelError)
         reason = f"the store {store.root} does not have it." if missing else str(error)
         raise SurrogateError(
-            f"There is no surrogate of {name}: {reason} Available without a download: {listed}."
+            f"{name} cannot be used as a surrogate: {reason} "
+            f"Available without a download: {listed}."
         ) from None
     except ModelError as error:
-        raise SurrogateError(f"There is no surrogate of {name}: {error}") from None
+        raise SurrogateError(f"{name} cannot be used as a surrogate: {error}") from None
 
 
 def from_files(onnx_file: Path, manifest: Manifest) -> tuple[Manifest, bytes]:

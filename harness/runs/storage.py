@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from harness.budget import as_pixels
 from harness.errors import RunError
 from harness.files import locked, write
-from harness.results import ADVERSARIAL, CLEAN, image_name
+from harness.results import ADVERSARIAL, CLEAN, PLAN_FILE, image_name
 from harness.runs.plan import Plan, differences
 from harness.runs.states import ImageProgress, damaged, read_state, write_state
 from harness.types import Case, Posted
@@ -63,7 +63,7 @@ def opened(
             written.
     """
     with locked(folder):
-        file = folder / "plan.json"
+        file = folder / PLAN_FILE
         if file.exists():
             _require_same(_plan(folder), plan, folder)
         else:
@@ -195,7 +195,7 @@ def _plan(folder: Path) -> Plan:
     Raises:
         RunError: it is missing or damaged.
     """
-    file = folder / "plan.json"
+    file = folder / PLAN_FILE
     try:
         plan = json.loads(file.read_bytes())
         if not isinstance(plan, dict):

@@ -145,6 +145,12 @@ def append(path: Path, line: str) -> None:
     """
     with _locked(path) as file:
         text = _text(file) if file.exists() else _HEADING
+        name = _words(line)[0]
+        if any(_words(each)[:1] == [name] for each in text.splitlines()):
+            raise KeyFileError(
+                f"{file} has a key named {name!r}. Edit its line to change its options, revoke the "
+                "key to replace it, or choose another name."
+            )
         text += f"{'' if text.endswith(chr(10)) or not text else chr(10)}{line}\n"
         parse(text, str(file))
         _replace(file, text)

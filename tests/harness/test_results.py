@@ -27,6 +27,12 @@ def test_any_other_path_names_itself(folder, name):
     assert run_folders(folder / name) == [folder / name]
 
 
+def test_a_folder_of_json_files_names_them(tmp_path):
+    for name in ("b.json", "a.json", "plot.png"):
+        (tmp_path / name).touch()
+    assert run_folders(tmp_path) == [tmp_path / "a.json", tmp_path / "b.json"]
+
+
 def test_a_folder_without_runs_is_refused(folder):
     with pytest.raises(RunError, match=r"interrupted does not hold .* no run\.json in it"):
         run_folders(folder / "interrupted")

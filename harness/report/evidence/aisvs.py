@@ -51,7 +51,7 @@ def known_attacks(assessed: Sequence[Assessed]) -> Finding:
     attacks = _attacks(assessed)
     trusted = [each for each in attacks if each.entry.state == "passed"]
     if not attacks:
-        return Finding("not measured", "", "There is no attack among the runs.")
+        return Finding("not measured", "", "The runs have no attack.")
     figure = (
         f"{len(trusted)} of {len(attacks)} attacks met their checks, from "
         f"{len({each.attacker for each in trusted})} of {len({each.attacker for each in attacks})} "
@@ -78,7 +78,7 @@ def hardened(assessed: Sequence[Assessed]) -> Finding:
         _right(min(attacks, key=lambda each: each.entry.final.acc.share)) if attacks else "",
         "No attack succeeds, but none that uses the defence's code met its checks."
         if attacks
-        else "There is no attack among the runs.",
+        else "The runs have no attack.",
     )
 
 

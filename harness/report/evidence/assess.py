@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, get_args
 
 from harness.report.attackers import MEASURABLE, SUBJECTS, Attacker, attacker_of
 from harness.report.evidence.model import Outcome
@@ -36,15 +36,7 @@ _WORDS: Final[dict[str, Outcome]] = {
     "says-little": "says little",
     "void": "does not count",
 }
-_WORST_FIRST: Final[tuple[Outcome, ...]] = (
-    "not stopped",
-    "accuracy lost",
-    "stopped",
-    "too few photographs",
-    "says little",
-    "does not count",
-    "control",
-)
+_WORST_FIRST: Final[tuple[Outcome, ...]] = get_args(Outcome)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ Outcome: TypeAlias = Literal[
     "does not count",
     "control",
 ]
+"""What a run shows, the worst first."""
 CheckResult: TypeAlias = Literal["met", "not met", "not done"]
 _DIGITS = 6
 

@@ -1,13 +1,8 @@
 """A dossier as one self-contained HTML file, made from the template ``dossier.html``."""
 
-import re
-from importlib.resources import files
-
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup, escape
-
 from harness.report import tables
 from harness.report.evidence.model import Dossier, Share
+from harness.report.templates import rendered
 
 _KINDS = {
     "not stopped": "bad",
@@ -25,18 +20,13 @@ _KINDS = {
     "not done": "none",
 }
 """The look of each word of a badge. A badge always has its word, so colour alone says nothing."""
-_CODE = re.compile(r"`([^`]*)`")
 
 
 def html(dossier: Dossier) -> str:
     """Return the page: it loads no file, runs no script, and prints on A4."""
-    template = files("harness.report.evidence").joinpath("dossier.html").read_text("utf-8")
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["code"] = _code
     about = [run for run in dossier.runs if run.defense == dossier.service.defense]
-    return environment.from_string(template).render(
+    return rendered(
+        "evidence/dossier.html",
         dossier=dossier,
         about=about,
         others=[run for run in dossier.runs if run not in about],
@@ -52,11 +42,6 @@ def html(dossier: Dossier) -> str:
         linf=tables.linf,
         number=tables.number,
     )
-
-
-def _code(sentence: str) -> Markup:
-    """Show what is between backticks, such as the name of a check, as code."""
-    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(sentence))))  # noqa: S704
 
 
 def _interval(share: Share) -> str:

@@ -33,7 +33,7 @@ def robustbench(defense: str) -> RobustBench:
     if defense.strip() == "none":
         return RobustBench(
             accepted=True,
-            paragraph=f"{_RULES} There is no defence here, so the rules are about the model alone.",
+            paragraph=f"{_RULES} Without a defence, the rules are about the model alone.",
         )
     if not names or any(name not in OPERATIONS for name in names):
         return RobustBench(

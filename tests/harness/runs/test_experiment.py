@@ -43,7 +43,9 @@ def target(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["nope", "inception-v3", "No Name"])
 def test_an_unavailable_source_model_is_answered_by_the_available_ones(target, name):
     available = r"without a download: efficientnet-lite0, efficientnet-lite2, mine\.$"
-    with pytest.raises(SurrogateError, match=f"no surrogate of {name}: .*{available}"):
+    with pytest.raises(
+        SurrogateError, match=f"{name} cannot be used as a surrogate: .*{available}"
+    ):
         Experiment.open(target, data=NOWHERE, source_model=name)
 
 
@@ -66,7 +68,9 @@ def test_an_unavailable_served_model_is_answered_alike(target):
     served = SimpleNamespace(
         url=target.url, description=Description("theirs", "ab", 299, 299, "none", 1000)
     )
-    with pytest.raises(SurrogateError, match=r"surrogate of theirs: .* a download: .*, mine\.$"):
+    with pytest.raises(
+        SurrogateError, match=r"theirs cannot be used as a surrogate: .* a download: .*, mine\.$"
+    ):
         Experiment.open(served, data=NOWHERE)
 
 

@@ -145,7 +145,7 @@ def test_appending_replaces_the_whole_file(tmp_path, monkeypatch):
     assert path.stat().st_ino != before
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     assert link.is_symlink()
-    with pytest.raises(KeyFileError, match="an earlier line has this name"):
+    with pytest.raises(KeyFileError, match=r"has a key named 'shop'\. Edit its line"):
         append(path, f"shop {'c' * 64}")
 
     def full(_):

@@ -6,7 +6,7 @@ from harness.report.evidence.robustbench import robustbench
 @pytest.mark.parametrize(
     ("defense", "accepted", "reason"),
     [
-        ("none", True, "no defence here"),
+        ("none", True, "Without a defence"),
         ("fd+rdg", False, "fd has a gradient of zero for 97.9 % of its values; rdg is random"),
         ("rdg", False, "refuse rdg: rdg is random"),
         ("bitdepth", False, "bitdepth has a gradient of zero"),
