@@ -28,6 +28,8 @@ from service.telemetry.metrics import SignalMetrics
 MOST_WAITING_BYTES = 16 * 1024 * 1024
 """The most bytes of images that wait to be looked at; further ones are skipped."""
 _TIDY_EVERY_S = 60.0
+_ENDS_WITHIN_S = 10.0
+"""Looking at an image takes milliseconds, but the file of the events may be on a slow disk."""
 
 _log = logging.getLogger(__name__)
 
@@ -116,12 +118,14 @@ class Watch:
             self._squeezing = asyncio.create_task(self._squeeze.run())
 
     def stop(self) -> None:
-        """Look at no more images."""
+        """Look at no more images. An event that is being written is written to its end."""
         if self._squeezing is not None:
             self._squeezing.cancel()
         with self._changed:
             self._stopped = True
             self._changed.notify()
+        if self._thread.is_alive():
+            self._thread.join(_ENDS_WITHIN_S)
 
     def signals_for(self, chosen: frozenset[str] | None) -> frozenset[str]:
         """The signals that look at the images of a client, which may have chosen some of them."""
@@ -202,19 +206,19 @@ class Watch:
             self._metrics.neighbors("concentration", len(alike))
             self._count("concentration", window, alike, (now_s, seen.agreement))
         window.add(Fingerprint(now_s, identity, means, direction, seen.agreement))
-        self._metrics.images.inc()
         self._count_kept()
         self._raise_due(seen.client, window, now_s)
+        self._metrics.images.inc()
 
     def _look_squeezed(self, seen: Seen, is_far: bool, now_s: float) -> None:
         """Count an image that was inferred again."""
-        self._metrics.squeezed(seen.distance or 0.0)
         window = self._windows.of(seen.client)
         window.forget(now_s - WINDOW_S)
         if is_far:
             self._count(SQUEEZE, window, window.squeezed, (now_s, seen.agreement))
         window.add_squeezed(now_s, seen.agreement, is_far=is_far)
         self._raise_due(seen.client, window, now_s)
+        self._metrics.squeezed(seen.distance or 0.0)
 
     def _count(self, signal: str, window: Window, alike: Sequence[Sight], new: Sight) -> None:
         """Count an image, and the earlier ones that are like it, in the client's episode."""

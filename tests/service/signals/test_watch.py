@@ -248,6 +248,23 @@ def test_events_are_lines_of_a_file(eyes, tmp_path, caplog):
     assert [json.loads(line)] == events(caplog)
 
 
+def test_an_event_that_is_being_written_is_written_to_its_end(eyes, tmp_path, monkeypatch):
+    begun, append, file = threading.Event(), module._append, tmp_path / "events.jsonl"
+    seen, image = eyes(events_file=file), picture()
+
+    def slowly(path, line):
+        begun.set()
+        time.sleep(0.2)
+        append(path, line)
+
+    monkeypatch.setattr(module, "_append", slowly)
+    for _ in range(21):
+        seen.see(in_ball(image))
+    assert begun.wait(LIMIT_S)
+    seen.watch.stop()
+    assert len(file.read_text("utf-8").splitlines()) == 1
+
+
 def test_a_new_events_file_is_for_its_owner_only(tmp_path):
     Eyes(events_file=tmp_path / "new")
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o600
