@@ -20,6 +20,9 @@ class Tally:
         images: how many images were alike.
         first_s: when the first of them was seen, as :func:`time.monotonic` counts.
         last_s: when the last of them was seen.
+        level: at how many of them the next event is due.
+        agreements: how many of them had several draws.
+        agreement_sum: the sum of the agreements of these.
     """
 
     images: int = 0
