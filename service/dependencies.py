@@ -9,7 +9,7 @@ from service.auth.client import Client, address
 from service.backend import Backend, LocalBackend
 
 
-def _backend(request: Request) -> Any:
+async def _backend(request: Request) -> Any:
     return request.app.state.backend
 
 

@@ -13,7 +13,7 @@ them may add some."""
 _NONE = "This path takes none; under /v2, parameters are a field of the request's JSON."
 
 
-def check_query(request: Request) -> None:
+async def check_query(request: Request) -> None:
     """A route's dependency: the query has only parameters that the route declares, each once.
 
     Raises:

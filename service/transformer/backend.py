@@ -141,7 +141,7 @@ class UpstreamBackend(Backend[Transformer]):
         return document
 
 
-def _backend_of_model(request: Request, model: str) -> UpstreamBackend:
+async def _backend_of_model(request: Request, model: str) -> UpstreamBackend:
     backend: UpstreamBackend = request.app.state.backend
     if model != backend.model_name:
         raise UnknownModelNameError(

@@ -34,3 +34,23 @@ def test_the_middlewares_are_in_the_order_in_which_a_request_meets_them(options,
         ByteBudget,
         HeadAsGet,
     ]
+
+
+@pytest.mark.parametrize("options", [{}, UPSTREAM], ids=["local", "upstream"])
+def test_no_request_waits_for_a_thread_of_the_framework(
+    options, start, make_photograph, monkeypatch
+):
+    client = start(wait=not options, **options)
+    name = client.get("/v1/models").json()["models"][0]["name"] if not options else "m"
+    hops = []
+
+    async def run_sync(function, *arguments, **_):
+        hops.append(function)
+        return function(*arguments)
+
+    monkeypatch.setattr("anyio.to_thread.run_sync", run_sync)
+    for path in ("/healthz", "/metrics", "/v1/defenses", f"/v2/models/{name}"):
+        client.get(path)
+    for path in ("/v1/predict?draws=2", f"/v2/models/{name}/infer"):
+        client.post(path, content=make_photograph())
+    assert hops == []
