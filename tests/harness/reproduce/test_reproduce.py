@@ -1,15 +1,21 @@
 """The command with its own server: two short items, and in the slow tier every item."""
 
 import json
+import shutil
 from dataclasses import replace
 from functools import partial
 from itertools import islice
 
+import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
 from harness.cli.main import main
+from harness.dataset import Dataset
 from harness.reproduce import ITEMS, SCALES, Reproduction, published
 from harness.reproduce.standard import table
+from models import Classifier, GraphInput, Manifest, Scaling, Store, fit, to_tensor
 
 SHORT = {
     "table3": replace(
@@ -89,16 +95,71 @@ def test_a_finished_run_is_not_repeated(out, results):
     assert after.figures == before.figures
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A small model in the store, and photographs whose labels are its own answers.
+
+    Its only convolution takes a hundredth of the embedded model's time, and its images are small
+    because SciPy's L-BFGS takes seconds to set the bounds of 299 x 299 px.
+
+    Returns:
+        The model's name, and the folder of the photographs.
+    """
+    generator = np.random.default_rng(0)
+    side_px, classes = 128, 10
+    nodes = [
+        helper.make_node("Conv", ["input", "kernels"], ["edges"], strides=[8, 8]),
+        helper.make_node("Relu", ["edges"], ["found"]),
+        helper.make_node("GlobalAveragePool", ["found"], ["mean"]),
+        helper.make_node("Flatten", ["mean"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
+    ]
+    weights = {"kernels": (16, 3, 8, 8), "weights": (16, classes)}
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", 3, side_px, side_px])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", classes])],
+        [
+            numpy_helper.from_array(generator.normal(0, 0.3, shape).astype(np.float32), name)
+            for name, shape in weights.items()
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    manifest = Manifest(
+        name="small",
+        input=GraphInput(height_px=side_px, width_px=side_px),
+        scaling=Scaling(mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5)),
+        labels=tuple(map(str, range(classes))),
+    )
+    manifest = Store().put(manifest, model.SerializeToString())
+    classifier = Classifier(manifest, model.SerializeToString(), device="cpu", threads=1)
+
+    data = tmp_path_factory.mktemp("photographs")
+    lines = ["file,label,target"]
+    for photograph in Dataset.demo().photographs:
+        name = photograph.path.name
+        shutil.copy(photograph.path, data / name)
+        pixels = fit(np.asarray(Image.open(photograph.path).convert("RGB")), manifest)
+        label = int(classifier.run(to_tensor(pixels, manifest)[None])[0].argmax())
+        lines.append(f"{name},{label},{(label + 1) % classes}")
+    (data / "labels.csv").write_text("\n".join(lines))
+    return manifest.name, data
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ITEMS)
-def test_every_item_is_reproduced(tmp_path_factory, monkeypatch, name):
+def test_every_item_is_reproduced(tmp_path_factory, monkeypatch, small, name):
+    model, data = small
     columns = dict(islice(ITEMS[name].defenses.items(), COLUMNS.get(name)))
     item = replace(ITEMS[name], defenses=columns)
     monkeypatch.setattr("harness.reproduce.work.ITEMS", ITEMS | {name: item})
     # All items share a folder, so that later items reuse the runs of earlier ones.
     out = tmp_path_factory.getbasetemp() / "every-item"
-    assert main(["reproduce", name, "--scale", "smoke", "--out", str(out)]) == 0
+    command = ["reproduce", name, "--scale", "smoke", "--out", str(out)]
+    assert main([*command, "--model", model, "--data", str(data)]) == 0
     done = read(out / "smoke" / f"{name}.json")
+    assert done.model == model
     assert len(done.figures) >= len(columns)
     assert done.dataset.selected <= SCALES["smoke"].photographs
 
