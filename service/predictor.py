@@ -34,6 +34,7 @@ class Classification:
         probabilities: ``(classes,)`` float32, the mean over the draws.
         scores: ``(classes,)`` float32, the mean over the draws of the graph's output.
         agreement: the share of the draws, in [0, 1], whose most probable class is the mean's.
+        unsure: whether the agreement is below the operator's least; None if there is no least.
         defended: the defended image of each draw, of the model's input size and the source's
             dtype; empty unless it was asked for.
         timings_ms: milliseconds by stage, see :data:`service.telemetry.metrics.STAGES`.
@@ -42,6 +43,7 @@ class Classification:
     probabilities: NDArray[np.float32]
     scores: NDArray[np.float32]
     agreement: float
+    unsure: bool | None
     defended: Sequence[Image]
     timings_ms: dict[str, float]
 
@@ -177,6 +179,10 @@ class Predictor:
         by_draw = probabilities(scores, manifest)
         mean = by_draw.mean(axis=0)
         agreement = float(np.mean(by_draw.argmax(axis=1) == mean.argmax()))
+        least = self._settings.min_agreement
+        unsure = None if least is None else agreement < least
+        if unsure:
+            self._metrics.unsure.inc()
         self._metrics.images.labels(str(pipeline)).inc(draws)
         if draws > 1 and self._settings.response_detail == "full":  # anyone may read the metrics
             self._metrics.agreement.observe(agreement)
@@ -192,7 +198,9 @@ class Predictor:
                 threshold=threshold(manifest, pipeline),
             )
             client.afterwards.append(partial(self._watch.see, seen))
-        return Classification(mean, scores.mean(axis=0), agreement, defended, timings.finish())
+        return Classification(
+            mean, scores.mean(axis=0), agreement, unsure, defended, timings.finish()
+        )
 
     async def defend(self, body: bytes, pipeline: Pipeline, client: Client) -> bytes | memoryview:
         """Defend one image file at its own size.

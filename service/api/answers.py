@@ -26,6 +26,7 @@ def prediction(classification: Classification, labels: Sequence[str], top_k: int
             for i in best
         ],
         agreement=classification.agreement,
+        unsure=classification.unsure,
         timings_ms=Timings(**timings_ms),
     )
 

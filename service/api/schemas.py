@@ -42,6 +42,12 @@ class Prediction(_Schema):
     agreement: float = Field(
         description="The share of the draws, in [0, 1], whose most probable class is the answer's."
     )
+    unsure: bool | None = Field(
+        None,
+        exclude_if=lambda unsure: unsure is None,
+        description="Whether the agreement is below the operator's --min-agreement; absent "
+        "without it.",
+    )
     timings_ms: Timings
 
 

@@ -25,6 +25,7 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 """The HTTP header with the number of bytes of a body's JSON, if tensors follow the JSON."""
 
 _DATATYPES = {
+    np.dtype(np.bool_): "BOOL",
     np.dtype(np.uint8): "UINT8",
     np.dtype(np.int64): "INT64",
     np.dtype(np.float32): "FP32",
@@ -83,8 +84,8 @@ class NamedTensor:
 
     Attributes:
         name: the output's or the input's name.
-        rows: an array for each index of the first dimension, all of one shape and dtype: uint8,
-            int64, float32, or object for ``bytes``.
+        rows: an array for each index of the first dimension, all of one shape and dtype: bool,
+            uint8, int64, float32, or object for ``bytes``.
         binary: whether it is sent as raw bytes after the JSON.
     """
 

@@ -16,8 +16,8 @@ from service.settings import DefenseSettings
 DEFENDED = "defended"
 """The output with the defended images themselves."""
 
-_BINARY_BYTES = {"UINT8": 1, "FP32": 4, "INT64": 8, "BYTES": 1024}
-_JSON_BYTES = {"UINT8": 4, "FP32": 24, "INT64": 21, "BYTES": 1024}
+_BINARY_BYTES = {"BOOL": 1, "UINT8": 1, "FP32": 4, "INT64": 8, "BYTES": 1024}
+_JSON_BYTES = {"BOOL": 6, "UINT8": 4, "FP32": 24, "INT64": 21, "BYTES": 1024}
 """The most bytes of a value, and of the comma after it."""
 
 _SCORES: dict[str, Callable[[Classification], NDArray[np.float32]]] = {
@@ -27,6 +27,7 @@ _SCORES: dict[str, Callable[[Classification], NDArray[np.float32]]] = {
 
 _VALUES: dict[str, Callable[[Classification, Sequence[str]], NDArray[Any]]] = {
     "agreement": lambda classification, _: np.array(classification.agreement, np.float32),
+    "unsure": lambda classification, _: np.array(classification.unsure, np.bool_),
     "probability": lambda classification, _: classification.probabilities.max(),
     "index": lambda classification, _: np.array(classification.probabilities.argmax(), np.int64),
     "label": lambda classification, labels: np.array(
@@ -47,10 +48,13 @@ def describe(manifest: Manifest, settings: DefenseSettings) -> dict[str, dict[st
         "probabilities": ("FP32", [-1, classes]),
         "logits": ("FP32", [-1, classes]),
         "agreement": ("FP32", [-1]),
+        "unsure": ("BOOL", [-1]),
         DEFENDED: ("UINT8", [-1, height, width, 3]),
     }
     if manifest.output.kind != "logits":
         del shapes["logits"]
+    if settings.min_agreement is None:
+        del shapes["unsure"]
     if not settings.shows_defended:
         del shapes[DEFENDED]
     if settings.response_detail != "full":
@@ -113,9 +117,10 @@ def tensors(
     Yields:
         ``probabilities``, ``logits``: FP32 of shape ``(N, classes)``, or BYTES of shape
         ``(N, count)`` if classes were requested; ``agreement``, ``probability``: FP32 of shape
-        ``(N,)``; ``label``: BYTES and ``index``: INT64 of that shape, the most probable class's;
-        ``defended``: ``(N * draws, H, W, 3)``, or ``(N * draws, 3, H, W)`` if the images came in
-        that layout, each image's draws one after the other.
+        ``(N,)``; ``unsure``: BOOL of that shape; ``label``: BYTES and ``index``: INT64 of that
+        shape, the most probable class's; ``defended``: ``(N * draws, H, W, 3)``, or
+        ``(N * draws, 3, H, W)`` if the images came in that layout, each image's draws one after
+        the other.
     """
     for output in inference.outputs:
         rows: list[NDArray[Any]]

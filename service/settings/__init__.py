@@ -109,6 +109,9 @@ class DefenseSettings(Group):
     defend_endpoint: bool = True
     """Show defended images: POST /v1/defend, and the output 'defended' of the Open Inference
     Protocol. Only with --response-detail full."""
+    min_agreement: float | None = Field(None, ge=0, le=1)
+    """Mark answers as unsure whose agreement is below this, in [0, 1]; by default no answer is
+    marked. It needs requests with several draws."""
 
     @field_validator("defense")
     @classmethod
@@ -265,6 +268,14 @@ class Settings(
             raise ValueError("--predictor-host needs --model-name, the model's name on that server")
         if self.predictor_host is not None and self.response_detail != "full":
             raise ValueError("--predictor-host answers in full: --response-detail cannot be less")
+        return self
+
+    @model_validator(mode="after")
+    def _agreement_is_shown(self) -> Self:
+        if self.min_agreement is not None and self.predictor_host is not None:
+            raise ValueError("--min-agreement needs the model in this server, whose draws agree")
+        if self.min_agreement is not None and self.response_detail != "full":
+            raise ValueError("--min-agreement needs --response-detail full, which has an agreement")
         return self
 
     @model_validator(mode="after")

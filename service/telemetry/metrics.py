@@ -65,6 +65,9 @@ class Metrics:
             "Share of the draws that agree with the answer, for answers of several draws.",
             buckets=_SHARES,
         )
+        self.unsure = counter(
+            "warpguard_unsure_answers", "Answers whose draws agree less than --min-agreement."
+        )
         self.in_flight = gauge(
             "warpguard_in_flight_images", "Images at work, each draw counting as one."
         )

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
@@ -163,3 +164,85 @@ def test_metrics_reveal_no_more_than_answers(start, make_photograph):
 def test_transformer_mode_cannot_reveal_less():
     with pytest.raises(ValidationError, match="--response-detail"):
         Settings(predictor_host="host", model_name="m", response_detail="label")
+
+
+@pytest.fixture
+def divided(load_colours):
+    """A model that calls the first quarter of a batch blue, and the rest red: agreement 0.75."""
+
+    def load():
+        classifier = load_colours()
+        classifier.run = lambda batch: np.array(
+            [[0, 0, 1] if i < len(batch) // 4 else [9, 0, 0] for i in range(len(batch))], np.float32
+        )
+        return classifier
+
+    return load
+
+
+def unsure_of_all(client, body, draws=4):
+    """What each kind of answer says, and the agreement."""
+    query = f"{PREDICT}?draws={draws}"
+    one = client.post(query, content=body).json()
+    form = client.post(query, files=[("files", ("a", body)), ("files", ("b", b"junk"))]).json()
+    tensor = {"name": "x", "datatype": "UINT8", "shape": [32, 32, 3], "data": [7] * 3072}
+    request = {"inputs": [tensor], "outputs": [{"name": "agreement"}, {"name": "unsure"}]}
+    infer = client.post(INFER, json=request | {"parameters": {"draws": draws}}).json()
+    agreement, unsure = infer["outputs"]
+    assert (unsure["datatype"], unsure["shape"]) == ("BOOL", [1])
+    file, junk = form["results"]
+    assert junk["prediction"] is None
+    answers = [one["unsure"], file["prediction"]["unsure"], unsure["data"][0]]
+    return {(type(each), each) for each in answers}, agreement["data"][0]
+
+
+@pytest.mark.parametrize(
+    ("least", "draws", "unsure"),
+    [
+        (0.76, 4, True),
+        (1.0, 4, True),
+        (0.75, 4, False),
+        (0.0, 4, False),
+        (1.0, 1, False),
+    ],
+)
+def test_answers_below_the_least_agreement_are_unsure(
+    start, divided, make_photograph, least, draws, unsure
+):
+    client = start(divided, min_agreement=least)
+    found, agreement = unsure_of_all(client, make_photograph(), draws)
+    assert found == {(bool, unsure)}
+    assert agreement == (0.75 if draws == 4 else 1.0)
+    assert f"warpguard_unsure_answers_total {3.0 * unsure}" in client.get("/metrics").text
+
+
+def test_unsure_may_be_binary(start, divided, make_photograph):
+    client = start(divided, min_agreement=0.76)
+    answer = infer(client, make_photograph(), "unsure", binary=True)
+    assert answer.content.endswith(b"\x00")
+    outputs = client.get(MODEL).json()["outputs"]
+    assert {"name": "unsure", "datatype": "BOOL", "shape": [-1]} in outputs
+
+
+def test_without_a_least_agreement_no_answer_has_unsure(start, divided, make_photograph):
+    client = start(divided)
+    body = make_photograph()
+    assert "unsure" not in client.post(f"{PREDICT}?draws=4", content=body).text
+    assert "unsure" not in client.post(f"{PREDICT}?draws=4", files=[("files", body)]).text
+    assert "Unknown output 'unsure'" in infer(client, body, "unsure").json()["error"]
+    assert "warpguard_unsure_answers_total 0.0" in client.get("/metrics").text
+    schema = client.get("/openapi.json").json()["components"]["schemas"]["PredictAnswer"]
+    assert "unsure" in schema["properties"]
+    assert "unsure" not in schema["required"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"response_detail": "top1"}, "needs --response-detail full"),
+        ({"predictor_host": "host", "model_name": "m"}, "needs the model in this server"),
+    ],
+)
+def test_a_least_agreement_needs_answers_with_agreement(settings, message):
+    with pytest.raises(ValidationError, match=message):
+        Settings(min_agreement=0.5, **settings)

@@ -103,6 +103,13 @@ def test_a_misspelt_variable_is_in_the_log_at_the_start(monkeypatch):
     assert "did you mean WARPGUARD_MAX_BATCH?" in done.stderr
 
 
+def test_a_least_agreement_warns_that_it_needs_several_draws():
+    command = [sys.executable, "-W", "error", "-m", "service", "serve", "--model", "nonsense"]
+    command += ["--min-agreement", "0.8"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stderr.count("--min-agreement 0.8 needs answers of several draws") == 1
+
+
 @pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
 def test_a_server_runs_without_its_standard_streams(spawn, closed):
     """As some supervisors start it. No connection may get the number of the standard error."""

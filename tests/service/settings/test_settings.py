@@ -68,6 +68,8 @@ def test_a_value_out_of_range_is_refused_by_name(wrong):
         ({"alarm": "concentration"}, "--admin-port"),
         ({"alarm": "squeeze", "admin_port": 0}, "--squeeze-share"),
         ({"squeeze_share": 0.1}, "--alarm squeeze"),
+        ({"min_agreement": 1.1}, "less than or equal to 1"),
+        ({"min_agreement": "nan"}, "min_agreement"),
         (
             {"alarm": "same-picture", "admin_port": 0, "predictor_host": "h", "model_name": "m"},
             "--predictor-host",
