@@ -9,16 +9,12 @@ from random import SystemRandom
 from typing import TYPE_CHECKING, Any
 
 from service.cli.command import AddParser, add_command
+from service.cli.folder import images_in
 from service.errors import ServiceError, SetupError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-IMAGE_SUFFIXES = frozenset(
-    (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-)
-"""The suffixes of the images that are taken from a folder. A file given by name may have any."""
 
 _MAX_PIXELS = 10**9
 _MAX_SHORTER_PX = 10_000
@@ -88,14 +84,9 @@ def _files(sources: Sequence[str]) -> list[Path]:
     files: dict[Path, None] = {}
     for source in map(Path, sources):
         if source.is_dir():
-            inside = [each for each in source.rglob("*") if each.suffix.lower() in IMAGE_SUFFIXES]
-            found = sorted(each for each in inside if each.is_file())
-            if not found:
-                kinds = ", ".join(sorted(IMAGE_SUFFIXES))
-                raise BankSourceError(f"The folder {source} has no images: {kinds}.")
+            files |= dict.fromkeys(images_in(source))
         else:
-            found = [source]
-        files |= dict.fromkeys(found)
+            files[source] = None
     return list(files)
 
 

@@ -75,7 +75,7 @@ def test_a_broken_image_is_named_and_the_old_bank_stays(photographs, tmp_path, c
 
 def test_a_folder_without_images_is_told(tmp_path, capsys):
     assert main(["quilt-bank", str(tmp_path), "-o", str(tmp_path / "bank.npz")]) == 1
-    assert "has no images: .bmp" in capsys.readouterr().err
+    assert "has no images: .avif, .bmp" in capsys.readouterr().err
 
 
 def test_where_nothing_can_be_written(photographs, tmp_path, capsys):
