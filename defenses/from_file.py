@@ -69,6 +69,11 @@ class FromFile(StraightThrough[DrawT]):
         """Return the version of the file that was read; see :class:`Operation`."""
         return (str(tuple(map(str, self.__dict__["_version"]))),)
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Return the path of the file; see :class:`Operation`."""
+        return (self.__dict__["_version"].path,)
+
     def _unreadable(self, written: str, why: str) -> DefenseError:
         return DefenseError(f"{self.name}: {written} cannot be read: {why}.")
 

@@ -17,6 +17,7 @@ Errors::
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
@@ -119,6 +120,11 @@ class Operation(ABC, Generic[DrawT]):
     @property
     def files(self) -> tuple[str, ...]:
         """Return the versions of the files that the operation was made of."""
+        return ()
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Return the absolute paths of these files."""
         return ()
 
     def apply(self, image: Image, params: DrawT) -> Image:

@@ -1,9 +1,11 @@
 """Operations in sequence, and their specifications in one line, such as ``fd(step=20)+rdg``."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, dataclass, fields
 from functools import cached_property
 from itertools import takewhile
+from pathlib import Path
 from random import Random
 from typing import Any, ClassVar, Self
 
@@ -148,6 +150,23 @@ class Pipeline(Operation[PipelineDraw]):
     def files(self) -> tuple[str, ...]:
         """Return the versions of all files; see :class:`Operation`."""
         return tuple(file for operation in self.operations for file in operation.files)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Return the paths of all files; see :class:`Operation`."""
+        return tuple(path for operation in self.operations for path in operation.paths)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the specification and of the files that it names, in hexadecimal.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
+        digest = hashlib.sha256(str(self).encode())
+        for path in self.paths:
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()
 
     def _apply(self, image: Image, params: PipelineDraw) -> Image:
         defended = image

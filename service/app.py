@@ -30,6 +30,7 @@ from service.errors import (
     MethodNotAllowedError,
     NotFoundError,
     ServiceError,
+    SetupError,
 )
 from service.middleware.allowed_host import AllowedHost
 from service.middleware.body_limits import BodyLimit
@@ -89,7 +90,7 @@ def create_app(
         try:
             await backend.load()
         except Exception as error:  # noqa: BLE001  # the server's run() raises it again
-            if not isinstance(error, ModelError | ServiceError | DefenseError):
+            if not isinstance(error, ModelError | ServiceError | SetupError | DefenseError):
                 _log.exception("The model cannot be loaded")
             backend.failure = error
             on_failure()

@@ -22,13 +22,14 @@ from service import __version__
 from service.auth.client import Client
 from service.auth.keys import Keys
 from service.error_response import ErrorResponder
-from service.errors import NotReadyError, ServiceError, UnknownDefenseError
+from service.errors import NotReadyError, ServiceError, SetupError, UnknownDefenseError
 from service.predictor import Predictor
 from service.scheduling.admission import Admission
 from service.scheduling.joined import Joined
 from service.scheduling.priority import lower_thread_priority
 from service.scheduling.scheduler import Scheduler
 from service.settings import Settings
+from service.signals.calibration import Calibration
 from service.signals.watch import Watch
 from service.telemetry.metrics import Metrics
 
@@ -171,7 +172,7 @@ class Backend(ABC, Generic[EngineT]):
         try:
             await self.load()
         except Exception as error:  # noqa: BLE001  # whatever is wrong with the new model
-            details = None if isinstance(error, ModelError | ServiceError) else error
+            details = None if isinstance(error, ModelError | ServiceError | SetupError) else error
             _log.error(
                 "The model was not reloaded; the previous one goes on. %s", error, exc_info=details
             )
@@ -232,6 +233,8 @@ class LocalBackend(Backend[Predictor]):
     def __init__(self, settings: Settings, load: Callable[[], Classifier]) -> None:
         super().__init__(settings)
         self._load = load
+        path = settings.calibration
+        calibration = Calibration.read(path, self.pipeline(None)) if path else None
         self._loading = asyncio.Lock()
         self._watch = Watch(
             settings.signals,
@@ -240,6 +243,7 @@ class LocalBackend(Backend[Predictor]):
             events_file=settings.events_file,
             squeeze_share=settings.squeeze_share,
             is_idle=lambda: self._admission.in_flight < settings.inference_streams,
+            calibration=calibration,
         )
 
     def start(self) -> None:
@@ -262,6 +266,7 @@ class LocalBackend(Backend[Predictor]):
 
         Raises:
             ModelError: it cannot be loaded; the previous one goes on.
+            CalibrationError: the calibration is for another model; likewise.
         """
         async with self._loading:
             started_s = time.perf_counter()
@@ -271,6 +276,7 @@ class LocalBackend(Backend[Predictor]):
                 classifier = await loop.run_in_executor(loader, self._load)
             finally:
                 loader.shutdown(wait=False)  # a cancelled load does not wait for the thread
+            self._watch.check(classifier.manifest, self._pipelines)
             predictor = Predictor(classifier, self.settings, self.metrics, self._watch)
             await predictor.start()
             name = classifier.manifest.name
@@ -282,7 +288,6 @@ class LocalBackend(Backend[Predictor]):
                 self.settings.defense,
                 time.perf_counter() - started_s,
             )
-            self._watch.check(classifier.manifest, self._pipelines)
             await self._swap(predictor)
             # A full collection of what has been loaded would stop the event loop for 70 ms.
             gc.collect()

@@ -19,9 +19,7 @@ from service.scheduling.deadline import as_service_error, deadline
 from service.scheduling.scheduler import Scheduler
 from service.scheduling.work import Tensor
 from service.settings import PredictorSettings
-from service.signals.seen import Seen
-from service.signals.squeeze import threshold
-from service.signals.watch import Watch
+from service.signals.seen import Seen, Viewer
 from service.telemetry.metrics import Metrics
 from service.telemetry.timings import Timings
 
@@ -56,7 +54,7 @@ class Predictor:
         classifier: Classifier,
         settings: PredictorSettings,
         metrics: Metrics,
-        watch: Watch | None = None,
+        watch: Viewer | None = None,
     ) -> None:
         """Set up; :meth:`start` starts the threads.
 
@@ -195,7 +193,7 @@ class Predictor:
                 scores[0],
                 agreement=agreement if draws > 1 else math.nan,
                 infer=self._infer_bare,
-                threshold=threshold(manifest, pipeline),
+                threshold=self._watch.threshold(manifest, pipeline),
             )
             client.afterwards.append(partial(self._watch.see, seen))
         return Classification(

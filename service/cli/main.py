@@ -12,7 +12,16 @@ from pathlib import Path
 
 from models import ModelError
 from service import __version__
-from service.cli import defend, defenses, keys, models, predict, quilt_bank, serve
+from service.cli import (
+    calibrate,
+    defend,
+    defenses,
+    keys,
+    models,
+    predict,
+    quilt_bank,
+    serve,
+)
 from service.cli.command import add_command
 from service.errors import ServiceError, SetupError
 
@@ -63,7 +72,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     add_parser = parser.add_subparsers(dest="command", required=True, metavar="COMMAND").add_parser
     # Only serve has options that are slow to build, because they are made from the settings.
     serve.register(add_parser, with_options="serve" in words)
-    for command in (predict, defend, defenses, quilt_bank, models, keys):
+    for command in (predict, defend, defenses, calibrate, quilt_bank, models, keys):
         command.register(add_parser)
     add_command(add_parser, "version", _version)
     return parser

@@ -12,6 +12,8 @@
       episode       when a client's like images are worth an event                   │
       event         the event as an OCSF Detection Finding                           ▼
       watch         the queue, the thread and the metrics                  log, --events-file
+      calibration   thresholds on an operator's own images, in a file
+      measure       makes it, with conformal (a threshold's promise) and coverage (unsure answers)
 
 A fingerprint shows what an image shows, so it stays in this room: it is in no log, file, metric or
 trace, and it is gone after an hour or with the process.

@@ -1,7 +1,7 @@
 """The names of the signals of :mod:`service.signals`, and how an operator writes them."""
 
-SQUEEZE = "squeeze"
-SIGNALS = ("same-picture", "concentration", SQUEEZE)
+CONCENTRATION, SQUEEZE = "concentration", "squeeze"
+SIGNALS = ("same-picture", CONCENTRATION, SQUEEZE)
 """The signs of an attack."""
 OFF = "off"
 """No signal, as the operator writes it."""

@@ -32,12 +32,19 @@ def same_picture(kept: NDArray[np.uint8], means: Means) -> NDArray[np.bool_]:
     return near
 
 
-def same_direction(kept: NDArray[np.float16], direction: Direction) -> NDArray[np.bool_]:
+def same_direction(
+    kept: NDArray[np.float16], direction: Direction, least_cosine: float = LEAST_COSINE
+) -> NDArray[np.bool_]:
     """Return which of the kept images have scores that point the way of a new image's scores.
 
     Args:
         kept: ``(n, 128)``, each row of length 1.
         direction: ``(128,)``, of length 1.
+        least_cosine: from where on two of them point the same way.
     """
-    cosines = kept.astype(np.float32) @ direction.astype(np.float32)
-    return cosines >= LEAST_COSINE
+    return cosines(kept, direction) >= least_cosine
+
+
+def cosines(kept: NDArray[np.float16], direction: Direction) -> NDArray[np.float32]:
+    """Return the cosine of each of the kept images' scores and a new image's scores: ``(n,)``."""
+    return kept.astype(np.float32) @ direction.astype(np.float32)

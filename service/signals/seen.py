@@ -2,11 +2,12 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from defenses import Image
+from defenses import Image, Pipeline
 from models import Manifest
 
 
@@ -35,3 +36,16 @@ class Seen:
     infer: Callable[[Image], Awaitable[NDArray[np.float32]]]
     threshold: float | None = None
     distance: float | None = None
+
+
+class Viewer(Protocol):
+    """What looks at images once they are answered. It never raises, and nothing waits for it."""
+
+    def signals_for(self, chosen: frozenset[str] | None, /) -> frozenset[str]:
+        """The signals that look at the images of a client, which may have chosen some of them."""
+
+    def threshold(self, manifest: Manifest, defense: Pipeline, /) -> float | None:
+        """The distance beyond which squeeze flags an image; None if it cannot be used."""
+
+    def see(self, seen: Seen, /) -> None:
+        """Take an image. This takes no time."""

@@ -23,6 +23,9 @@ MOST_WAITING = 16
 PATIENCE_S = 10.0
 """How long an image waits for the server to have nothing else to do; then it is skipped."""
 _LOOK_EVERY_S = 0.02
+DRAWS = 1
+"""How many draws are compared, whatever the request asks for: no client can choose a number of
+draws that has no threshold."""
 
 _THRESHOLDS = {
     # The weights of efficientnet-lite2, the embedded model.
@@ -36,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 
 def threshold(manifest: Manifest, defense: Pipeline) -> float | None:
-    """The distance beyond which an image is flagged; None where it has not been measured."""
+    """The shipped distance beyond which an image is flagged; None where none was measured."""
     return _THRESHOLDS.get((manifest.weights_sha256 or "", str(defense)))
 
 

@@ -15,6 +15,7 @@ from models import Manifest
 from service.errors import SetupError
 from service.scheduling.priority import lower_thread_priority
 from service.signals import neighbors
+from service.signals.calibration import Calibration
 from service.signals.episode import FIRST_LEVEL, Episode
 from service.signals.event import finding, sentence
 from service.signals.fingerprint import Fingerprints, block_means
@@ -50,6 +51,7 @@ class Watch:
         events_file: Path | None = None,
         squeeze_share: float = 0.0,
         is_idle: Callable[[], bool] = lambda: True,
+        calibration: Calibration | None = None,
     ) -> None:
         """Set up; :meth:`start` starts the thread.
 
@@ -60,6 +62,7 @@ class Watch:
             events_file: where each event is a line, besides the log.
             squeeze_share: the share of the images that squeeze infers again, in [0, 1].
             is_idle: whether an inference would delay no answer.
+            calibration: thresholds for the default defence; None for the shipped ones.
 
         Raises:
             EventsFileError: the file cannot be written.
@@ -68,6 +71,7 @@ class Watch:
         self._metrics = metrics
         self._clients_are_keys = clients_are_keys
         self._events_file = events_file
+        self._calibration = calibration
         if events_file is not None:
             try:
                 _append(events_file, "")
@@ -91,7 +95,13 @@ class Watch:
         self._thread = threading.Thread(target=self._work, name="signals", daemon=True)
 
     def check(self, manifest: Manifest, defenses: Mapping[str, Pipeline]) -> None:
-        """Log which of the signals cannot be used with a model and its defences."""
+        """Log which of the signals cannot be used with a model and its defences.
+
+        Raises:
+            CalibrationError: the calibration is for another model.
+        """
+        if self._calibration is not None:
+            self._calibration.check_model(manifest)
         classes = len(manifest.label_names)
         if "concentration" in self.signals and classes < neighbors.LEAST_CLASSES:
             _log.warning(
@@ -100,11 +110,11 @@ class Watch:
                 manifest.name,
                 classes,
             )
-        unknown = [name for name, each in defenses.items() if threshold(manifest, each) is None]
+        unknown = [n for n, each in defenses.items() if self.threshold(manifest, each) is None]
         if SQUEEZE in self.signals and unknown:
             _log.warning(
-                "The signal squeeze is off for %s behind %s: its threshold has been measured for "
-                "efficientnet-lite2 behind fd+rdg only",
+                "The signal squeeze is off for %s behind %s: it has a threshold for "
+                "efficientnet-lite2 behind fd+rdg. Measure another one with 'warpguard calibrate'",
                 manifest.name,
                 ", ".join(unknown),
             )
@@ -127,9 +137,21 @@ class Watch:
         if self._thread.is_alive():
             self._thread.join(_ENDS_WITHIN_S)
 
+    def threshold(self, manifest: Manifest, defense: Pipeline) -> float | None:
+        """The distance beyond which squeeze flags an image; None if it cannot be used."""
+        calibration = self._calibration
+        if calibration is not None and calibration.defense.name == str(defense):
+            return calibration.squeeze.threshold
+        return threshold(manifest, defense)
+
     def signals_for(self, chosen: frozenset[str] | None) -> frozenset[str]:
         """The signals that look at the images of a client, which may have chosen some of them."""
         return self.signals if chosen is None else self.signals & chosen
+
+    @property
+    def _least_cosine(self) -> float:
+        of_file = None if self._calibration is None else self._calibration.concentration
+        return neighbors.LEAST_COSINE if of_file is None else of_file.least_cosine
 
     def see(self, seen: Seen) -> None:
         """Have an image looked at, in the event loop. This takes no time."""
@@ -202,7 +224,8 @@ class Watch:
             self._metrics.neighbors("same-picture", len(alike))
             self._count("same-picture", window, alike, (now_s, seen.agreement))
         if "concentration" in seen.signals and fingerprints.classes >= neighbors.LEAST_CLASSES:
-            alike = window.seen(neighbors.same_direction(window.directions, direction))
+            near = neighbors.same_direction(window.directions, direction, self._least_cosine)
+            alike = window.seen(near)
             self._metrics.neighbors("concentration", len(alike))
             self._count("concentration", window, alike, (now_s, seen.agreement))
         window.add(Fingerprint(now_s, identity, means, direction, seen.agreement))

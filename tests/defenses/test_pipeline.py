@@ -255,3 +255,18 @@ def test_operations_before_the_first_random_one_are_applied_once(monkeypatch):
 def test_several_draws_of_an_invalid_image_are_refused():
     with pytest.raises(ImageError, match="divide by 255"):
         next(Pipeline.parse("rdg").several(np.full((16, 16, 3), 255, np.float32), Random(0), 2))
+
+
+def test_a_digest_is_that_of_the_specification_and_of_the_files(tmp_path):
+    assert Pipeline.parse("fd+rdg").digest() == Pipeline.parse("fd + rdg").digest()
+    assert len(Pipeline.parse("none").digest()) == 64
+    assert Pipeline.parse("fd").digest() != Pipeline.parse("rdg").digest()
+    bank = tmp_path / "bank.npz"
+    digests = set()
+    for seed in (0, 1):
+        patches = np.random.default_rng(seed).integers(0, 256, (200, 5, 5, 3), np.uint8)
+        np.savez(bank, patches=patches)
+        quilt = Pipeline.parse(f"fd+quilt(bank={bank})")
+        assert quilt.paths == (bank,)
+        digests.add(quilt.digest())
+    assert len(digests) == 2

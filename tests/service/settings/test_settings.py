@@ -68,6 +68,8 @@ def test_a_value_out_of_range_is_refused_by_name(wrong):
         ({"alarm": "concentration"}, "--admin-port"),
         ({"alarm": "squeeze", "admin_port": 0}, "--squeeze-share"),
         ({"squeeze_share": 0.1}, "--alarm squeeze"),
+        ({"calibration": "x.json"}, "add one of them"),
+        ({"calibration": "x.json", "alarm": "same-picture", "admin_port": 0}, "add one of them"),
         ({"min_agreement": 1.1}, "less than or equal to 1"),
         ({"min_agreement": "nan"}, "min_agreement"),
         (

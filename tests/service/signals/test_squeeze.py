@@ -127,7 +127,7 @@ def test_the_threshold_is_for_one_model_and_one_defence():
 
 
 def test_a_server_infers_its_images_again_when_it_is_idle(ready, make_photograph, monkeypatch):
-    monkeypatch.setattr("service.predictor.threshold", lambda *_: 0.0)
+    monkeypatch.setattr("service.signals.watch.threshold", lambda *_: 0.0)
     client = ready(alarm="squeeze", squeeze_share=1.0, admin_port=0)
     value = client.app.state.backend.metrics.registry.get_sample_value
     before = value("warpguard_batch_images_count")

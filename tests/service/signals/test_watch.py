@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from defenses import Pipeline
 from models import Manifest, Scaling
 from service.signals import watch as module
 from service.signals.names import SIGNALS
@@ -18,6 +19,7 @@ from service.signals.seen import Seen
 from service.signals.watch import EventsFileError, Watch
 from service.telemetry.metrics import Metrics
 from tests.service.signals.test_event import SCHEMA
+from tests.service.signals.test_measure import image, made
 
 LIMIT_S = 600
 MANIFEST = Manifest(
@@ -173,6 +175,24 @@ def test_the_21st_image_that_the_defence_moves_far_raises_an_event(eyes, caplog,
         jsonschema.validate(event, SCHEMA)
         assert event["count"] == 20
         assert event["finding_info"]["analytic"]["name"] == "squeeze"
+
+
+def test_a_calibration_has_the_thresholds_of_its_defence(eyes, caplog):
+    """Scores with a cosine of 0.8 are alike, unless the calibration asks for more."""
+    found = made([image(number) for number in range(1, 100)])
+    raised = found.concentration.model_copy(update={"least_cosine": 0.97})
+    common = 2 * RNG.normal(size=200)
+    higher = found.model_copy(update={"concentration": raised})
+    for calibration, events_raised in ((found, 1), (None, 1), (higher, 0)):
+        seen = eyes(calibration=calibration)
+        for number in range(25):
+            scores = (common + RNG.normal(size=200)).astype(np.float32)
+            seen.see(picture(number), scores)
+        seen.wait()
+        assert seen.value("events_total", signal="concentration") == events_raised
+    watch = eyes(calibration=found).watch
+    assert watch.threshold(MANIFEST, Pipeline.parse("fd+rdg")) == 0.99
+    assert watch.threshold(MANIFEST, Pipeline.parse("fd")) is None
 
 
 def test_a_key_may_be_exempt():
