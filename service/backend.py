@@ -180,19 +180,21 @@ class Backend(ABC, Generic[EngineT]):
         return True
 
     @asynccontextmanager
-    async def admit(self, images: int, client: Client) -> AsyncIterator[EngineT]:
+    async def admit(self, images: int, client: Client, *, draws: int = 1) -> AsyncIterator[EngineT]:
         """Hold places for some images, and the engine, until they are answered.
 
         Args:
-            images: how many, each draw counting as one.
-            client: who asks for them.
+            images: how many.
+            client: who asks for them; the log of its request has the numbers from here.
+            draws: how many draws of each.
 
         Raises:
             NotReadyError: the server is still starting.
             TooManyImagesError, BusyError, RateLimitedError: see :class:`Admission`.
         """
         engine = self.engine
-        async with self._admission.admit(images, client):
+        client.images, client.draws = images, draws
+        async with self._admission.admit(images * draws, client):
             self._requests_in_flight[engine] += 1
             try:
                 yield engine

@@ -19,7 +19,9 @@ async def _client(request: Request) -> AsyncIterator[Client]:
     What the request leaves for afterwards is done once the answer is written, or has failed.
     """
     client: Client | None = getattr(request.state, "client", None)
-    client = client or Client(address(request.client.host if request.client else ""))
+    if client is None:
+        client = Client(address(request.client.host if request.client else ""))
+        request.state.client = client
     try:
         yield client
     finally:

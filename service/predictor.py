@@ -20,6 +20,7 @@ from service.scheduling.scheduler import Scheduler
 from service.scheduling.work import Tensor
 from service.settings import PredictorSettings
 from service.signals.seen import Seen, Viewer
+from service.telemetry import logs
 from service.telemetry.metrics import Metrics
 from service.telemetry.timings import Timings
 
@@ -181,6 +182,7 @@ class Predictor:
         unsure = None if least is None else agreement < least
         if unsure:
             self._metrics.unsure.inc()
+        client.agreements.append(agreement)
         self._metrics.images.labels(str(pipeline)).inc(draws)
         if draws > 1 and self._settings.response_detail == "full":  # anyone may read the metrics
             self._metrics.agreement.observe(agreement)
@@ -194,6 +196,7 @@ class Predictor:
                 agreement=agreement if draws > 1 else math.nan,
                 infer=self._infer_bare,
                 threshold=self._watch.threshold(manifest, pipeline),
+                request_id=logs.request_id.get(),
             )
             client.afterwards.append(partial(self._watch.see, seen))
         return Classification(

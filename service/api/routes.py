@@ -109,7 +109,7 @@ async def predict(
     else:
         uploads = [Upload("", await request.body())]
 
-    async with backend.admit(draws * len(uploads), client) as predictor:
+    async with backend.admit(len(uploads), client, draws=draws) as predictor:
         manifest = predictor.classifier.manifest
 
         async def answer(upload: Upload) -> Prediction | TopClass:

@@ -22,6 +22,9 @@ class Client:
         bucket: the rate limit of its key; None without a limit.
         charged: how many images this request has taken from the bucket so far.
         signals: which of the server's signals look at its images; None for all of them.
+        images: how many images this request asks for; 0 before that is known.
+        draws: how many draws of each.
+        agreements: those of its images that were classified, each in [0, 1].
         afterwards: what this request leaves to do once its answer is written. None of it waits,
             and none of it raises.
     """
@@ -30,6 +33,9 @@ class Client:
     bucket: Bucket | None = None
     charged: float = 0.0
     signals: frozenset[str] | None = None
+    images: int = 0
+    draws: int = 1
+    agreements: list[float] = field(default_factory=list)
     afterwards: list[Callable[[], None]] = field(default_factory=list)
 
     def charge(self, images: float) -> None:

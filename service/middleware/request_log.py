@@ -8,6 +8,7 @@ import uuid
 from opentelemetry import trace
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.auth.client import Client
 from service.telemetry import logs
 from service.telemetry.metrics import Metrics
 
@@ -85,6 +86,7 @@ class RequestLog:
         if _access.isEnabledFor(level):
             duration_ms = round(1e3 * seconds, 3)
             more = {"method": method, "route": route, "status": status, "duration_ms": duration_ms}
+            more |= _asked(scope["state"].get("client"))
             if error := scope["state"].get("error_code"):
                 more["error"] = error
             if key := scope["state"].get("key"):
@@ -98,3 +100,13 @@ class RequestLog:
                 duration_ms,
                 extra=logs.fields(more),
             )
+
+
+def _asked(client: Client | None) -> dict[str, float]:
+    """What a request asked for, as far as it is known, and the mean agreement of its images."""
+    if client is None or not client.images:
+        return {}
+    asked: dict[str, float] = {"images": client.images, "draws": client.draws}
+    if client.agreements:
+        asked["agreement"] = round(sum(client.agreements) / len(client.agreements), 3)
+    return asked

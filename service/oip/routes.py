@@ -120,8 +120,8 @@ async def infer(request: Request, backend: Local, client: Sender, model: str) ->
             "ask for fewer images or draws, or for binary data."
         )
     request.state.holder.reserve(_COPIES * size)
-    images = len(inference.images.sources) * inference.draws
-    async with backend.admit(images, client) as predictor:
+    images = len(inference.images.sources)
+    async with backend.admit(images, client, draws=inference.draws) as predictor:
         manifest = _manifest(request, model, predictor)  # it may have been reloaded
         classifications = await _predict(predictor, pipeline, client, inference)
     answer = {

@@ -25,6 +25,7 @@ class Seen:
         infer: returns the scores of an image without a defence.
         threshold: of the signal squeeze; None if it cannot be used with this model and defence.
         distance: how far the defence moves the probabilities; None if that was not measured.
+        request_id: the id of its request; None outside of a request.
     """
 
     client: str
@@ -36,6 +37,7 @@ class Seen:
     infer: Callable[[Image], Awaitable[NDArray[np.float32]]]
     threshold: float | None = None
     distance: float | None = None
+    request_id: str | None = None
 
 
 class Viewer(Protocol):

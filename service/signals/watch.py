@@ -177,6 +177,7 @@ class Watch:
             now_s = time.monotonic()
             try:
                 if seen is not None:
+                    logs.request_id.set(seen.request_id)  # the lines about this image get it
                     self._look(seen, now_s)
                 if now_s - tidied_s >= _TIDY_EVERY_S:
                     tidied_s = now_s
@@ -219,22 +220,27 @@ class Watch:
             return
         has_probabilities = seen.manifest.output.kind == "probabilities"
         direction = fingerprints.direction(seen.scores, probabilities=has_probabilities)
+        found: dict[str, float] = {}
         if "same-picture" in seen.signals:
             alike = window.seen(neighbors.same_picture(window.means, means))
             self._metrics.neighbors("same-picture", len(alike))
+            found["same-picture"] = len(alike)
             self._count("same-picture", window, alike, (now_s, seen.agreement))
         if "concentration" in seen.signals and fingerprints.classes >= neighbors.LEAST_CLASSES:
             near = neighbors.same_direction(window.directions, direction, self._least_cosine)
             alike = window.seen(near)
             self._metrics.neighbors("concentration", len(alike))
+            found["concentration"] = len(alike)
             self._count("concentration", window, alike, (now_s, seen.agreement))
         window.add(Fingerprint(now_s, identity, means, direction, seen.agreement))
         self._count_kept()
+        self._log_found(found, is_flagged=max(found.values(), default=0) >= FIRST_LEVEL)
         self._raise_due(seen.client, window, now_s)
         self._metrics.images.inc()
 
     def _look_squeezed(self, seen: Seen, is_far: bool, now_s: float) -> None:
         """Count an image that was inferred again."""
+        self._log_found({SQUEEZE: round(seen.distance or 0.0, 3)}, is_flagged=is_far)
         window = self._windows.of(seen.client)
         window.forget(now_s - WINDOW_S)
         if is_far:
@@ -255,6 +261,15 @@ class Watch:
         tally = window.episode.tally(signal)
         tally.add(len(earlier) or 1, min([now_s, *(at_s for at_s, _ in earlier)]), now_s)
         tally.add_agreement([agreement for _, agreement in (*earlier, new)])
+
+    def _log_found(self, found: Mapping[str, float], *, is_flagged: bool) -> None:
+        """Log what was measured of an image, by signal; the request's id leads to its client."""
+        level = logging.INFO if is_flagged else logging.DEBUG
+        if found and _log.isEnabledFor(level):
+            listed = ", ".join(f"{signal} {value}" for signal, value in found.items())
+            _log.log(
+                level, "Signals of an image: %s", listed, extra=logs.fields({"signals": found})
+            )
 
     def _count_kept(self) -> None:
         self._metrics.kept.set(sum(map(len, self._windows)))

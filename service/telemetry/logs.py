@@ -64,7 +64,7 @@ class JsonFormatter(logging.Formatter):
         entry |= _context()
         more = getattr(record, _FIELDS, None)
         if isinstance(more, Mapping):
-            entry = {**more, **entry}
+            entry = {**entry, **more, **entry}  # its own fields first, and they win
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         if record.stack_info:

@@ -57,8 +57,8 @@ def test_images_are_admitted_for_the_client_of_the_request_s_key(
     client = begin(start, options, **given)
     backend, calls = client.app.state.backend, []
 
-    def admit(*arguments):
-        calls.append(arguments)
+    def admit(images, sender, *, draws=1):
+        calls.append((images * draws, sender))
         raise BusyError("this is far enough")
 
     monkeypatch.setattr(backend, "admit", admit)

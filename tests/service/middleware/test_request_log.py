@@ -173,7 +173,7 @@ def test_a_client_that_leaves_is_counted(start, load_colours, make_photograph):
 
 
 def test_a_bug_of_the_server_is_answered_and_logged(client, make_photograph, monkeypatch, caplog):
-    def fail(*_):
+    def fail(*_, **__):
         raise ZeroDivisionError("/secret/path")
 
     monkeypatch.setattr(client.app.state.backend, "admit", fail)
@@ -214,6 +214,48 @@ def test_work_is_logged_at_info_and_probes_at_debug(client, make_photograph, cap
         ("DEBUG", "unmatched", 404),
         ("DEBUG", "unmatched", 404),
     ]
+
+
+ASKED = ("images", "draws", "agreement")
+
+
+def asked(caplog):
+    """What the access lines have of these fields, in their order."""
+    lines = [each.fields for each in caplog.records if each.name == "service.access"]
+    return [{name: line[name] for name in line if name in ASKED} for line in lines]
+
+
+def test_a_line_has_the_images_their_draws_and_their_agreement(client, make_photograph, caplog):
+    image, agreements = make_photograph(), []
+
+    def post(path, **options):
+        answer = client.post(path, **options).json()
+        results = answer.get("results", [{"prediction": answer}])
+        found = [each["prediction"]["agreement"] for each in results if each["prediction"]]
+        agreements.append(round(sum(found) / len(found), 3))
+
+    tensor = {"name": "x", "datatype": "UINT8", "shape": [2, 32, 32, 3], "data": [7] * 6144}
+    with caplog.at_level(logging.INFO, "service.access"):
+        post(PREDICT, content=image)
+        post(f"{PREDICT}?draws=3", content=make_photograph(noise=120))
+        files = [("files", ("a", image)), ("files", ("b", b"junk")), ("files", ("c", image))]
+        post(f"{PREDICT}?draws=2", files=files)
+        body = {"inputs": [tensor], "parameters": {"draws": 4}, "outputs": [{"name": "agreement"}]}
+        answer = client.post("/v2/models/colours/infer", json=body).json()
+        agreements.append(sum(answer["outputs"][0]["data"]) / 2)
+    assert asked(caplog) == [
+        {"images": images, "draws": draws, "agreement": pytest.approx(agreement, abs=1e-3)}
+        for images, draws, agreement in zip((1, 1, 3, 2), (1, 3, 2, 4), agreements, strict=True)
+    ]
+    assert [list(each) for each in asked(caplog)] == 4 * [list(ASKED)]
+
+
+def test_a_line_has_only_what_is_known(client, make_photograph, caplog):
+    with caplog.at_level(logging.INFO, "service.access"):
+        client.post(f"{PREDICT}?draws=2", content=b"junk")  # admitted, and then not an image
+        client.post("/v1/defend", content=make_photograph())
+        client.post(f"{PREDICT}?draws=99", content=make_photograph())  # refused before
+    assert asked(caplog) == [{"images": 1, "draws": 2}, {"images": 1, "draws": 1}, {}]
 
 
 def test_concurrent_requests_keep_their_ids(client, make_photograph, monkeypatch, caplog):

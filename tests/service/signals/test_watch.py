@@ -17,6 +17,7 @@ from service.signals import watch as module
 from service.signals.names import SIGNALS
 from service.signals.seen import Seen
 from service.signals.watch import EventsFileError, Watch
+from service.telemetry.logs import request_id
 from service.telemetry.metrics import Metrics
 from tests.service.signals.test_event import SCHEMA
 from tests.service.signals.test_measure import image, made
@@ -71,7 +72,8 @@ class Eyes:
     def see(self, image, scores=None, client="shop", agreement=float("nan"), **more):
         if scores is None:
             scores = RNG.normal(size=200).astype(np.float32)
-        self.watch.see(seen_by(COMPARING, image, scores, client, agreement, **more))
+        signals = self.watch.signals - {"squeeze"}
+        self.watch.see(seen_by(signals, image, scores, client, agreement, **more))
         self.posted += 1
 
     def wait(self):
@@ -96,7 +98,8 @@ def eyes():
 
 
 def events(caplog):
-    return [record.fields["event"] for record in caplog.records if hasattr(record, "fields")]
+    found = [getattr(record, "fields", {}) for record in caplog.records]
+    return [fields["event"] for fields in found if "event" in fields]
 
 
 def test_the_21st_picture_of_a_ball_raises_an_event(eyes, caplog):
@@ -117,6 +120,33 @@ def test_the_21st_picture_of_a_ball_raises_an_event(eyes, caplog):
     assert seen.value("events_total", signal="same-picture") == 1
     assert seen.value("flagged_images_total", signal="same-picture") == 1
     assert seen.value("kept_images") == 41
+
+
+def test_what_was_measured_is_logged_with_the_request_s_id(eyes, caplog):
+    caplog.set_level(logging.DEBUG, module.__name__)
+    lines = []
+    handler = logging.Handler()
+    handler.emit = lambda each: lines.append((each.levelname, request_id.get(), each.fields))
+    logger = logging.getLogger(module.__name__)
+    seen, image = eyes(("same-picture",)), picture()
+    logger.addHandler(handler)
+    try:
+        for number in range(22):
+            seen.see(in_ball(image), request_id=f"request-{number}")
+        seen.see(image, threshold=1.0, distance=1.2345, request_id="far")
+        seen.see(image, threshold=1.0, distance=0.5, request_id="near")
+        seen.wait()
+        seen.watch.stop()
+    finally:
+        logger.removeHandler(handler)
+    measured = [(level, name, more["signals"]) for level, name, more in lines if "signals" in more]
+    expected = [
+        ("INFO" if number >= 20 else "DEBUG", f"request-{number}", {"same-picture": number})
+        for number in range(22)
+    ]
+    expected += [("INFO", "far", {"squeeze": 1.234}), ("DEBUG", "near", {"squeeze": 0.5})]
+    assert measured == expected
+    assert [name for level, name, more in lines if "event" in more] == ["request-20"]
 
 
 def test_scores_that_point_the_same_way_raise_an_event(eyes, caplog):

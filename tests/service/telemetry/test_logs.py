@@ -9,10 +9,12 @@ import socket
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from service.auth.key_file import new as new_key
 from service.telemetry import logs
 from service.telemetry.logs import JsonFormatter, TextFormatter
 
@@ -121,6 +123,23 @@ def test_the_error_that_ends_a_server_is_a_line_too(spawn):
     (entry,) = map(json.loads, server.log.splitlines())
     assert entry["level"] == "critical"
     assert "nonsense" in entry["message"]
+
+
+def test_the_documented_line_is_real(spawn, tmp_path):
+    page = (Path(__file__).parents[3] / "docs" / "operations.md").read_text("utf-8")
+    shown = json.loads(re.search(r'^\{"time".*"service.access".*$', page, re.MULTILINE)[0])
+    key, line = new_key("shop")
+    (tmp_path / "keys.txt").write_text(f"{line}\n")
+    server = spawn("--api-keys", str(tmp_path / "keys.txt"))
+    headers = {"Authorization": f"Bearer {key}"}
+    assert server.ask(f"/v1/predict?draws={shown['draws']}", photograph(tmp_path), headers)
+    server.signal()
+    assert server.exit_code() == 0
+    entries = [json.loads(line) for line in server.log.splitlines()]
+    (real,) = [each for each in entries if each["logger"] == "service.access"]
+    assert list(real) == list(shown)
+    fixed = ("level", "logger", "method", "route", "status", "images", "draws", "key")
+    assert [real[name] for name in fixed] == [shown[name] for name in fixed]
 
 
 def record(message, *arguments, **more):

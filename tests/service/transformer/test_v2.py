@@ -56,6 +56,15 @@ def test_undefended_pixels_arrive_bit_for_bit(front, stub, binary):
     np.testing.assert_array_equal(request.tensor, pixels)
 
 
+def test_the_log_has_the_images_of_a_request(front, binary, caplog):
+    client = front()
+    with caplog.at_level("INFO", "service.access"):
+        client.post(INFER, **binary(noise(3, 32, 32, 3)))
+    (line,) = [each.fields for each in caplog.records if each.name == "service.access"]
+    assert (line["images"], line["draws"]) == (3, 1)
+    assert "agreement" not in line  # that is for the classifier behind to say
+
+
 @pytest.mark.parametrize("as_file", [False, True])
 def test_the_upstream_gets_defended_images(front, stub, binary, as_file):
     client, pixels = front(defense="fd"), noise(32, 32, 3)
