@@ -43,6 +43,7 @@ from service.middleware.request_log import RequestLog
 from service.oip.routes import router as oip
 from service.scheduling.deadline import out_of_memory
 from service.settings import Settings
+from service.signals.names import OnEvent
 from service.telemetry.logs import REQUEST_ID_HEADER
 from service.transformer.backend import UpstreamBackend
 from service.transformer.elsewhere import router as elsewhere
@@ -66,6 +67,7 @@ def create_app(
     settings: Settings,
     load: Callable[[], Classifier],
     on_failure: Callable[[], None] = lambda: None,
+    on_event: OnEvent = lambda _: None,
 ) -> FastAPI:
     """Make the application.
 
@@ -74,11 +76,12 @@ def create_app(
         load: returns the model; called in a thread once the server listens.
         on_failure: called if the model cannot be loaded; the error is then the backend's
             ``failure``.
+        on_event: called with each event of the signals, in their thread.
     """
     backend: Backend[Any]
     routers: tuple[APIRouter, ...]
     if settings.predictor_host is None:
-        backend, routers = LocalBackend(settings, load), (local, oip)
+        backend, routers = LocalBackend(settings, load, on_event), (local, oip)
         if settings.shows_defended:
             routers += (defending,)
     else:

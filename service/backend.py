@@ -30,6 +30,7 @@ from service.scheduling.priority import lower_thread_priority
 from service.scheduling.scheduler import Scheduler
 from service.settings import Settings
 from service.signals.calibration import Calibration
+from service.signals.names import OnEvent
 from service.signals.watch import Watch
 from service.telemetry.metrics import Metrics
 
@@ -232,7 +233,12 @@ class LocalBackend(Backend[Predictor]):
 
     _starting = "The model is being loaded; try again in a moment."
 
-    def __init__(self, settings: Settings, load: Callable[[], Classifier]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        load: Callable[[], Classifier],
+        on_event: OnEvent,
+    ) -> None:
         super().__init__(settings)
         self._load = load
         path = settings.calibration
@@ -243,6 +249,7 @@ class LocalBackend(Backend[Predictor]):
             self.metrics.signals,
             clients_are_keys=self.keys is not None,
             events_file=settings.events_file,
+            on_event=on_event,
             squeeze_share=settings.squeeze_share,
             is_idle=lambda: self._admission.in_flight < settings.inference_streams,
             calibration=calibration,

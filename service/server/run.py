@@ -17,6 +17,7 @@ from service.server.process import raise_open_file_limit, tune_malloc
 from service.server.server import Server
 from service.settings import ModelSettings, Settings
 from service.settings.environment import unknown_variables
+from service.signals.names import OnEvent
 from service.telemetry import logs, tracing
 
 _log = logging.getLogger(__name__)
@@ -51,8 +52,8 @@ def serve(settings: Settings) -> int:
         )
     code = 1
     try:
-        with tracing.sent_to(settings.otel_endpoint):
-            code = _serve(settings)
+        with tracing.sent_to(settings.otel_endpoint) as on_event:
+            code = _serve(settings, on_event)
     except (ModelError, DefenseError, ServiceError, SetupError, OSError) as error:
         _log.critical("%s", error)
     isolated.close()  # threads wait for these processes
@@ -60,7 +61,7 @@ def serve(settings: Settings) -> int:
     return code
 
 
-def _serve(settings: Settings) -> int:
+def _serve(settings: Settings, on_event: OnEvent) -> int:
     if settings.predictor_host is None:  # a wrong name is an error before the port is taken
         resolve(Store(settings.store), settings.model)
     tune_malloc()
@@ -69,7 +70,10 @@ def _serve(settings: Settings) -> int:
     cv2.setNumThreads(1)  # images are processed side by side, each in a thread of its own
 
     app = create_app(
-        settings, lambda: load_classifier(settings), on_failure=lambda: server.stop_at_once()
+        settings,
+        lambda: load_classifier(settings),
+        on_failure=lambda: server.stop_at_once(),
+        on_event=on_event,
     )
     server = Server(app, settings)
     try:

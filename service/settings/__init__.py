@@ -220,7 +220,8 @@ class TelemetrySettings(Group):
     otherwise."""
     otel_endpoint: AnyHttpUrl | None = None
     """Address of an OpenTelemetry collector that takes OTLP over HTTP, such as
-    http://127.0.0.1:4318; traces are sent there. Needs the extra 'otel'."""
+    http://127.0.0.1:4318; traces and the events of the signals are sent there. Needs the extra
+    'otel'."""
 
 
 class PredictorSettings(SchedulingSettings, DefenseSettings, LimitSettings):

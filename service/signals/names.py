@@ -1,10 +1,16 @@
 """The names of the signals of :mod:`service.signals`, and how an operator writes them."""
 
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
 CONCENTRATION, SQUEEZE = "concentration", "squeeze"
 SIGNALS = ("same-picture", CONCENTRATION, SQUEEZE)
 """The signs of an attack."""
 OFF = "off"
 """No signal, as the operator writes it."""
+
+OnEvent: TypeAlias = Callable[[dict[str, Any]], None]
+"""What is called with each event, an OCSF Detection Finding."""
 
 
 def parse_signals(words: tuple[str, ...]) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from service.signals.calibration import Calibration
 from service.signals.episode import FIRST_LEVEL, Episode
 from service.signals.event import finding, sentence
 from service.signals.fingerprint import Fingerprints, block_means
-from service.signals.names import SQUEEZE
+from service.signals.names import SQUEEZE, OnEvent
 from service.signals.seen import Seen
 from service.signals.squeeze import Squeeze, threshold
 from service.signals.window import WINDOW_S, Fingerprint, Sight, Window, Windows
@@ -49,6 +49,7 @@ class Watch:
         *,
         clients_are_keys: bool,
         events_file: Path | None = None,
+        on_event: OnEvent = lambda _: None,
         squeeze_share: float = 0.0,
         is_idle: Callable[[], bool] = lambda: True,
         calibration: Calibration | None = None,
@@ -60,6 +61,7 @@ class Watch:
             metrics: counts what happens.
             clients_are_keys: whether a client is the name of a key; otherwise it is an address.
             events_file: where each event is a line, besides the log.
+            on_event: called with each event, in the thread of the signals.
             squeeze_share: the share of the images that squeeze infers again, in [0, 1].
             is_idle: whether an inference would delay no answer.
             calibration: thresholds for the default defence; None for the shipped ones.
@@ -72,6 +74,7 @@ class Watch:
         self._clients_are_keys = clients_are_keys
         self._events_file = events_file
         self._calibration = calibration
+        self._on_event = on_event
         if events_file is not None:
             try:
                 _append(events_file, "")
@@ -296,6 +299,7 @@ class Watch:
                 _append(self._events_file, json.dumps(event) + "\n")
             except OSError as error:
                 _log.error("--events-file cannot be written: %s", error.strerror)
+        self._on_event(event)
 
 
 def _append(path: Path, line: str) -> None:

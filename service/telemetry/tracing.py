@@ -1,4 +1,4 @@
-"""Traces: off unless there is a collector to send them to."""
+"""What a collector gets, traces and the events of the signals: nothing, unless there is one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,21 +6,25 @@ from contextlib import contextmanager
 from pydantic import AnyHttpUrl
 
 from service.errors import SetupError
+from service.signals.names import OnEvent
 
 
 class TracesError(SetupError):
-    """Traces are requested, but the packages for them are not installed."""
+    """A collector is named, but the packages for it are not installed."""
 
 
 @contextmanager
-def sent_to(endpoint: AnyHttpUrl | None) -> Iterator[None]:
+def sent_to(endpoint: AnyHttpUrl | None) -> Iterator[OnEvent]:
     """Send traces to a collector during the block; without an address, record none.
+
+    Yields:
+        What sends an event of the signals there, too.
 
     Raises:
         TracesError: the extra ``otel`` is not installed.
     """
     if endpoint is None:
-        yield
+        yield lambda _: None
         return
     try:
         from service.telemetry import otlp  # needs an extra, and is loaded for traces only
@@ -28,8 +32,8 @@ def sent_to(endpoint: AnyHttpUrl | None) -> Iterator[None]:
         raise TracesError(
             f"--otel-endpoint needs the extra 'otel': pip install 'warpguard[otel]' ({error})."
         ) from None
-    stop = otlp.start(str(endpoint))
+    sending = otlp.start(str(endpoint))
     try:
-        yield
+        yield sending.event
     finally:
-        stop()
+        sending.stop()

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 
 import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from PIL import Image
@@ -24,11 +25,11 @@ TWO_CLOCKS_NS = 1_000_000_000
 
 
 class Collector(ThreadingHTTPServer):
-    """Takes OTLP over HTTP; ``spans`` are the pairs of a resource and a span."""
+    """Takes OTLP over HTTP; ``spans`` and ``logs`` are pairs of a resource and what it sent."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.spans = []
+        self.spans, self.logs = [], []
         self.address = f"http://127.0.0.1:{self.server_port}"
 
     def take(self, body):
@@ -36,6 +37,12 @@ class Collector(ThreadingHTTPServer):
             resource = attributes(group.resource)
             for scope in group.scope_spans:
                 self.spans.extend((resource, span) for span in scope.spans)
+
+    def take_logs(self, body):
+        for group in ExportLogsServiceRequest.FromString(body).resource_logs:
+            resource = attributes(group.resource)
+            for scope in group.scope_logs:
+                self.logs.extend((resource, record) for record in scope.log_records)
 
     def trace(self, trace_id, at_least):
         give_up = time.monotonic() + 60
@@ -49,9 +56,9 @@ class Collector(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     def do_POST(self):
-        assert self.path == "/v1/traces"
+        take = {"/v1/traces": self.server.take, "/v1/logs": self.server.take_logs}[self.path]
         assert self.headers["content-type"] == "application/x-protobuf"
-        self.server.take(self.rfile.read(int(self.headers["content-length"])))
+        take(self.rfile.read(int(self.headers["content-length"])))
         self.send_response(200)
         self.send_header("content-length", "0")
         self.end_headers()
@@ -200,9 +207,9 @@ def test_a_collector_that_is_away_changes_nothing(spawn):
 def test_the_end_does_not_wait_for_a_collector_that_never_answers(monkeypatch):
     hangs = threading.Event()
     monkeypatch.setattr(otlp.TracerProvider, "shutdown", lambda _: hangs.wait())
+    monkeypatch.setattr(otlp.LoggerProvider, "shutdown", lambda _: hangs.wait())
     monkeypatch.setattr(otlp.trace, "set_tracer_provider", lambda _: None)
-    stop = otlp.start("http://127.0.0.1:9")
-    stop()  # this would never return
+    otlp.start("http://127.0.0.1:9").stop()  # this would never return
     hangs.set()
 
 
