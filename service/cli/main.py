@@ -21,6 +21,7 @@ from service.cli import (
     predict,
     quilt_bank,
     serve,
+    watch,
 )
 from service.cli.command import add_command
 from service.errors import ServiceError, SetupError
@@ -72,7 +73,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     add_parser = parser.add_subparsers(dest="command", required=True, metavar="COMMAND").add_parser
     # Only serve has options that are slow to build, because they are made from the settings.
     serve.register(add_parser, with_options="serve" in words)
-    for command in (predict, defend, defenses, calibrate, quilt_bank, models, keys):
+    for command in (predict, defend, defenses, calibrate, quilt_bank, models, keys, watch):
         command.register(add_parser)
     add_command(add_parser, "version", _version)
     return parser

@@ -41,7 +41,8 @@ def test_help_and_version_load_nothing_heavy():
 import sys
 from service.cli.main import main
 for line in ("--version", "version", "--help", "predict --help", "defend --help", "defenses --help",
-             "quilt-bank --help", "models --help", "models pull --help", "keys new --help"):
+             "quilt-bank --help", "models --help", "models pull --help", "keys new --help",
+             "watch --help"):
     try:
         main(line.split())
     except SystemExit as error:
