@@ -8,7 +8,7 @@ from service.monitor.scrape import Scrape
 from service.signals.names import SIGNALS, SQUEEZE
 
 _TOTAL = "warpguard_stage_seconds"
-_REASONS = ("identical", "blank", "busy")
+_REASONS = ("identical", "blank", "busy", "not-idle")
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Figures:
         in_flight, in_flight_limit, queued: images at work, each draw counting as one.
         agreement: the mean of the answers with several draws.
         signals: what each signal has counted.
+        far: how many images the defence moves further than the threshold of squeeze.
         kept: how many images the signals compare with now.
         skipped: how many images the signals did not count, by the reason.
     """
@@ -64,6 +65,7 @@ class Figures:
     queued: int
     agreement: float
     signals: Sequence[SignalFigures]
+    far: int
     kept: int
     skipped: dict[str, int]
 
@@ -108,6 +110,7 @@ def figures(now: Scrape, before: Scrape | None = None) -> Figures:
         queued=int(now.sum("warpguard_queued_images")),
         agreement=since("warpguard_agreement_ratio_sum") / answered if answered else math.nan,
         signals=[_signal(now, name) for name in SIGNALS],
+        far=int(now.sum("warpguard_signal_far_images_total")),
         kept=int(now.sum("warpguard_signal_kept_images")),
         skipped={
             reason: int(now.sum("warpguard_signal_skipped_images_total", reason=reason))

@@ -57,7 +57,7 @@ def _signals(found: Figures) -> RenderableType:
         table.add_row(each.name, *cells, style=style)
     skipped = ", ".join(f"{count:,} {reason}" for reason, count in found.skipped.items())
     return Group(
-        table, Text(f"since the start; not counted: {skipped}; kept: {found.kept:,}", "dim")
+        table, Text(f"far: {found.far:,}; kept: {found.kept:,}; skipped: {skipped}", "dim")
     )
 
 

@@ -86,7 +86,7 @@ class Watch:
             squeeze_share,
             is_idle=is_idle,
             on_distance=self._wait,
-            on_skip=lambda: metrics.skip("busy"),
+            on_skip=lambda: metrics.skip("not-idle"),
         )
         self._squeezing: asyncio.Task[None] | None = None
         self._fingerprints: Fingerprints | None = None
@@ -250,7 +250,7 @@ class Watch:
             self._count(SQUEEZE, window, window.squeezed, (now_s, seen.agreement))
         window.add_squeezed(now_s, seen.agreement, is_far=is_far)
         self._raise_due(seen.client, window, now_s)
-        self._metrics.squeezed(seen.distance or 0.0)
+        self._metrics.squeezed(seen.distance or 0.0, is_far=is_far)
 
     def _count(self, signal: str, window: Window, alike: Sequence[Sight], new: Sight) -> None:
         """Count an image, and the earlier ones that are like it, in the client's episode."""

@@ -144,7 +144,11 @@ class SignalMetrics:
             buckets=(0.25, 0.5, 0.75, 1.0, 1.1, 1.25, 1.5, 2.0),
             registry=registry,
         )
-        for reason in ("blank", "busy", "identical"):
+        self._far = counter(
+            "warpguard_signal_far_images",
+            "Images that were inferred again, and moved further than the threshold.",
+        )
+        for reason in ("blank", "busy", "identical", "not-idle"):
             self._skipped.labels(reason)
         for signal in SIGNALS:
             self._flagged.labels(signal)
@@ -160,9 +164,11 @@ class SignalMetrics:
         """Count an image by how many earlier ones it is like."""
         self._neighbors.labels(signal).observe(images)
 
-    def squeezed(self, distance: float) -> None:
+    def squeezed(self, distance: float, *, is_far: bool) -> None:
         """Count an image that was inferred again, by the L1 distance of its probabilities."""
         self._squeezed.observe(distance)
+        if is_far:
+            self._far.inc()
 
     def flag(self, signal: str) -> None:
         """Count an image that is the 21st or a later one that a signal counts of its client."""

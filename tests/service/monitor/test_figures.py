@@ -38,7 +38,7 @@ def test_the_first_figures_are_about_the_time_since_the_start(metrics):
     metrics.signals.neighbors("same-picture", 20)
     metrics.signals.flag("same-picture")
     metrics.signals.count_event("same-picture")
-    metrics.signals.squeezed(1.5)
+    metrics.signals.squeezed(1.5, is_far=True)
     metrics.signals.skip("busy")
     found = figures(scrape(metrics, 110.0, started_s=100.0))
     assert (found.since_start, found.over_s) == (True, 10.0)
@@ -50,7 +50,8 @@ def test_the_first_figures_are_about_the_time_since_the_start(metrics):
     by_name = {each.name: each for each in found.signals}
     assert (by_name["same-picture"].flagged, by_name["same-picture"].events) == (1, 1)
     assert by_name["squeeze"].images == 1
-    assert found.skipped == {"identical": 0, "blank": 0, "busy": 1}
+    assert found.far == 1
+    assert found.skipped == {"identical": 0, "blank": 0, "busy": 1, "not-idle": 0}
 
 
 def test_later_figures_are_about_what_happened_since_the_earlier_ones(metrics):

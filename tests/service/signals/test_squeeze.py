@@ -138,6 +138,7 @@ def test_a_server_infers_its_images_again_when_it_is_idle(ready, make_photograph
         assert time.monotonic() < give_up
         time.sleep(0.002)
     assert value("warpguard_batch_images_count") == before + 6
+    assert value("warpguard_signal_far_images_total") == 3
     assert 0 < value("warpguard_signal_squeeze_distance_sum") < 6
 
 

@@ -201,6 +201,7 @@ def test_the_21st_image_that_the_defence_moves_far_raises_an_event(eyes, caplog,
     assert len(events(caplog)) == raised
     assert seen.value("events_total", signal="squeeze") == raised
     assert seen.value("squeeze_distance_count") == 60
+    assert seen.value("far_images_total") == far
     for event in events(caplog):
         jsonschema.validate(event, SCHEMA)
         assert event["count"] == 20
@@ -418,5 +419,5 @@ def test_metrics_have_no_client_in_a_label(ask):
         if name != "le"
     }
     assert labels == {("signal", each) for each in SIGNALS} | {
-        ("reason", each) for each in ("blank", "busy", "identical")
+        ("reason", each) for each in ("blank", "busy", "identical", "not-idle")
     }
