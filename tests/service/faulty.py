@@ -5,6 +5,7 @@ The faults ``held`` and ``thread-dies`` wait for SIGUSR1.
 
 import itertools
 import os
+import random
 import signal
 import sys
 import threading
@@ -14,6 +15,7 @@ import models.session
 import service.images.defend
 import service.predictor
 import service.server.run
+import service.signals.watch
 from service.cli.main import main
 
 _signalled = threading.Event()
@@ -54,6 +56,10 @@ def hang_from_the_second_load(settings):
     return _load(settings)
 
 
+def hang_after_the_answer(watch, seen):
+    hang()
+
+
 def hang():
     sys.stderr.write("faulty.py hangs\n")
     threading.Event().wait()
@@ -77,6 +83,12 @@ FAULTS = {
     "thread-dies": ((models.session.Classifier, "run", die),),
     "hang-warming": ((models.session.Classifier, "run", hang_from_the_first),),
     "hang-reloading": ((service.server.run, "load_classifier", hang_from_the_second_load),),
+    "seeing-hangs": ((service.signals.watch.Watch, "see", hang_after_the_answer),),
+    "seeded": (  # the same requests get the same answers, and each image is far for squeeze
+        (service.predictor, "SYSTEM_RANDOM", random.Random(7)),
+        (service.images.defend, "SYSTEM_RANDOM", random.Random(7)),
+        (service.predictor, "threshold", lambda *_: 0.0),
+    ),
     "decode-raises": (
         (service.predictor, "decode", every_other(service.predictor.decode)),
         (service.images.defend, "decode", every_other(service.images.defend.decode)),

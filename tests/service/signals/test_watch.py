@@ -357,32 +357,6 @@ def ask(ready):
 ON = {"alarm": "same-picture,concentration", "admin_port": 0}
 
 
-def kinds(value):
-    """The names in an answer, and the types of its values: the values differ with each draw."""
-    if isinstance(value, dict):
-        return {name: kinds(each) for name, each in value.items()}
-    return [kinds(each) for each in value] if isinstance(value, list) else type(value).__name__
-
-
-def shape_of(answer):
-    headers = {n for n in answer.headers if n != "date"}
-    return answer.status_code, headers, kinds(answer.json())
-
-
-def test_no_answer_shows_that_the_signals_are_on_or_have_fired(ask, caplog):
-    _, off = ask(admin_port=0)
-    assert events(caplog) == []
-    client, on = ask(**ON)
-    metrics = client.app.state.backend.metrics.signals
-    give_up = time.monotonic() + LIMIT_S
-    while metrics.images._value.get() < 29:  # every picture, of the form and of the tensors too
-        assert time.monotonic() < give_up
-        time.sleep(0.002)
-    assert len(events(caplog)) == 1
-    assert [shape_of(each) for each in on] == [shape_of(each) for each in off]
-    assert client.get("/metrics").status_code == 404
-
-
 def test_no_fingerprint_is_in_a_log_a_metric_or_an_event(ask, caplog, monkeypatch):
     caplog.set_level(logging.DEBUG)
     kept = []
