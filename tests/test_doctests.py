@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MODULES = [
     ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-    for package in ("defenses", "harness", "models", "service")
+    for package in ("defenses", "harness", "models", "service", "warpguard")
     for file in sorted((ROOT / package).rglob("*.py"))
     if ">>> " in file.read_text("utf-8")
 ]

@@ -1,4 +1,4 @@
-"""What is packaged: the four packages and their data, and nothing of the tests or benchmarks."""
+"""What is packaged: the five packages and their data, and nothing of the tests or benchmarks."""
 
 import shutil
 import subprocess
@@ -7,10 +7,10 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = {"defenses", "harness", "models", "service"}
+PACKAGES = {"defenses", "harness", "models", "service", "warpguard"}
 
 
-def test_the_wheel_has_the_four_packages(tmp_path):
+def test_the_wheel_has_the_five_packages(tmp_path):
     source = tmp_path / "source"
     source.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
