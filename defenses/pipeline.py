@@ -112,6 +112,15 @@ class Pipeline(Operation[PipelineDraw]):
         draws = tuple(operation.sample(rng, shape) for operation in self.operations)
         return PipelineDraw(shape=image_size(shape), draws=draws)
 
+    def split(self) -> "tuple[Pipeline, Pipeline]":
+        """Return the operations before the first random one, and that one with all after it.
+
+        >>> tuple(map(str, Pipeline.parse("fd+rdg+jpeg").split()))
+        ('fd', 'rdg+jpeg')
+        """
+        fixed = tuple(takewhile(lambda operation: not operation.random, self.operations))
+        return Pipeline(fixed), Pipeline(self.operations[len(fixed) :])
+
     def several(self, image: Image, rng: Random, draws: int) -> Iterator[Image]:
         """Defend an image with fresh draws, one after the other.
 
@@ -126,9 +135,8 @@ class Pipeline(Operation[PipelineDraw]):
         Raises:
             ImageError: see :class:`Operation`.
         """
-        fixed = tuple(takewhile(lambda operation: not operation.random, self.operations))
-        common = Pipeline(fixed)(image, rng)
-        rest = Pipeline(self.operations[len(fixed) :])
+        fixed, rest = self.split()
+        common = fixed(image, rng)
         for _ in range(draws):
             yield rest._apply_if_it_fits(common, rest.sample(rng, common.shape))
 

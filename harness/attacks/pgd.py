@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from defenses import Pipeline, PipelineDraw
 from harness.attacks.attack import Attack, Attacker
 from harness.surrogate.surrogate import Surrogate
 from harness.types import Case, Pixels, State
+from warpguard.torch import defend
 
 _Batch = NDArray[np.float32]
 
@@ -92,25 +92,6 @@ class Pgd(Attack):
         return np.ascontiguousarray(found[0].transpose(1, 2, 0))
 
 
-class _ThroughDefense(torch.autograd.Function):
-    """The defence on one draw, with the gradient that it states for itself."""
-
-    @staticmethod
-    def forward(ctx: Any, pixels: Tensor, defense: Pipeline, draw: PipelineDraw) -> Tensor:
-        ctx.defense, ctx.draw = defense, draw
-        image = pixels[0].permute(1, 2, 0).contiguous().cpu().numpy()
-        return _as_batch(defense.apply(image, draw), pixels)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        upstream = gradient[0].permute(1, 2, 0).contiguous().cpu().numpy()
-        return _as_batch(ctx.defense.vjp(upstream, ctx.draw), gradient), None, None
-
-
-def _as_batch(image: NDArray[Any], like: Tensor) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image)).to(like).permute(2, 0, 1)[None]
-
-
 def _classifier(surrogate: Surrogate, random: Random, draws: int, image: Pixels) -> Any:
     """Return the model behind the defence as ART's classifier, for one step on one photograph."""
     from art.estimators.classification import PyTorchClassifier
@@ -123,8 +104,7 @@ def _classifier(surrogate: Surrogate, random: Random, draws: int, image: Pixels)
 
         def _transform(self, x: Tensor, y: Any, **_: Any) -> tuple[Tensor, Any]:
             draw = defense.sample(random, image.shape)
-            defended: Tensor = _ThroughDefense.apply(x, defense, draw)  # type: ignore[no-untyped-call]
-            return defended, y
+            return defend(x, defense, [draw]), y
 
     class Classifier(PyTorchClassifier):  # type: ignore[misc]
         """ART's classifier, which also counts gradients that are of no use."""

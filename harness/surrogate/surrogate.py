@@ -18,13 +18,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from defenses import Gradient, Image, Pipeline, PipelineDraw
+from defenses import Image, Pipeline, PipelineDraw
 from harness.errors import SurrogateError
 from harness.surrogate.compare import LARGEST_DIFFERENCE, difference, probes, wrong_node
 from harness.surrogate.losses import LOSSES, Loss
 from harness.surrogate.onnx_to_torch import OnnxModule
 from harness.surrogate.replica import Replica
 from models import Manifest, to_tensor
+from warpguard.torch import Through, defend
 
 Knowledge: TypeAlias = Literal["bare", "identity", "random", "exact"]
 _BATCH = {"cpu": 4, "cuda": 128}
@@ -150,21 +151,16 @@ class Surrogate(Replica):
         total = np.zeros((len(images), *images[0].shape), np.float32)
         losses = np.zeros(len(images), np.float32)
 
-        def before_defense(gradient: Gradient, row: _Row) -> Gradient:
-            return gradient if knowledge == "identity" else defense.vjp(gradient, row.draw)
-
+        through: Through = "identity" if knowledge == "identity" else "exact"
         size = _BATCH[self._device.type]
         for start in range(0, len(rows), size):
             some = rows[start : start + size]
-            batch = self._stacked(
-                self._threads.map(lambda row: defense.apply(row.image, row.draw), some)
-            )
-            batch.requires_grad_()
-            by_row = LOSSES[loss](self.module(batch), [row.goal for row in some])
+            batch = self._stacked(row.image for row in some).requires_grad_()
+            defended = defend(batch, defense, [row.draw for row in some], through)
+            by_row = LOSSES[loss](self.module(defended), [row.goal for row in some])
             by_row = by_row if targeted else -by_row
             (by_pixel,) = torch.autograd.grad(by_row.sum(), batch)
-            pixels = by_pixel.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-            gradients = self._threads.map(before_defense, pixels, some)
+            gradients = by_pixel.permute(0, 2, 3, 1).cpu().numpy()
             for row, gradient, value in zip(some, gradients, by_row.tolist(), strict=True):
                 total[row.index] += gradient / draws
                 losses[row.index] += value / draws
@@ -174,11 +170,10 @@ class Surrogate(Replica):
         """Return whether an operation that the attacker knows is random, so that draws differ."""
         return self._known_defense(knowledge).random
 
-    def _stacked(self, images: Iterable[Image]) -> Tensor:
-        """Return images of either dtype as ``(n, 3, H, W)`` in [0, 1], on the device."""
-        pixels = np.stack(list(images))
-        batch = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2).contiguous()
-        return batch.float() / 255 if pixels.dtype == np.uint8 else batch
+    def _stacked(self, images: Iterable[NDArray[np.float32]]) -> Tensor:
+        """Return images as ``(n, 3, H, W)``, on the device."""
+        pixels = torch.from_numpy(np.stack(list(images)))
+        return pixels.to(self._device).permute(0, 3, 1, 2).contiguous()
 
     def _known_defense(self, knowledge: Knowledge) -> Pipeline:
         if knowledge == "bare":
