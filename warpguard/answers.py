@@ -83,6 +83,9 @@ class FileError:
     code: str
     message: str
 
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
 
 @dataclass(frozen=True)
 class FileAnswer:
