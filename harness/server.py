@@ -14,8 +14,8 @@ import httpx2
 
 from harness.errors import EndpointError
 
-WARPGUARD = (sys.executable, "-P", "-m", "service")
-"""The command. A folder ``service`` in the working directory does not shadow the package."""
+WARPGUARD = (sys.executable, "-P", "-m", "warpguard")
+"""The command. Packages of the working directory with our names do not shadow ours."""
 _READY_WITHIN_S = 600
 """The first start builds the model, and a disk may be slow."""
 _STOPPED_WITHIN_S = 30.0

@@ -1,6 +1,8 @@
 """One store and one real server for all tests that need them; the user's own stay untouched."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 from hypothesis import settings
@@ -24,6 +26,21 @@ def store(tmp_path_factory):
         del os.environ[name]
     os.environ["WARPGUARD_STORE"] = str(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def pip_install():
+    """Install a package from a folder into another, without a network and without dependencies."""
+
+    def install(source, target):
+        options = ("--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--target")
+        command = [sys.executable, "-m", "pip", "install", *options, str(target), str(source)]
+        # What is installed here must be found where it is told, not through this run's packages.
+        variables = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    return install
 
 
 class Service(Server):

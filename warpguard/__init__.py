@@ -18,7 +18,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from defenses import DefenseError, ImageError, Pipeline
     from warpguard.answers import (
         Answer,
         ClassProbability,
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
         Timings,
     )
     from warpguard.client import AsyncClient, Client
+    from warpguard.defenses import DefenseError, ImageError, Pipeline
     from warpguard.errors import (
         AnswerError,
         ApiError,
@@ -76,7 +76,7 @@ _MODULES = {
         "UnauthorizedError",
         "UnreachableError",
     ),
-    "defenses": ("DefenseError", "ImageError", "Pipeline"),
+    "warpguard.defenses": ("DefenseError", "ImageError", "Pipeline"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

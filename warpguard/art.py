@@ -19,8 +19,8 @@ from art.estimators.classification import BlackBoxClassifierNeuralNetwork
 from torch import Tensor
 
 import warpguard.torch
-from defenses import Pipeline, PipelineDraw
 from warpguard.client import Client
+from warpguard.defenses import Pipeline, PipelineDraw
 from warpguard.endpoint import Endpoint
 from warpguard.torch import Through
 

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from defenses import ImageError, Pipeline, PipelineDraw
+from warpguard.defenses import ImageError, Pipeline, PipelineDraw
 
 Through: TypeAlias = Literal["exact", "identity", "none"]
 """How a gradient passes a defence. ``exact``: each operation's vector-Jacobian product, which is

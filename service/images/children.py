@@ -202,7 +202,9 @@ class Pool:
 
 def _popen(pipe_bytes: int) -> subprocess.Popen[bytes]:
     variables = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-    variables["PYTHONPATH"] = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
+    # Our own folder is first, because the others may have a package of the same name.
+    folders = (str(Path(__file__).parents[2]), *(path or str(Path.cwd()) for path in sys.path))
+    variables["PYTHONPATH"] = os.pathsep.join(folders)
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "service.images.child"],
         stdin=subprocess.PIPE,

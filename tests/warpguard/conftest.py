@@ -1,5 +1,8 @@
 """A tiny classifier, in PyTorch and on a server: its logits are ten times the mean colour."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -10,6 +13,7 @@ from torch import nn
 from models import GraphInput, Manifest, Resize, Scaling, Store
 from warpguard import Client
 
+ROOT = Path(__file__).parents[2]
 SIZE_PX = 32
 
 
@@ -66,3 +70,15 @@ def reddish():
     mean = 0.5 + np.array([0.03, 0, -0.02])[:, None, None]
     values = mean + generator.normal(0, 0.05, (4, 3, SIZE_PX, SIZE_PX))
     return torch.from_numpy(np.clip(values, 0, 1).astype(np.float32))
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory, pip_install):
+    """A folder into which the package is installed, without what it depends on."""
+    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("installed")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for name in ("defenses", "harness", "models", "service", "warpguard"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    pip_install(source, target)
+    return target
