@@ -5,7 +5,7 @@ The package needs numpy and OpenCV. It imports ONNX Runtime when it loads a netw
 ``specification`` reads their names. Each other module is one defence (``feature_distillation`` is
 ``fd``, ``grid_distortion`` is ``rdg``, ``resize_pad`` is ``rand``), or a tool of some: ``draws`` of
 random numbers, ``levels`` and ``index_maps`` of pixels, files of the user's (``from_file``), what
-was measured (``measurements``).
+was measured (``measurements``). ``plugins`` finds the operations of other packages.
 
 >>> import random
 >>> import numpy as np
@@ -36,8 +36,11 @@ from defenses.operation import (
     Image,
     ImageError,
     Operation,
+    StraightThrough,
+    image_size,
 )
 from defenses.pipeline import OPERATIONS, Pipeline, PipelineDraw
+from defenses.plugins import PluginError, Registry
 from defenses.quilting import Quilting
 from defenses.resize_pad import RandomResizePad
 from defenses.shield import Shield
@@ -69,15 +72,19 @@ __all__ = [
     "Pipeline",
     "PipelineDraw",
     "PixelDeflection",
+    "PluginError",
     "Quilting",
     "RandomCrop",
     "RandomGridDistortion",
     "RandomResizePad",
+    "Registry",
     "Shield",
     "SpecificationError",
+    "StraightThrough",
     "TotalVariationMinimization",
     "choices",
     "format_arguments",
+    "image_size",
     "measured",
     "patch_bank",
     "read_arguments",

@@ -18,15 +18,17 @@ from defenses.jpeg import JpegCompression
 from defenses.matrix_estimation import MatrixEstimation
 from defenses.onnx_network import OnnxNetwork
 from defenses.operation import DefenseError, Draw, Gradient, Image, Operation, image_size
+from defenses.plugins import PluginError, Registry
 from defenses.quilting import Quilting
 from defenses.resize_pad import RandomResizePad
 from defenses.shield import Shield
 from defenses.specification import SpecificationError, read_arguments, split_terms
 from defenses.total_variation import TotalVariationMinimization
 
-OPERATIONS: dict[str, type[Operation[Any]]] = {
-    operation.name: operation
-    for operation in (
+OPERATIONS: Registry[Operation[Any]] = Registry(
+    "warpguard.defenses",
+    Operation,
+    (
         FeatureDistillation,
         RandomGridDistortion,
         RandomResizePad,
@@ -39,8 +41,10 @@ OPERATIONS: dict[str, type[Operation[Any]]] = {
         MatrixEstimation,
         Quilting,
         OnnxNetwork,
-    )
-}
+    ),
+    # Without __init__, because some need a file.
+    check=lambda kind: (kind.__new__(kind).random, fields(kind)),
+)
 """All operations by their names in specifications. A new operation is one line here."""
 
 
@@ -193,7 +197,10 @@ class Pipeline(Operation[PipelineDraw]):
 def _operation(name: str, arguments: str, factor: str) -> Operation[Any]:
     if name == "none":
         raise DefenseError("none cannot be combined with other defences.")
-    kind = OPERATIONS.get(name)
+    try:
+        kind = OPERATIONS.get(name)
+    except PluginError as error:
+        raise DefenseError(str(error)) from None
     if kind is None:
         raise DefenseError(f"Unknown defence {name!r}. Defences: {', '.join(OPERATIONS)}, none.")
     if factor:

@@ -69,17 +69,17 @@ def copy(tmp_path_factory):
     return folder
 
 
-def run(copy, *arguments, cwd=None):
+def run(copy, *arguments, cwd=None, errors=False):
     done = subprocess.run(
         [sys.executable, *arguments],
-        cwd=cwd or copy,
+        cwd=cwd or str(copy).rpartition(os.pathsep)[2],
         env=os.environ | {"PYTHONPATH": str(copy)},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return done if errors else done.stdout
 
 
 def test_its_own_test_and_the_tests_of_every_operation_pass(copy):
@@ -100,6 +100,59 @@ def test_the_command_defends_with_it(copy, tmp_path):
     run(copy, "-c", DEFEND, cwd=tmp_path)
     defended = {Image.open(file).tobytes() for file in tmp_path.glob("[0-9]*.png")}
     assert defended == {image.tobytes(), image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).tobytes()}
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory, pip_install):
+    """A folder into which the example is installed as a package of its own."""
+    source, target = tmp_path_factory.mktemp("package"), tmp_path_factory.mktemp("installed")
+    (source / "pyproject.toml").write_text(block("toml", "warpguard-mirror"))
+    (source / "warpguard_mirror.py").write_text(block("python", "class RandomMirror"))
+    (source / "warpguard_grey.py").write_text(block("python", "class Grey"))
+    pip_install(source, target)
+    return target
+
+
+def run_beside(package, *arguments, cwd=None):
+    """Run our own code with the package installed."""
+    return run(os.pathsep.join((str(ROOT), str(package))), *arguments, cwd=cwd or package)
+
+
+def test_the_package_s_defence_is_listed_and_defends(package, tmp_path):
+    output = run_beside(package, "-m", "warpguard", "defenses", "--json")
+    (listed,) = (each for each in json.loads(output) if each["name"] == NAME)
+    assert (listed["random"], listed["measured"]) == (True, None)
+    assert NAME in run_beside(package, "-m", "warpguard", "defenses")
+    image = Image.linear_gradient("L").rotate(90).convert("RGB")
+    image.save(tmp_path / "in.png")
+    run_beside(package, "-c", DEFEND, cwd=tmp_path)
+    defended = {Image.open(file).tobytes() for file in tmp_path.glob("[0-9]*.png")}
+    assert defended == {image.tobytes(), image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).tobytes()}
+
+
+def test_the_package_s_attack_is_listed_and_attacks(package):
+    assert "Moves the photograph to grey" in run_beside(package, "-m", "harness", "attacks")
+    program = """
+import numpy as np
+from harness.attacks import Attacker, parse_attack, run
+from harness.types import Case
+image = np.full((8, 8, 3), (0.6, 0.5, 0.4), np.float32)
+cases = [Case("a", image, 0, None)]
+(state,) = run(parse_attack("grey(epsilon=0.01)"), cases, Attacker(None, None))
+print(np.sqrt(np.mean((state.adversarial - image) ** 2)))
+"""
+    assert float(run_beside(package, "-c", program)) == pytest.approx(0.01, abs=1e-4)
+
+
+def test_a_broken_package_leaves_the_rest_alone(package, tmp_path):
+    shutil.copytree(package, tmp_path / "broken")
+    (tmp_path / "broken" / "warpguard_mirror.py").write_text("import nothing_like_this")
+    environment = os.pathsep.join((str(ROOT), str(tmp_path / "broken")))
+    done = run(environment, "-m", "warpguard", "defenses", "--json", errors=True)
+    assert "The package warpguard-mirror 1.0: 'mirror'" in done.stderr
+    assert "No module named 'nothing_like_this'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert NAME not in [each["name"] for each in json.loads(done.stdout)]
 
 
 def test_the_paths_in_the_guide_exist():

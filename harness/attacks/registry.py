@@ -2,7 +2,14 @@
 
 from typing import Any
 
-from defenses import SpecificationError, choices, format_arguments, read_arguments, split_terms
+from defenses import (
+    Registry,
+    SpecificationError,
+    choices,
+    format_arguments,
+    read_arguments,
+    split_terms,
+)
 from harness.attacks.art import CarliniWagner, DeepFool, Fgsm, IFgsm
 from harness.attacks.attack import Attack
 from harness.attacks.gradient import Adaptive, Bpda, BpdaEot, SemiBruteForce
@@ -15,9 +22,10 @@ from harness.attacks.square import Square
 from harness.attacks.stripes import Stripes
 from harness.errors import AttackError
 
-ATTACKS: dict[str, type[Attack]] = {
-    attack.name: attack
-    for attack in (
+ATTACKS: Registry[Attack] = Registry(
+    "warpguard.attacks",
+    Attack,
+    (
         Fgsm,
         IFgsm,
         LBfgs,
@@ -33,8 +41,9 @@ ATTACKS: dict[str, type[Attack]] = {
         HopSkipJump,
         RandomNoise,
         Stripes,
-    )
-}
+    ),
+    check=lambda kind: described(kind),
+)
 """All attacks by their names in specifications. A new attack is one line here."""
 
 _LEVELS = 255
@@ -53,16 +62,17 @@ def parse_attack(text: str) -> Attack:
     """
     match split_terms(text):
         case [(name, arguments, "")]:
-            kind = ATTACKS.get(name)
+            pass
         case _:
             raise AttackError(
                 f"{text!r} is not a valid attack. Write a name, and parameters where they differ "
                 "from the defaults, such as adaptive or adaptive(rounds=50,draws=10); "
                 "a value holds no spaces, commas or brackets."
             )
-    if kind is None:
-        raise AttackError(f"Unknown attack {name!r}. Attacks: {', '.join(ATTACKS)}.")
     try:
+        kind = ATTACKS.get(name)
+        if kind is None:
+            raise AttackError(f"Unknown attack {name!r}. Attacks: {', '.join(ATTACKS)}.")
         return kind(**read_arguments(name, arguments, kind))
     except SpecificationError as error:
         raise AttackError(str(error)) from None

@@ -144,6 +144,8 @@ def attacks(options: argparse.Namespace) -> int:
         what = f"[bold]{name}[/]\n{kind.summary}\n[dim]{kind.reference}[/]"
         table.add_row(what, "\n".join(described(kind)))
     _out.print(table)
+    for problem in ATTACKS.broken:
+        _err.print(problem, highlight=False, markup=False, soft_wrap=True)
     return 0
 
 

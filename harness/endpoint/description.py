@@ -95,7 +95,9 @@ def _named(defense: str, allowed: dict[str, ListedDefense], url: str) -> str:
 def _default(default: str, url: str) -> str:
     """Return the endpoint's default defence, unless parsing it would read a file."""
     terms = split_terms(default[:_LONGEST_DEFENSE])
-    reading = [name for name, *_ in terms if issubclass(OPERATIONS.get(name, object), FromFile)]
+    reading = [
+        name for name, *_ in terms if name in OPERATIONS and issubclass(OPERATIONS[name], FromFile)
+    ]
     if reading or len(default) > _LONGEST_DEFENSE:
         raise EndpointError(
             f"The default defence of {url} is {default[:200]!r}, which would read a file of this "

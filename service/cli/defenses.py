@@ -1,6 +1,7 @@
 """``warpguard defenses``."""
 
 import argparse
+import sys
 
 from service.cli.command import JSON, AddParser, add_command, print_json
 
@@ -17,9 +18,12 @@ def run(options: argparse.Namespace) -> None:
     """
     from rich.console import Console
 
+    from defenses import OPERATIONS
     from service.cli import defense_table
 
     rows = defense_table.rows()
+    for problem in OPERATIONS.broken:
+        sys.stderr.write(f"warpguard: {problem}\n")
     if options.json:
         print_json(rows)
     else:
