@@ -11,13 +11,24 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import accuracy, defenses, fairness, health, overhead, properties, serving, signals
+from benchmarks import (
+    accuracy,
+    defenses,
+    fairness,
+    health,
+    layer,
+    overhead,
+    properties,
+    serving,
+    signals,
+)
 from benchmarks.timing import Result
 
 SPEED: dict[str, Callable[[], list[Result]]] = {
     "defenses": defenses.measure,
     "overhead": overhead.measure,
     "health": health.measure,
+    "layer": layer.measure,
 }
 
 LOAD: dict[str, Callable[[], list[Result]]] = {
@@ -42,7 +53,7 @@ def main() -> int:
         "names",
         nargs="*",
         metavar="NAME",
-        help=(f"{', '.join((*SPEED, *LOAD))}, accuracy or properties (default: the first three)"),
+        help=(f"{', '.join((*SPEED, *LOAD))}, accuracy or properties (default: the first four)"),
     )
     parser.add_argument(
         "--data", type=Path, help="folder with labels.csv and images, for accuracy and properties"

@@ -73,6 +73,7 @@ def by_foolbox(model, images, goals):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Please import .gaussian_filter.:DeprecationWarning")  # Foolbox
 @pytest.mark.parametrize(("gradient", "least", "most"), [("exact", 0.95, 1), ("identity", 0, 0)])
 @pytest.mark.parametrize("attack", [by_art, by_foolbox])
 def test_gradients_of_the_defence_decide(attack, gradient, least, most, victim, cases, batch):
