@@ -1,9 +1,8 @@
 """Photographs with their true classes, and the target class that an attacker wants for each."""
 
-import csv
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,15 +16,12 @@ from harness.errors import DatasetError
 from harness.types import Case
 from models import Manifest, fit
 from service.errors import ServiceError
+from service.evaluate.labels import TABLE, DataError, Row, class_index, count_from_1, read_table
 from service.images.decode import decode
 
-TABLE = "labels.csv"
-_COLUMNS = ("file", "label", "target")
 _IMAGENET_CLASSES = 1000
 _MAX_PIXELS = 10**9
 """The largest limit that the service can have: these files are the user's own."""
-_SHIFTED_AT_LEAST = 3
-"""From how many photographs on labels that are all one too high are taken for a mistake."""
 
 
 @dataclass(frozen=True)
@@ -62,23 +58,16 @@ class Dataset:
             DatasetError: a file or a column is missing, a row is too short, too long or there
                 already, or a value is not valid. The message has the number of the line.
         """
-        table = folder / TABLE
+        try:
+            rows = read_table(folder, lambda text: class_index(text, classes))
+        except DataError as error:
+            raise DatasetError(str(error)) from None
         photographs: list[Photograph] = []
-        lines: dict[Path, int] = {}
-        for line, row in _rows(table):
+        for row in rows:
             try:
-                photograph = _photograph(folder, row, classes)
-            except (OSError, ValueError) as error:
-                raise DatasetError(f"{table}, line {line}: {error}.") from None
-            before = lines.setdefault(photograph.path.resolve(), line)
-            if before != line:
-                raise DatasetError(
-                    f"{table}, line {line}: {photograph.file} is in line {before} already. "
-                    "Remove one of the two."
-                )
-            photographs.append(photograph)
-        if not photographs:
-            raise DatasetError(f"{table} has no rows. Add a row for each photograph.")
+                photographs.append(_photograph(row, classes))
+            except ValueError as error:
+                raise DatasetError(f"{folder / TABLE}, line {row.line}: {error}.") from None
         return cls(folder.resolve().name, tuple(photographs))
 
     @classmethod
@@ -147,9 +136,7 @@ class Dataset:
                 target = each.target if targeted else None
                 chosen.append(Case(each.file, as_pixels(image), each.label, target))
         right = f"The model gets {len(chosen)} of {seen} photographs of {self.name} right"
-        if one_too_high > max(2 * len(chosen), _SHIFTED_AT_LEAST - 1) or (
-            not chosen and one_too_high == seen
-        ):
+        if count_from_1(seen, len(chosen), one_too_high):
             raise DatasetError(
                 f"{right}, and for {one_too_high} of them its class is the label minus 1. Classes "
                 f"count from 0: subtract 1 from each label and each target in {TABLE}."
@@ -167,42 +154,15 @@ def pixels_sha256(case: Case) -> str:
     return hashlib.sha256(np.rint(case.image * 255).astype(np.uint8).tobytes()).hexdigest()
 
 
-def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the rows of a table, each with the number of its line. Empty lines are skipped."""
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            columns = next(reader, [])
-            known = [name for name in columns if name in _COLUMNS]
-            if not {"file", "label"} <= set(known) or len(known) != len(set(known)):
-                raise DatasetError(
-                    f"{table}, line 1: the columns are {', '.join(columns) or 'missing'}; file and "
-                    "label are needed once, and target is optional."
-                )
-            for row in reader:
-                if len(row) not in (0, len(columns)):
-                    raise DatasetError(
-                        f"{table}, line {reader.line_num}: the row has {len(row)} values, but the "
-                        f"table has {len(columns)} columns ({', '.join(columns)})."
-                    )
-                if row:
-                    yield reader.line_num, dict(zip(columns, row, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{table} cannot be read: {error}.") from None
-
-
-def _photograph(folder: Path, row: dict[str, str], classes: int) -> Photograph:
-    """Read a row; the message of a ValueError says what is wrong with it."""
-    name, label = row["file"], _class(row["label"], classes)
-    if wanted := row.get("target", "").strip():
-        target = _class(wanted, classes)
+def _photograph(row: Row, classes: int) -> Photograph:
+    """Read a row's target; the message of a ValueError says what is wrong with it."""
+    if wanted := row.cells.get("target", "").strip():
+        target = class_index(wanted, classes)
     else:
-        target = _target(name, label, classes)
-    if target == label:
+        target = _target(row.file, row.label, classes)
+    if target == row.label:
         raise ValueError("the target must not be the label")
-    if not (folder / name).is_file():
-        raise ValueError(f"{folder / name} does not exist")
-    return Photograph(folder / name, name, label, target)
+    return Photograph(row.path, row.file, row.label, target)
 
 
 def _pixels(path: Path, manifest: Manifest) -> NDArray[np.uint8]:
@@ -212,13 +172,6 @@ def _pixels(path: Path, manifest: Manifest) -> NDArray[np.uint8]:
         raise DatasetError(f"{path} cannot be read: {error.strerror}.") from None
     except ServiceError as error:
         raise DatasetError(f"{path} cannot be read: {error}") from None
-
-
-def _class(text: str, classes: int) -> int:
-    number = int(text) if text.strip().isdecimal() and len(text) < 20 else -1
-    if not 0 <= number < classes:
-        raise ValueError(f"{text[:40]!r} is not a class; classes are 0 to {classes - 1}")
-    return number
 
 
 def _target(file: str, label: int, classes: int) -> int:

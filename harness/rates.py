@@ -1,58 +1,14 @@
 """From scores to rates: accuracy (ACC) and attack success rate (ASR) with their intervals."""
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from harness.results import ImageResult, Run, Score
-
-Z_95 = 1.959963984540054
+from service.evaluate.intervals import Rate as Rate
+from service.evaluate.intervals import wilson as wilson
 
 _Outcome: TypeAlias = tuple[ImageResult, Score]
-
-
-@dataclass(frozen=True)
-class Rate:
-    """A share in [0, 1] with its 95 % interval.
-
-    The interval is Wilson's by the number of images. The draws of one image are not independent of
-    each other: they make the share smoother, but do not narrow the interval.
-    """
-
-    share: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, shares: Iterable[float]) -> "Rate":
-        """Return the mean of the images' shares, each in [0, 1].
-
-        Raises:
-            ValueError: there is no image.
-        """
-        values = list(shares)
-        if not values:
-            raise ValueError("A rate needs at least one image.")
-        low, high = wilson(sum(values), len(values))
-        return cls(sum(values) / len(values), low, high)
-
-
-def wilson(successes: float, total: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share (Wilson 1927).
-
-    Args:
-        successes: how many succeeded, in [0, total]. A sum of shares is allowed.
-        total: the number of trials, at least 1.
-
-    Returns:
-        (low, high) in [0, 1].
-    """
-    share = successes / total
-    centre = share + Z_95**2 / (2 * total)
-    spread = Z_95 * math.sqrt(share * (1 - share) / total + Z_95**2 / (4 * total**2))
-    scale = 1 + Z_95**2 / total
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
 
 
 @dataclass(frozen=True)

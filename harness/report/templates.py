@@ -1,6 +1,6 @@
 """The templates of the pages, and what all of them share."""
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 
@@ -12,7 +12,10 @@ def rendered(template: str, **values: object) -> str:
         values: what the template names.
     """
     environment = Environment(
-        loader=PackageLoader("harness", "report"),
+        loader=ChoiceLoader(
+            # theme.css is that of the page of 'warpguard evaluate'
+            [PackageLoader("harness", "report"), PackageLoader("service", "evaluate")]
+        ),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

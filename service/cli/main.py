@@ -16,6 +16,7 @@ from service.cli import (
     calibrate,
     defend,
     defenses,
+    evaluate,
     keys,
     models,
     predict,
@@ -73,7 +74,8 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     add_parser = parser.add_subparsers(dest="command", required=True, metavar="COMMAND").add_parser
     # Only serve has options that are slow to build, because they are made from the settings.
     serve.register(add_parser, with_options="serve" in words)
-    for command in (predict, defend, defenses, calibrate, quilt_bank, models, keys, watch):
+    images = (predict, evaluate, defend, defenses, calibrate, quilt_bank)
+    for command in (*images, models, keys, watch):
         command.register(add_parser)
     add_command(add_parser, "version", _version)
     return parser
