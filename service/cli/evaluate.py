@@ -1,6 +1,7 @@
 """``warpguard evaluate``."""
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,18 +30,22 @@ def register(add_parser: AddParser) -> None:
         "--defense",
         action="append",
         metavar="D",
-        help="may be given several times, the preferred one first (default: fd+rdg, fd+rand, rdg, "
-        "fd); none is always measured",
+        help="defence to measure; may be given several times, the preferred one first (default: "
+        "fd+rdg, fd+rand, rdg, fd). none is always measured",
     )
-    parser.add_argument("--draws", default="1,8", help="numbers of draws (default: 1,8)")
+    parser.add_argument(
+        "--draws", default="1,8", metavar="N,N", help="numbers of draws to average (default: 1,8)"
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="images to take (default: all)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the draws")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="chooses the draws (default: 0)"
+    )
     parser.add_argument(
         "--keep",
         type=float,
         default=0.95,
         metavar="SHARE",
-        help="of the accuracy, which the recommended defence has to keep (default: 0.95)",
+        help="the part of the accuracy that a recommended defence keeps (default: 0.95)",
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="keep the answers here, and go on from them"
@@ -64,6 +69,7 @@ def run(options: argparse.Namespace) -> None:
     from service.evaluate.measure import measure
     from service.evaluate.page import html
     from service.evaluate.progress import progress
+    from service.evaluate.recommendation import recommend
     from service.evaluate.report import report
     from service.evaluate.state import State
 
@@ -93,7 +99,10 @@ def run(options: argparse.Namespace) -> None:
         subject.close()
     found = report(images, measured, chosen, subject, keep=options.keep)
     if options.json is not None:
-        write_atomically(options.json, found.model_dump_json(indent=1).encode() + b"\n")
+        document = found.model_dump(mode="json")
+        document["recommendation"] = recommend(found).document()
+        written = json.dumps(document, indent=1, ensure_ascii=False)
+        write_atomically(options.json, f"{written}\n".encode())
     if options.html is not None:
         write_atomically(options.html, html(found).encode())
     Console().print(text.terminal(found))

@@ -28,6 +28,16 @@ class Recommendation:
     flags: str = ""
     query: str = ""
 
+    def document(self) -> dict[str, str | int | None]:
+        """Return the advice for programs."""
+        return {
+            "sentence": self.sentence,
+            "defense": None if self.row is None else self.row.name,
+            "draws": None if self.row is None else self.row.draws,
+            "flags": self.flags,
+            "query": self.query,
+        }
+
 
 def recommend(report: Report) -> Recommendation:
     """Return the first defence, in the order of preference, that may keep enough of the accuracy.

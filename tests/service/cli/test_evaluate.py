@@ -106,6 +106,15 @@ def test_the_accuracies_are_the_known_ones(evaluate, by_folder):
     assert "warpguard serve --model colours --defense rdg" in lines
 
 
+def test_a_program_gets_the_advice_too(evaluate, by_folder, tmp_path):
+    evaluate(by_folder, "--defense", "rdg", "--draws", "1,4")
+    advice = json.loads((tmp_path / "figures.json").read_text("utf-8"))["recommendation"]
+    assert advice.pop("sentence").startswith("Recommended: rdg with 1 draw.")
+    assert advice == {
+        "defense": "rdg", "draws": 1, "flags": "--model colours --defense rdg", "query": ""
+    }  # fmt: skip
+
+
 def test_folders_and_a_table_give_the_same_figures(evaluate, by_folder, by_table):
     one, other = (evaluate(each, *DEFENSES)[0] for each in (by_folder, by_table))
     assert figures(one) == figures(other)
