@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RIVALS := litserve bentoml mosec
-PIP := $(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt
+PIP := $(BIN)/pip install --disable-pip-version-check --constraint constraints.txt
 
 # A process for each CPU, at most four; all tests of a file run in one of them.
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
@@ -27,7 +27,7 @@ test-slow: $(VENV)/.test ## run the slow tests: long experiments and the image's
 CLIENTS := tests/service/oip/clients/requirements.txt
 .venv-clients/.ready: $(CLIENTS)
 	$(PYTHON) -m venv .venv-clients
-	.venv-clients/bin/pip install --disable-pip-version-check --quiet --requirement $(CLIENTS)
+	.venv-clients/bin/pip install --disable-pip-version-check --requirement $(CLIENTS)
 	@touch $@
 
 lint: $(VENV)/.test $(VENV)/.lint ## run ruff and mypy
@@ -52,7 +52,7 @@ bench-serve: $(VENV)/.test $(RIVALS:%=.venv-%/.ready) ## measure the service and
 	$(PYTHON) -m venv .venv-$*
 	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
 	  > $$(.venv-$*/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/warpguard.pth
-	.venv-$*/bin/pip install --disable-pip-version-check --quiet --requirement benchmarks/rivals/$*.txt
+	.venv-$*/bin/pip install --disable-pip-version-check --requirement benchmarks/rivals/$*.txt
 	@touch $@
 
 fuzz: $(VENV)/.test $(VENV)/.fuzz ## send hundreds of thousands of malformed bodies
@@ -72,10 +72,19 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "warpguard needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 
+# What is installed with a set of extras is not installed again for a target that needs less.
+INCLUDES_harness := demo
+INCLUDES_test := demo harness
+SIZE_demo := , about 320 MB
+SIZE_harness := ; PyTorch is some gigabytes
+SIZE_test := $(SIZE_harness)
+
 $(VENV)/.serve: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo 'Installing warpguard into $(VENV); pip shows what it downloads$(SIZE_demo).'
 	$(PIP) --editable .
 	@touch $@
 
 $(VENV)/.%: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo 'Installing warpguard[$*] into $(VENV); pip shows what it downloads$(SIZE_$*).'
 	$(PIP) --editable '.[$*]'
-	@touch $@
+	@touch $@ $(VENV)/.serve $(INCLUDES_$*:%=$(VENV)/.%)

@@ -1,14 +1,19 @@
 """The demonstration: start the service, classify labelled photographs behind the defence, stop it.
 
-It exits with 1 if fewer than 15 of the 20 are right, or if the service does not stop in order.
+Each photograph is also classified without the defence, because the model itself may be wrong. It
+exits with 1 if fewer than 15 of the 20 are right, or if the service does not stop in order.
 """
 
 import json
+import os
+import shlex
 import sys
 import time
 import urllib.request
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
 
 from rich import box
 from rich.console import Console
@@ -20,15 +25,32 @@ from models import imagenet_labels
 
 DRAWS = 8
 NEEDED_RIGHT = 15
+EXAMPLE = 16
+"""The photograph in the examples of the documentation."""
 
 
-def photographs() -> list[tuple[Path, int]]:
-    """Return the labelled ImageNet photographs of the package foolbox: (file, class index)."""
+Answer: TypeAlias = dict[str, Any]
+
+
+class Photograph(NamedTuple):
+    """A photograph, and the index of its class."""
+
+    file: Path
+    label: int
+
+    @property
+    def name(self) -> str:
+        """What differs between the names of the files: a number, and the class."""
+        return self.file.stem.removeprefix("imagenet_")
+
+
+def labelled() -> list[Photograph]:
+    """Return the labelled ImageNet photographs of the package foolbox."""
     spec = find_spec("foolbox")
     if spec is None or spec.origin is None:
         sys.exit("The photographs come with the package foolbox: run 'make demo'.")
     files = sorted((Path(spec.origin).parent / "data").glob("imagenet_*_*.jpg"))
-    return [(file, int(file.stem.rpartition("_")[2])) for file in files]
+    return [Photograph(file, int(file.stem.rpartition("_")[2])) for file in files]
 
 
 def ask(url: str, body: bytes | None = None) -> bytes:
@@ -38,41 +60,84 @@ def ask(url: str, body: bytes | None = None) -> bytes:
         return bytes(answer.read())
 
 
-def classify(url: str, console: Console) -> tuple[int, int]:
-    """Classify all photographs and print the table; return (right, all)."""
+def classify(url: str, query: str, photographs: Sequence[Photograph]) -> list[Answer]:
+    """Classify all photographs, one after the other; return the answers, each with its ``ms``."""
+    answers = []
+    for photograph in photographs:
+        started = time.perf_counter()
+        answer = json.loads(ask(f"{url}/v1/predict?{query}&top_k=1", photograph.file.read_bytes()))
+        (top,) = answer["predictions"]
+        ms = 1e3 * (time.perf_counter() - started)
+        answers.append(answer | {"top": top, "right": top["index"] == photograph.label, "ms": ms})
+    return answers
+
+
+def print_table(
+    photographs: Sequence[Photograph],
+    protected: Sequence[Answer],
+    bare: Sequence[Answer],
+    console: Console,
+) -> None:
+    """Print a row for each photograph."""
     labels = imagenet_labels()
     table = Table(
         title=f"Protected predictions, {DRAWS} draws each", box=box.SIMPLE, padding=(0, 1, 0, 0)
     )
     for column in ("file", "true label", "protected top-1"):
         table.add_column(column, no_wrap=True)
-    for column in ("prob.", "agree", "ms", ""):
-        table.add_column(column, justify="right", min_width=5)
-    right = 0
-    answer: dict[str, object] = {}
-    for file, label in (chosen := photographs()):
-        started = time.perf_counter()
-        answer = json.loads(ask(f"{url}/v1/predict?draws={DRAWS}&top_k=1", file.read_bytes()))
-        latency_ms = 1e3 * (time.perf_counter() - started)
-        (top,) = answer["predictions"]  # type: ignore[misc]
-        hit = top["index"] == label
-        right += hit
+    for column in ("prob.", "agree", "ms"):
+        table.add_column(column, justify="right", min_width=4)
+    table.add_column("", min_width=5)
+    table.add_column("without", min_width=5)
+    verdicts = {True: "[green]right[/]", False: "[red]wrong[/]"}
+    for photograph, answer, other in zip(photographs, protected, bare, strict=True):
         table.add_row(
-            file.name,
-            labels[label],
-            top["label"],
-            f"{top['probability']:.2f}",
+            photograph.name,
+            labels[photograph.label],
+            answer["top"]["label"],
+            f"{answer['top']['probability']:.2f}",
             f"{answer['agreement']:.0%}",
-            f"{latency_ms:.0f}",
-            "[green]right[/]" if hit else "[red]wrong[/]",
+            f"{answer['ms']:.0f}",
+            verdicts[answer["right"]],
+            verdicts[other["right"]],
         )
     console.print(table)
-    console.print(f"Model {answer['model']}, defence {answer['defense']}.")
-    return right, len(chosen)
+    console.print(f"Model {protected[0]['model']}, defence {protected[0]['defense']}.")
 
 
-def summarise_metrics(url: str, console: Console) -> None:
-    """Scrape the metrics, and print the mean time of each stage."""
+def summarise(
+    photographs: Sequence[Photograph],
+    protected: Sequence[Answer],
+    bare: Sequence[Answer],
+    console: Console,
+) -> int:
+    """Print how many are right, and which ones the model alone gets wrong; return how many."""
+    right = sum(answer["right"] for answer in protected)
+    without = sum(answer["right"] for answer in bare)
+    console.print(
+        f"{right} of {len(photographs)} are right behind the defence, and {without} without it."
+    )
+    pairs = zip(photographs, protected, bare, strict=True)
+    both = [each.name for each, one, other in pairs if not one["right"] and not other["right"]]
+    if both:
+        console.print(f"The model gets these wrong without the defence too: {', '.join(both)}.")
+    return right
+
+
+def print_what_next(photograph: Photograph, console: Console) -> None:
+    """Print the next commands, to copy."""
+    console.print("\nNext, start the service, and send it a photograph from another terminal:\n")
+    for command in (
+        "make serve",
+        f"cp {shlex.quote(os.path.relpath(photograph.file))} photo.jpg",
+        "curl -s --data-binary @photo.jpg 'http://127.0.0.1:8080/v1/predict?draws=8&top_k=2'",
+    ):
+        console.print(f"  {command}", soft_wrap=True, highlight=False, markup=False)
+    console.print("\nREADME.md explains the answer.")
+
+
+def stage_means(url: str) -> str:
+    """Scrape the metrics, and return the mean time of each stage, in ms."""
     sums: dict[str, float] = {}
     counts: dict[str, float] = {}
     for line in ask(f"{url}/metrics").decode().splitlines():
@@ -82,24 +147,30 @@ def summarise_metrics(url: str, console: Console) -> None:
             sums[stage] = float(value)
         elif name.startswith("warpguard_stage_seconds_count"):
             counts[stage] = float(value)
-    means = [f"{s} {1e3 * sums[s] / n:.1f}" for s, n in counts.items() if n]
-    console.print(f"Scraped /metrics, mean ms for each photograph: {', '.join(means)}.")
+    return ", ".join(f"{s} {1e3 * sums[s] / n:.1f}" for s, n in counts.items() if n)
 
 
 def main() -> int:
     """Run the demonstration."""
-    console = Console()
-    service = Server("--log-level", "warning")
+    console, photographs = Console(), labelled()
+    service = Server("--log-level", "warning", "--allow-defense", "none")
     console.print(f"Starting the service on {service.url}; the first start builds the model.")
     try:
         with service:
-            right, total = classify(service.url, console)
-            summarise_metrics(service.url, console)
+            protected = classify(service.url, f"draws={DRAWS}", photographs)
+            metrics = stage_means(service.url)
+            bare = classify(service.url, "defense=none", photographs)
     except EndpointError as error:
         sys.exit(str(error))
     code = service.returncode
-    console.print(f"{right} of {total} right; the service stopped with exit code {code}.")
-    return 0 if right >= NEEDED_RIGHT and code == 0 else 1
+    print_table(photographs, protected, bare, console)
+    right = summarise(photographs, protected, bare, console)
+    console.print(f"Scraped /metrics, mean ms for each protected photograph: {metrics}.")
+    console.print(f"The service stopped with exit code {code}.")
+    if right < NEEDED_RIGHT or code != 0:
+        return 1
+    print_what_next(photographs[EXAMPLE], console)
+    return 0
 
 
 if __name__ == "__main__":
