@@ -5,13 +5,48 @@ A command imports most modules when it runs, so that ``--version`` and ``--help`
 
 import argparse
 import json
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from textwrap import dedent
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
-AddParser: TypeAlias = Callable[..., argparse.ArgumentParser]
+from service.spelling import nearest
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors name what was probably meant."""
+
+    def __init__(self, **options: Any) -> None:
+        """Set up a parser; see :class:`argparse.ArgumentParser` for the options."""
+        super().__init__(**options)
+        self._by_title: dict[str, argparse._ArgumentGroup] = {}
+
+    def group(self, title: str) -> "argparse._ArgumentGroup":
+        """The group of options with this title, which is made when it is first asked for."""
+        if title not in self._by_title:
+            self._by_title[title] = self.add_argument_group(title)
+        return self._by_title[title]
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with 2 and the message; see :class:`argparse.ArgumentParser`."""
+        wrong = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
+        near = nearest(wrong[1], re.findall(r"[\w-]+", wrong[2])) if wrong else None
+        super().error(message if near is None else f"{message}; did you mean {near!r}?")
+
+    def refuse(self, words: Sequence[str]) -> NoReturn:
+        """Exit with 2, because these words are not arguments of the command."""
+        known = re.findall(r"(?<![\w-])--?[a-z][a-z-]*", self.format_help())
+        near = {word: nearest(word.partition("=")[0], known) for word in words if word[0] == "-"}
+        meant = " and ".join(dict.fromkeys(filter(None, near.values())))
+        self.error(
+            f"unrecognized arguments: {' '.join(words)}; "
+            + (f"did you mean {meant}?" if meant else f"'{self.prog} --help' lists the options")
+        )
+
+
+AddParser: TypeAlias = Callable[..., Parser]
 """The method ``add_parser`` of argparse's subparsers."""
 
 
@@ -33,8 +68,10 @@ def add_command(
     run: Callable[[argparse.Namespace], int | None] | None,
     *parents: argparse.ArgumentParser,
     text: str | None = None,
-) -> argparse.ArgumentParser:
-    """Add a command. ``run`` returns the exit code, or None for success; a group has no ``run``.
+) -> Parser:
+    """Add a command. ``run`` returns the exit code, or None for success.
+
+    A group of commands has no ``run``, and prints its help.
 
     The help is ``text``, by default the docstring of ``run``: a summary, and then an example.
     """
@@ -43,7 +80,7 @@ def add_command(
         name, help=summary, description=summary, epilog=dedent(example), parents=parents
     )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.set_defaults(run=run, error=parser.error)
+    parser.set_defaults(run=run or (lambda _: parser.print_help()), parser=parser)
     return parser
 
 

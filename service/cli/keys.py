@@ -14,7 +14,7 @@ from service.signals.names import OFF
 def register(add_parser: AddParser) -> None:
     """Add the command to the parser, with its actions."""
     keys = add_command(add_parser, "keys", None, text=__doc__)
-    actions = keys.add_subparsers(dest="action", required=True, metavar="ACTION").add_parser
+    actions = keys.add_subparsers(title="actions", dest="action", metavar="ACTION").add_parser
     file = shared("--file", type=Path, required=True, help="the file of --api-keys")
     new = add_command(actions, "new", _new)
     new.add_argument("name", metavar="NAME", help="name of the key, which the log shows")

@@ -24,7 +24,7 @@ from service.cli import (
     serve,
     watch,
 )
-from service.cli.command import add_command
+from service.cli.command import Parser, add_command
 from service.errors import ServiceError, SetupError
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -34,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     _open_closed_streams()
     words = _with_dashes(sys.argv[1:] if arguments is None else arguments)
-    options = _parser(words).parse_args(words)
+    options, unknown = _parser(words).parse_known_args(words)
+    if unknown:
+        options.parser.refuse(unknown)
     try:
         return options.run(options) or OK
     except KeyboardInterrupt:
@@ -64,14 +66,17 @@ def _with_dashes(words: Sequence[str]) -> list[str]:
     return [re.sub(r"^--[^=]*", lambda flag: flag[0].replace("_", "-"), word) for word in words]
 
 
-def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser(words: Sequence[str]) -> Parser:
+    parser = Parser(
         prog="warpguard",
         description="Image classification behind a randomized, non-differentiable defence.",
         epilog="'warpguard COMMAND --help' shows a command's options and an example.",
     )
     parser.add_argument("--version", action="version", version=f"warpguard {__version__}")
-    add_parser = parser.add_subparsers(dest="command", required=True, metavar="COMMAND").add_parser
+    parser.set_defaults(run=lambda _: parser.print_help(), parser=parser)
+    add_parser = parser.add_subparsers(
+        title="commands", dest="command", metavar="COMMAND"
+    ).add_parser
     # Only serve has options that are slow to build, because they are made from the settings.
     serve.register(add_parser, with_options="serve" in words)
     images = (predict, evaluate, defend, defenses, calibrate, quilt_bank)

@@ -17,11 +17,11 @@ _MAX_SECONDS = 86_400
 def register(add_parser: AddParser) -> None:
     """Add the command to the parser, with its actions."""
     group = add_command(add_parser, "models", None, text=__doc__)
-    actions = group.add_subparsers(dest="action", required=True, metavar="ACTION").add_parser
+    actions = group.add_subparsers(title="actions", dest="action", metavar="ACTION").add_parser
     name = shared("name", metavar="NAME")
     file: dict[str, Any] = {"type": Path, "metavar": "FILE"}
     add_command(actions, "list", _list, JSON, STORE)
-    add_command(actions, "show", _show, name, STORE)
+    add_command(actions, "show", _show, name, JSON, STORE)
     pull = add_command(actions, "pull", _pull, name, STORE)
     pull.add_argument("--weights", **file, help="a .safetensors or .pth file; no download")
     pull.add_argument("--revision", default="main", help="branch, tag or commit (default: main)")
@@ -84,7 +84,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
-    """Show a model's manifest.
+    """Show a model's manifest. It is JSON, with --json and without.
 
     For example: warpguard models show inception-v3
     """

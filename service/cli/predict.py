@@ -29,9 +29,9 @@ def run(options: argparse.Namespace) -> int:
     from service.settings import MAX_DRAWS
 
     if not 1 <= options.draws <= MAX_DRAWS:
-        options.error(f"--draws must be between 1 and {MAX_DRAWS}")
+        options.parser.error(f"--draws must be between 1 and {MAX_DRAWS}")
     if not 1 <= options.top_k <= 1000:
-        options.error("--top-k must be between 1 and 1000")
+        options.parser.error("--top-k must be between 1 and 1000")
     rows = asyncio.run(_classify(options))
     if options.json:
         print_json(rows)

@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> None:
     }
     for name, (least, most) in limits.items():
         if not least <= getattr(options, name) <= most:
-            options.error(f"--{name} must be between {least} and {most}")
+            options.parser.error(f"--{name} must be between {least} and {most}")
     output = Path(options.output)
     if not output.parent.is_dir():  # an error now, rather than after minutes of work
         raise BankSourceError(f"{output} cannot be written: there is no folder {output.parent}.")

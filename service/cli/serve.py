@@ -4,7 +4,7 @@ import argparse
 import re
 from typing import Any
 
-from service.cli.command import AddParser, add_command
+from service.cli.command import AddParser, Parser, add_command
 
 _PLACEHOLDERS = {"int": "N", "Path": "FILE", "FilePath": "FILE"}
 
@@ -12,6 +12,7 @@ _PLACEHOLDERS = {"int": "N", "Path": "FILE", "FilePath": "FILE"}
 def register(add_parser: AddParser, *, with_options: bool) -> None:
     """Add the command to the parser. Its options take long to build, so they are optional."""
     parser = add_command(add_parser, "serve", run)
+    parser.usage = "warpguard serve [OPTION ...]"
     if with_options:
         from pydantic_settings import CliSettingsSource
 
@@ -40,11 +41,13 @@ def run(options: argparse.Namespace) -> int:
     return serve(Settings(_cli_settings_source=options.source(parsed_args=options)))
 
 
-def _add_argument(parser: argparse.ArgumentParser, *flags: str, **options: Any) -> None:
-    """Add a setting's option, without the names that Python has for its type and its default."""
+def _add_argument(parser: Parser, *flags: str, **options: Any) -> None:
+    """Add a setting's option to the group of its room, without Python's names for types."""
+    from service.settings import room
+
     kind, name = options.get("metavar", "{"), options["dest"]
     if not kind.startswith("{"):  # a choice or a switch needs no placeholder
         last_word = name.rpartition("_")[2].upper()
         options["metavar"] = "DIR" if name == "store" else _PLACEHOLDERS.get(kind, last_word)
     options["help"] = re.sub(r" \(default(: null|: \(\)| factory: .*)\)$", "", options["help"])
-    parser.add_argument(*flags, **options)
+    parser.group(room(name)).add_argument(*flags, **options)

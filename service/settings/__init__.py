@@ -5,6 +5,7 @@ command line and the variables are flat: ``--max-batch`` is ``WARPGUARD_MAX_BATC
 """
 
 import re
+from inspect import get_annotations
 from pathlib import Path
 from typing import Literal, Self, TypeAlias
 
@@ -291,3 +292,9 @@ class Settings(
 def flag(field: str) -> str:
     """The command-line flag of a setting."""
     return "--" + field.replace("_", "-")
+
+
+def room(field: str) -> str:
+    """What the settings beside this one are about: the first line of their class's docstring."""
+    (group,) = (each for each in Settings.__mro__ if field in get_annotations(each))
+    return (group.__doc__ or "").partition("\n")[0].rstrip(".")

@@ -69,7 +69,6 @@ def test_revoke_removes_a_key(warpguard, tmp_path):
         ("revoke shop", 2, "--file"),
         ("revoke --file keys.txt", 2, "NAME"),
         ("revoke shop --file missing.txt", 1, "No such file"),
-        ("", 2, "ACTION"),
     ],
 )
 def test_what_is_wrong_is_reported(warpguard, arguments, code, message):

@@ -31,6 +31,35 @@ def test_a_wrong_command_is_reported_by_a_process():
     assert "juggle" in done.stderr
 
 
+@pytest.mark.parametrize("group", [[], ["models"], ["keys"]])
+def test_a_group_of_commands_without_a_command_prints_its_help(warpguard, group):
+    assert warpguard(*group) == warpguard(*group, "--help")
+    assert "positional" not in warpguard(*group).out
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("serv", "did you mean 'serve'?"),
+        ("models lst", "did you mean 'list'?"),
+        ("keys revok shop", "did you mean 'revoke'?"),
+        ("--verison", "did you mean --version?"),
+        ("serve --defence fd", "unrecognized arguments: --defence fd; did you mean --defense?"),
+        ("serve --max_batches=8", "did you mean --max-batch?"),
+        ("serve --no-defence-endpoint", "did you mean --no-defend-endpoint?"),
+        ("predict x.jpg --topk 3 --draw 4", "did you mean --top-k?"),
+        ("models show auto --jsn", "did you mean --json?"),
+        ("serve --zzz", "'warpguard serve --help' lists the options"),
+        ("version now", "unrecognized arguments: now;"),
+    ],
+)
+def test_a_misspelt_word_is_answered_with_the_nearest(warpguard, line, message):
+    printed = warpguard(*line.split(), code=2)
+    assert message in printed.err
+    assert len(printed.err.splitlines()) < 6
+    assert printed.out == ""
+
+
 def test_version(warpguard):
     assert warpguard("version").out == warpguard("--version").out
 

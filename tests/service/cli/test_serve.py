@@ -1,9 +1,11 @@
+import re
 import subprocess
 import sys
 
 import pytest
 
 import service.server.run
+from service.settings import Settings, flag, room
 
 
 @pytest.fixture
@@ -45,6 +47,20 @@ def test_its_help_names_kinds_of_values_and_no_types_of_python(warpguard):
     assert "(default: fd+rdg)" in text
     for unwanted in ("Path", " int", "null", "factory", "lambda", "default: ()"):
         assert unwanted not in text
+
+
+def test_its_help_has_each_option_in_the_group_of_its_room(warpguard):
+    """No list by hand: an option is where its setting's class says."""
+    text = warpguard("serve", "--help").out
+    groups = dict(re.findall(r"^(\S.*):\n((?:  .*\n)+)", text, re.MULTILINE))
+    assert list(groups)[:2] == ["options", "The process and its sockets"]
+    for name in Settings.model_fields:
+        (shown,) = (
+            title for title, body in groups.items() if re.search(f"  {flag(name)}[ ,]", body)
+        )
+        assert shown == room(name)
+    assert len(groups) > 8
+    assert text.startswith("usage: warpguard serve [OPTION ...]\n")
 
 
 @pytest.mark.parametrize(
