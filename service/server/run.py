@@ -78,7 +78,7 @@ def _serve(settings: Settings, on_event: OnEvent) -> int:
     server = Server(app, settings)
     try:
         server.run()
-    except SystemExit:  # uvicorn raises it if the port is taken, and has logged the reason
+    except SystemExit:  # uvicorn raises it if the application does not start, and logs why
         return 1
     if server.backend.failure is not None:
         raise server.backend.failure
@@ -92,6 +92,7 @@ def _leave_threads(code: int) -> None:
         if thread is not threading.current_thread() and not thread.daemon:
             thread.join(max(0.0, give_up - time.monotonic()))
             if thread.is_alive():
-                _log.error("The thread %s is still working; exiting without it", thread.name)
+                level = logging.INFO if code else logging.ERROR  # a failed start leaves its loader
+                _log.log(level, "The thread %s is still working; exiting without it", thread.name)
                 logging.shutdown()
                 os._exit(code)

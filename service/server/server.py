@@ -5,7 +5,6 @@ import logging
 import math
 import signal
 import socket
-import sys
 import time
 from types import FrameType
 from typing import Any
@@ -15,7 +14,9 @@ from fastapi import FastAPI
 
 from service.app import create_admin_app
 from service.backend import Backend
+from service.errors import SetupError
 from service.server.connection import ConnectionLimits, connection_class
+from service.server.greeting import greeting
 from service.server.tls import Certificate
 from service.settings import Settings
 
@@ -78,10 +79,22 @@ class Server(uvicorn.Server):
         )
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and reload everything on SIGHUP from now on."""
-        await super().startup(sockets)
-        if self._settings.admin_port is not None:
-            await self._listen_for_operators(self._settings.admin_port)
+        """Listen, and reload everything on SIGHUP from now on.
+
+        Raises:
+            SetupError: another program has the port, or this one may not have it.
+        """
+        settings = self._settings
+        try:
+            await super().startup(sockets)
+        except SystemExit:
+            if self.lifespan.should_exit:
+                raise
+            raise _cannot_listen(settings.host, settings.port, "--port") from None
+        for sentence in greeting(settings, self.servers[0].sockets[0].getsockname()[1]):
+            _log.info("%s", sentence)
+        if settings.admin_port is not None:
+            await self._listen_for_operators(settings.admin_port)
         if hasattr(signal, "SIGHUP"):
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._on_sighup)
 
@@ -98,9 +111,9 @@ class Server(uvicorn.Server):
                 port,
             )
         except OSError as error:  # uvicorn does the same for --port
-            _log.critical("%s", error)
+            _log.error("%s", error)
             await self.lifespan.shutdown()
-            sys.exit(1)
+            raise _cannot_listen(host, port, "--admin-port") from None
         self.servers.append(listener)
         port = listener.sockets[0].getsockname()[1]
         _log.info("Health, metrics and reloading are on http://%s:%d", host, port)
@@ -131,3 +144,10 @@ class Server(uvicorn.Server):
         task = asyncio.ensure_future(self.backend.reload())
         self._reloading.add(task)
         task.add_done_callback(self._reloading.discard)
+
+
+def _cannot_listen(host: str, port: int, flag: str) -> SetupError:
+    return SetupError(
+        f"The server cannot listen on port {port} of {host}, for the reason that is logged above. "
+        f"Choose another port with {flag}; {flag} 0 takes a free one."
+    )

@@ -34,6 +34,7 @@ def configure(log_format: Literal["auto", "text", "json"], level: str) -> None:
         log_format = "text" if sys.stderr.isatty() else "json"
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    handler.addFilter(_rename)
     # Debug is for this project's own loggers: Pillow logs every chunk of an image file there.
     own = getattr(logging, level.upper())
     logging.basicConfig(level=max(own, logging.INFO), handlers=[handler])
@@ -42,6 +43,12 @@ def configure(log_format: Literal["auto", "text", "json"], level: str) -> None:
     logging.captureWarnings(capture=True)
     if log_format == "json":
         sys.excepthook = _log_uncaught
+
+
+def _rename(record: logging.LogRecord) -> bool:
+    """Keep each record, but name uvicorn's own logger without *error*, which is not its level."""
+    record.name = "uvicorn" if record.name == "uvicorn.error" else record.name
+    return True
 
 
 def fields(more: Mapping[str, Any]) -> dict[str, Any]:

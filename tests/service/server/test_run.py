@@ -96,6 +96,12 @@ def test_a_port_that_is_taken_is_an_error(open_server):
     )
     assert done.returncode == 1
     assert "address already in use" in done.stderr
+    lines = map(json.loads, done.stderr.splitlines())
+    *_, last = (line for line in lines if line["level"] != "info")
+    assert last["level"] == "critical"
+    assert f"cannot listen on port {port} of 127.0.0.1" in last["message"]
+    assert "another port with --port;" in last["message"]
+    assert "uvicorn.error" not in done.stderr
 
 
 def test_serving_needs_no_torch():

@@ -86,6 +86,7 @@ def test_a_taken_admin_port_is_an_error(spawn, server):
     other = spawn("--admin-port", str(admin), ready=False)
     assert other.exit_code() == 1
     assert "address already in use" in other.log
+    assert "another port with --admin-port;" in other.log
     assert "Traceback" not in other.log
 
 

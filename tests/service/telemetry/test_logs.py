@@ -85,7 +85,7 @@ def test_every_line_is_a_json_object(visited):
     times = [datetime.fromisoformat(entry["time"]) for entry in entries]
     assert STARTED < min(times) <= max(times) < datetime.now(UTC)
     loggers = {entry["logger"] for entry in entries}
-    assert {"uvicorn.error", "service.backend", "service.access", "models.session"} <= loggers
+    assert {"uvicorn", "service.backend", "service.access", "models.session"} <= loggers
 
 
 def test_a_request_is_found_by_its_id(visited):
