@@ -1,21 +1,23 @@
-"""The table of ``warpguard defenses``: what each operation does, and its measured properties."""
+"""What ``warpguard defenses`` shows: a short list, and the details of some operations."""
 
 from dataclasses import MISSING, asdict, fields
 from typing import Any
 
+from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
 from defenses import OPERATIONS, Measured, measured
 
-_CAPTION = (
-    "accuracy: of the model behind the operation, relative to its accuracy without; "
-    "l2, SSIM: how far the operation changes an image (root mean square; structural similarity); "
-    "draw distance: how far two draws on one image differ (root mean square); "
-    "zero-gradient: the part of the output that does not react to a small change of the input; "
-    "ms: for one 299x299 image on one core; –: not measured. Measured with {setting}.\n"
-    "Join operations with +, as in fd+rdg or fd(step=20)*2+rdg(delta=0.1)."
-)
+_FIGURES = {
+    "accuracy": "of the model, relative to its accuracy without",
+    "l2": "root mean square of the change, pixels in [0, 1]",
+    "SSIM": "structural similarity of the two images",
+    "draw distance": "root mean square of the difference between two draws",
+    "zero-gradient": "the part of the output without a gradient",
+    "ms": "for one 299x299 image on one core",
+}
 
 
 def rows() -> list[dict[str, Any]]:
@@ -41,34 +43,54 @@ def rows() -> list[dict[str, Any]]:
     return listed
 
 
-def table(listed: list[dict[str, Any]]) -> Table:
-    """Lay out the rows for a terminal."""
-    shown = Table(caption=_CAPTION.format(setting=measured().setting), show_lines=True)
-    shown.add_column("name")
-    shown.add_column("what it does, its source and defaults", overflow="fold")
-    for heading in ("accuracy", "l2", "SSIM", "draw\ndistance", "zero-\ngradient", "ms"):
-        shown.add_column(heading, justify="right", no_wrap=True)
+def print_list(listed: list[dict[str, Any]], console: Console) -> None:
+    """Print a line for each operation."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("name")
+    for heading in ("random", "accuracy", "ms"):
+        table.add_column(heading, justify="right")
+    table.add_column("what it does")
     for row in listed:
+        figures = _figures(row)
+        accuracy, ms = figures["accuracy"], figures["ms"]
+        random = "yes" if row["random"] else "no"
+        table.add_row(row["name"], random, accuracy, ms, escape(row["summary"]))
+    console.print(table)
+    console.print(
+        "\naccuracy: of the model, relative to its accuracy without the defence.\n"
+        "Join operations with +, as in fd+rdg or 'fd(step=20)*2+rdg(delta=0.1)'.\n"
+        "'warpguard defenses fd+rdg' has the details; --picture FILE shows the effect.",
+        highlight=False,
+    )
+
+
+def print_details(listed: list[dict[str, Any]], console: Console) -> None:
+    """Print what is known of each operation."""
+    for row in listed:
+        console.print(f"[bold]{row['name']}[/]: {escape(row['summary'])}", highlight=False)
         parameters = ", ".join(
-            f"{key}=FILE" if key in row["required"] else f"{key}={value}"
+            f"{key}=FILE (needed)" if key in row["required"] else f"{key}={value}"
             for key, value in row["parameters"].items()
         )
-        words = "\n".join(map(escape, (row["reference"], parameters)))
-        shown.add_row(
-            row["name"],
-            f"{escape(row['summary'])}\n[dim]{words}[/]",
-            *(["–"] * 6 if row["measured"] is None else _figures(Measured(**row["measured"]))),
-        )
-    return shown
+        words = f"source: {row['reference']}\nparameters: {parameters}"
+        console.print(Padding(escape(words), (0, 0, 0, 2)), highlight=False)
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for name, figure in _figures(row).items():
+            table.add_row(name, figure, f"[dim]{_FIGURES[name]}[/]")
+        console.print(Padding(table, (0, 0, 1, 2)), highlight=False)
+    console.print(f"Measured with {measured().setting}. docs/defenses.md has the ranges.")
 
 
-def _figures(of: Measured) -> list[str]:
-    """Write the figures in the order of the columns."""
-    return [
-        f"{of.accuracy / of.undefended:.0%}",
-        f"{of.l2_rms:.3f}",
-        f"{of.ssim:.2f}",
-        f"{of.draw_distance:.3f}" if of.draw_distance else "no",
-        f"{of.zero_gradient_fraction:.0%}",
-        f"{of.ms:.1f}",
-    ]
+def _figures(row: dict[str, Any]) -> dict[str, str]:
+    """Write the measured figures as text."""
+    if row["measured"] is None:
+        return dict.fromkeys(_FIGURES, "–")
+    of = Measured(**row["measured"])
+    return {
+        "accuracy": f"{of.accuracy / of.undefended:.0%}",
+        "l2": f"{of.l2_rms:.3f}",
+        "SSIM": f"{of.ssim:.2f}",
+        "draw distance": f"{of.draw_distance:.3f}" if of.draw_distance else "no",
+        "zero-gradient": f"{of.zero_gradient_fraction:.0%}",
+        "ms": f"{of.ms:.1f}",
+    }
