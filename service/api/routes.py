@@ -90,9 +90,13 @@ async def predict(
     client: Sender,
     defense: Defense = None,
     draws: Annotated[
-        int,
-        Query(ge=1, le=MAX_DRAWS, description="Independent draws, their probabilities averaged."),
-    ] = 1,
+        int | None,
+        Query(
+            ge=1,
+            le=MAX_DRAWS,
+            description="Independent draws, their probabilities averaged; by default the server's.",
+        ),
+    ] = None,
     top_k: Annotated[int, Query(ge=1, le=1000, description="How many classes to name.")] = 5,
     timeout_ms: Annotated[
         float | None, Query(ge=1, description="A deadline shorter than the server's own.")
@@ -103,6 +107,7 @@ async def predict(
     A form is answered file by file: an error of one file leaves the others alone.
     """
     pipeline = backend.pipeline(defense)
+    draws = draws or backend.settings.draws
     form = is_form(request)
     if form:
         uploads = await read_form(request, backend.settings.max_images)

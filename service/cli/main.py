@@ -45,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code, messages = FAILED, [str(error)]
     except ValueError as error:
         code, messages = USAGE, _invalid_settings(error)
+        if options.command == "serve":
+            messages = [serve.blamed(options, message) for message in messages]
     for message in messages:
         sys.stderr.write(f"warpguard: {message}\n")
     return code

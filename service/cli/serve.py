@@ -25,6 +25,13 @@ def register(add_parser: AddParser, *, with_options: bool) -> None:
             cli_shortcuts={"port": "http-port"},  # KServe's name for it
         )
         parser.set_defaults(source=source)
+        parser.add_argument(
+            "--print-settings",
+            nargs="?",
+            const="table",
+            choices=("table", "json"),
+            help="print all settings, and where each came from, instead of serving",
+        )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -32,13 +39,32 @@ def run(options: argparse.Namespace) -> int:
 
     For example: warpguard serve --port 8080 --defense fd+rdg --allow-defense fd+rand
 
+    With all settings of a profile: warpguard serve --profile internal --print-settings
+
     Each option is also an environment variable: --max-batch is WARPGUARD_MAX_BATCH.
     Flags may have underscores, as KServe writes them: --model_name is --model-name.
     """
     from service.server.run import serve
     from service.settings import Settings
 
-    return serve(Settings(_cli_settings_source=options.source(parsed_args=options)))
+    source = options.source(parsed_args=options)
+    settings = Settings(_cli_settings_source=source)
+    if options.print_settings is not None:
+        from service.cli.settings_table import print_settings
+
+        print_settings(settings, source(), as_json=options.print_settings == "json")
+        return 0
+    return serve(settings)
+
+
+def blamed(options: argparse.Namespace, message: str) -> str:
+    """Add to the message of a wrong setting what the profile has to do with it."""
+    from service.settings import Settings
+    from service.settings.environment import Environment
+    from service.settings.profiles import blame
+
+    given = Environment(Settings)() | options.source()
+    return blame(message, given.get("profile"), given)
 
 
 def _add_argument(parser: Parser, *flags: str, **options: Any) -> None:

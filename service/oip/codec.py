@@ -95,7 +95,12 @@ class NamedTensor:
 
 
 def decode(
-    body: bytes, header_length: str | None, *, outputs: Collection[str], limits: RequestLimits
+    body: bytes,
+    header_length: str | None,
+    *,
+    outputs: Collection[str],
+    limits: RequestLimits,
+    draws: int = 1,
 ) -> Inference:
     """Read a request.
 
@@ -105,6 +110,7 @@ def decode(
             element of a BYTES tensor, that is, an image file.
         outputs: the names of the model's outputs, the default one first.
         limits: how large a request may be.
+        draws: of a request that names no number of draws.
 
     Raises:
         BadRequestError: the JSON is not valid, or sizes do not add up.
@@ -114,7 +120,7 @@ def decode(
     default = next(iter(outputs))
     document, raw = split(body, header_length)
     if document is None:
-        return Inference(None, Images([body]), (OutputSpec(default, binary=True),))
+        return Inference(None, Images([body]), (OutputSpec(default, binary=True),), draws)
     request = InferenceRequest.of(document)
     parameters = request.parameters or Parameters()
     binary = bool(parameters.binary_data_output)
@@ -122,7 +128,7 @@ def decode(
         request.id,
         images_of(request.inputs[0], raw, limits),
         _output_specs(request.outputs or [RequestedOutput(name=default)], outputs, binary),
-        parameters.draws or 1,
+        parameters.draws or draws,
         parameters.defense,
         parameters.timeout / 1e3 if parameters.timeout else None,
     )

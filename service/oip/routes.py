@@ -107,6 +107,7 @@ async def infer(request: Request, backend: Local, client: Sender, model: str) ->
             request.headers.get(HEADER_LENGTH),
             outputs=described,
             limits=RequestLimits(settings.max_images, settings.max_pixels),
+            draws=settings.draws,
         ),
         client,
     )

@@ -44,12 +44,15 @@ def serve(settings: Settings) -> int:
     logs.configure(settings.log_format, settings.log_level)
     for warning in unknown_variables(os.environ, Settings.model_fields):
         _log.warning("%s", warning)
-    if settings.min_agreement:
+    if settings.min_agreement and settings.draws == 1:
         _log.warning(
             "--min-agreement %g needs answers of several draws. A request has one draw unless it "
-            "asks for more, such as draws=8, and an answer of one draw is never unsure",
+            "asks for more, such as draws=8, or --draws is given; an answer of one draw is never "
+            "unsure",
             settings.min_agreement,
         )
+    if settings.key_rate is not None and settings.api_keys is None:
+        _log.warning("--key-rate limits nothing without --api-keys")
     code = 1
     try:
         with tracing.sent_to(settings.otel_endpoint) as on_event:

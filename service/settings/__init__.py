@@ -1,4 +1,4 @@
-"""Every setting of the service: a flag, an environment variable ``WARPGUARD_…``, or the default.
+"""Every setting of the service: a flag, a variable ``WARPGUARD_…``, a profile's, or the default.
 
 The settings are grouped by the room that needs them, and each room is given its own group. The
 command line and the variables are flat: ``--max-batch`` is ``WARPGUARD_MAX_BATCH``.
@@ -16,6 +16,7 @@ from defenses import Pipeline
 from models import available_cpus
 from service.settings.environment import PREFIX, Environment
 from service.settings.group import Group, Words
+from service.settings.profiles import ProfileDefaults, ProfileSettings
 from service.settings.signals import SignalSettings
 
 MAX_DRAWS = 16
@@ -104,6 +105,8 @@ class DefenseSettings(Group):
     """Defence of a request that names none."""
     allow_defense: Words = ()
     """Further defences that a request may name; may be given several times."""
+    draws: int = Field(1, ge=1, le=MAX_DRAWS)
+    """Draws of a request that names no number of draws. Each draw costs an inference."""
     response_detail: Detail = "full"
     """How much an answer reveals: label is the most probable class, top1 adds its probability, full
     is everything. The less a response reveals, the less an attacker can learn by querying."""
@@ -142,9 +145,20 @@ class AuthSettings(Group):
     api_keys: Path | None = None
     """File of API keys. With it every request needs one of them. 'warpguard keys new' makes keys;
     the file is read again when it changes."""
+    require_keys: bool = False
+    """Do not start without --api-keys."""
     key_rate: float | None = Field(None, gt=0)
     """Images a second, each draw counting as one and large files as several, for keys without a
     rate of their own; over it, 429."""
+
+    @model_validator(mode="after")
+    def _has_keys(self) -> Self:
+        if self.require_keys and self.api_keys is None:
+            raise ValueError(
+                "--require-keys needs --api-keys FILE: 'warpguard keys new NAME --file FILE' makes "
+                "a key. With --no-require-keys everyone is answered who can connect"
+            )
+        return self
 
 
 class SchedulingSettings(Group):
@@ -237,9 +251,12 @@ class Settings(
     AuthSettings,
     ModelSettings,
     ServerSettings,
+    ProfileSettings,
     BaseSettings,
 ):
-    """The settings of ``warpguard serve``; a flag wins over the environment over the default.
+    """The settings of ``warpguard serve``.
+
+    A flag wins over the environment, over the profile, over the default.
 
     Pydantic lists the fields of the last group first.
     """
@@ -261,8 +278,8 @@ class Settings(
         *_: PydanticBaseSettingsSource,
         **__: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read the arguments, and then the environment; there are no other sources."""
-        return init_settings, Environment(settings_cls)
+        """Read the arguments, then the environment, then the profile that these name."""
+        return init_settings, Environment(settings_cls), ProfileDefaults(settings_cls)
 
     @model_validator(mode="after")
     def _upstream_is_named(self) -> Self:
@@ -270,6 +287,8 @@ class Settings(
             raise ValueError("--predictor-host needs --model-name, the model's name on that server")
         if self.predictor_host is not None and self.response_detail != "full":
             raise ValueError("--predictor-host answers in full: --response-detail cannot be less")
+        if self.predictor_host is not None and self.draws > 1:
+            raise ValueError("--predictor-host asks the classifier once: --draws can only be 1")
         return self
 
     @model_validator(mode="after")

@@ -246,3 +246,12 @@ def test_without_a_least_agreement_no_answer_has_unsure(start, divided, make_pho
 def test_a_least_agreement_needs_answers_with_agreement(settings, message):
     with pytest.raises(ValidationError, match=message):
         Settings(min_agreement=0.5, **settings)
+
+
+def test_the_operator_chooses_the_draws_of_a_request_that_names_none(start, make_photograph):
+    client = start(draws=3)
+    assert client.post(PREDICT, content=make_photograph()).json()["draws"] == 3
+    assert client.post(f"{PREDICT}?draws=1", content=make_photograph()).json()["draws"] == 1
+    headers = {"inference-header-content-length": "0"}
+    answer = client.post("/v2/models/colours/infer", content=make_photograph(), headers=headers)
+    assert b'"draws":3' in answer.content

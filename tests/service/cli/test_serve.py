@@ -45,7 +45,7 @@ def test_its_help_names_kinds_of_values_and_no_types_of_python(warpguard):
     assert "--batch-window-ms MS" in text
     assert "{label,top1,full}" in text
     assert "(default: fd+rdg)" in text
-    for unwanted in ("Path", " int", "null", "factory", "lambda", "default: ()"):
+    for unwanted in ("Path", " int ", "null", "factory", "lambda", "default: ()"):
         assert unwanted not in text
 
 
@@ -53,7 +53,7 @@ def test_its_help_has_each_option_in_the_group_of_its_room(warpguard):
     """No list by hand: an option is where its setting's class says."""
     text = warpguard("serve", "--help").out
     groups = dict(re.findall(r"^(\S.*):\n((?:  .*\n)+)", text, re.MULTILINE))
-    assert list(groups)[:2] == ["options", "The process and its sockets"]
+    assert {"options", "The process and its sockets"} < set(groups)
     for name in Settings.model_fields:
         (shown,) = (
             title for title, body in groups.items() if re.search(f"  {flag(name)}[ ,]", body)
