@@ -9,6 +9,7 @@ from service.errors import ServiceError
 
 _PLAIN = ("/v2", "/v1/models/")
 """Paths of the Open Inference Protocol and of TensorFlow's, where an error is a plain sentence."""
+_HELP_HEADER = "x-warpguard-help"
 _RETRY = (429, 503)
 _UNAUTHORIZED = 401
 
@@ -18,6 +19,10 @@ class ErrorDetail(BaseModel):
 
     code: str = Field(description="A word for programs.", examples=["too_many_pixels"])
     message: str = Field(description="A sentence for people.")
+    help: str = Field(
+        description="The page and the heading of the documentation that say what to do.",
+        examples=["docs/troubleshooting.md#too_many_pixels"],
+    )
 
 
 class ErrorAnswer(BaseModel):
@@ -40,7 +45,7 @@ class ErrorResponder:
     def detail(self, error: ServiceError) -> ErrorDetail:
         """The error as a part of an answer: that of one file among several."""
         self._count(error.code)
-        return ErrorDetail(code=error.code, message=error.message)
+        return ErrorDetail(code=error.code, message=error.message, help=error.help)
 
     def response(self, path: str, error: ServiceError) -> JSONResponse:
         """The error as the answer to a request.
@@ -50,7 +55,9 @@ class ErrorResponder:
             error: what went wrong.
         """
         detail = self.detail(error)
-        headers = {"retry-after": str(error.retry_after_s)} if error.status in _RETRY else {}
+        headers = {_HELP_HEADER: error.help}  # where an error is a plain sentence, the only place
+        if error.status in _RETRY:
+            headers["retry-after"] = str(error.retry_after_s)
         if error.status == _UNAUTHORIZED:
             headers["www-authenticate"] = "Bearer"
         if path.startswith(_PLAIN):

@@ -21,13 +21,16 @@ Beside that path: UnknownModelNameError 404; UpstreamError 503 and UpstreamAnswe
 classifier is elsewhere; LoadError 503 if a model cannot be reloaded; InternalError 500 for a bug of
 this server.
 
-Each is answered as ``{"error": {"code": …, "message": …}}``. A message says what is wrong and what
-is allowed. It never contains a stack trace or a path of this machine.
+Each is answered as ``{"error": {"code": …, "message": …, "help": …}}``. A message says what is
+wrong and what is allowed, and ``help`` is the heading of docs/troubleshooting.md that says what to
+do. A message never contains a stack trace or a path of this machine.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import ClassVar
+
+_HELP_PAGE = "docs/troubleshooting.md"
 
 
 class SetupError(Exception):
@@ -51,6 +54,11 @@ class ServiceError(Exception):
         super().__init__(message)
         self.message = message
         self.retry_after_s = retry_after_s
+
+    @property
+    def help(self) -> str:
+        """Where the documentation says what to do: a page of this repository, and its heading."""
+        return f"{_HELP_PAGE}#{self.code}"
 
 
 class BadRequestError(ServiceError):

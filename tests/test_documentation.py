@@ -222,6 +222,29 @@ def test_every_alert_is_documented():
     assert re.findall(r"^\| `(Warpguard\w+)` \| (\w+) \|", page, re.MULTILINE) == alerts
 
 
+def error_kinds():
+    kinds = [each for each in vars(errors_module).values() if isinstance(each, type)]
+    return [each for each in kinds if issubclass(each, ServiceError) and each is not ServiceError]
+
+
+def test_each_error_leads_to_a_heading_that_says_what_to_do():
+    """And no heading is for a code that does not exist. Each text begins with the status."""
+    page = ROOT / "docs" / "troubleshooting.md"
+    texts = dict(
+        re.findall(r"^### `(\w+)`\n\n(.*(?:\n.+)*)", page.read_text("utf-8"), re.MULTILINE)
+    )
+    headings = re.findall(r"^### .*$", page.read_text("utf-8"), re.MULTILINE)
+    assert sorted(headings) == sorted(f"### `{kind.code}`" for kind in error_kinds())
+    for kind in error_kinds():
+        file, _, anchor = kind("x").help.partition("#")
+        assert ROOT / file == page
+        assert anchor in anchors(page)
+        assert texts[kind.code].startswith(f"{kind.status}. ")
+        assert len(re.findall(r"[.:]\s", texts[kind.code] + " ")) > 2, (
+            "what it means, and what to do"
+        )
+
+
 def test_every_error_is_documented():
     page = (ROOT / "docs" / "http.md").read_text("utf-8")
     rows = re.findall(r"^\| ([\d, ]+) \| (`.*?`) \|", page, re.MULTILINE)
@@ -230,9 +253,7 @@ def test_every_error_is_documented():
         for statuses, codes in rows
         for code in re.findall(r"`(\w+)`", codes)
     }
-    kinds = [each for each in vars(errors_module).values() if isinstance(each, type)]
-    kinds = [each for each in kinds if issubclass(each, ServiceError) and each is not ServiceError]
-    errors = {error.code: str(error.status) for error in kinds}
+    errors = {error.code: str(error.status) for error in error_kinds()}
     assert documented.keys() == errors.keys()
     assert [code for code, status in errors.items() if status not in documented[code]] == []
 

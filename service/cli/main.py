@@ -41,7 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return options.run(options) or OK
     except KeyboardInterrupt:
         return INTERRUPTED
-    except (ModelError, ServiceError, SetupError, OSError) as error:
+    except ServiceError as error:
+        code, messages = FAILED, [f"{error.message} ({error.help})"]
+    except (ModelError, SetupError, OSError) as error:
         code, messages = FAILED, [str(error)]
     except ValueError as error:
         code, messages = USAGE, _invalid_settings(error)

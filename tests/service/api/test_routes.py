@@ -20,8 +20,11 @@ PREDICT = "/v1/predict"
 def code(answer):
     assert answer.headers["content-type"] == "application/json"
     assert set(answer.json()) == {"error"}
-    assert set(answer.json()["error"]) == {"code", "message"}
-    return answer.json()["error"]["code"]
+    error = answer.json()["error"]
+    assert set(error) == {"code", "message", "help"}
+    assert error["help"] == f"docs/troubleshooting.md#{error['code']}"
+    assert answer.headers["x-warpguard-help"] == error["help"]
+    return error["code"]
 
 
 def pixels(answer):

@@ -22,7 +22,7 @@ def test_it_writes_a_png_of_the_same_size(warpguard, dalmatian, tmp_path):
     ("file", "defense", "code", "message"),
     [
         ("missing.jpg", "fd", 1, "missing.jpg"),
-        (__file__, "fd", 1, "Not a supported image file"),
+        (__file__, "fd", 1, "docs/troubleshooting.md#unsupported_media"),
         ("missing.jpg", "fd(", 2, "not a valid defence"),
     ],
 )

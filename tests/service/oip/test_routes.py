@@ -87,6 +87,7 @@ def refused(client, body, headers=None, status=422, path=INFER):
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/json"
     assert set(answer.json()) == {"error"}
+    assert answer.headers["x-warpguard-help"].startswith("docs/troubleshooting.md#")
     return answer.json()["error"]
 
 
