@@ -38,8 +38,9 @@ def measure() -> list[Result]:
 
 def _one_by_one(layer: Defense, values: np.ndarray, rows: list) -> None:
     for index, row in enumerate(rows):
-        image = np.ascontiguousarray(values[index // DRAWS].transpose(1, 2, 0))
-        layer.defense.vjp(layer.defense.apply(image, row), row)
+        image = torch.from_numpy(values[index // DRAWS][None]).requires_grad_()
+        defended = layer(image, [row])
+        torch.autograd.grad(defended, image, defended.detach())
 
 
 def _batch(layer: Defense, images: torch.Tensor, rows: list, threads: int) -> None:

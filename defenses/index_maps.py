@@ -30,10 +30,21 @@ def scatter_add(grad: NDArray[Real], index: IndexMap, size: int, axis: int) -> N
         size: the length of the input on ``axis``.
         axis: 0 or 1.
     """
+    if axis == 0:
+        return _add_rows(grad, index, size)
+    # NumPy is several times as fast on whole rows as on the three values of a column's pixel.
+    height, _, channels = grad.shape
+    columns = np.ascontiguousarray(grad.reshape(height, -1).T).reshape(len(index), -1)
+    added = _add_rows(columns, index, size).reshape(-1, height)
+    return np.ascontiguousarray(added.T).reshape(height, size, channels)
+
+
+def _add_rows(grad: NDArray[Real], index: IndexMap, size: int) -> NDArray[Real]:
+    """Add the first read of each row, then each second read, and so on: all targets differ."""
+    out = np.zeros((size, *grad.shape[1:]), grad.dtype)
     starts = np.flatnonzero(np.diff(index, prepend=-1))
-    shape = list(grad.shape)
-    shape[axis] = size
-    out = np.zeros(shape, grad.dtype)
-    target = (index[starts],) if axis == 0 else (slice(None), index[starts])
-    out[target] = np.add.reduceat(grad, starts, axis=axis)
+    counts = np.diff(starts, append=len(index))
+    for read in range(counts.max()):
+        some = starts[counts > read]
+        out[index[some]] += grad.take(some + read, axis=0)
     return out

@@ -17,12 +17,14 @@
 
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from random import Random, SystemRandom
 from typing import Any, Literal, TypeAlias, get_args
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -224,7 +226,7 @@ class _Defend(torch.autograd.Function):
         ctx: Any, images: Tensor, defense: Pipeline, rows: list[PipelineDraw], gradient: Through
     ) -> Tensor:
         ctx.defense, ctx.rows, ctx.gradient = defense, rows, gradient
-        return _like(_each(defense.apply, _arrays(images.float()), rows), images)
+        return _each(defense.apply, images.float(), rows).to(images.device, images.dtype)
 
     @staticmethod
     @once_differentiable
@@ -232,7 +234,8 @@ class _Defend(torch.autograd.Function):
         if ctx.gradient == "identity":
             return upstream, None, None, None
         precise = upstream if upstream.dtype == torch.float64 else upstream.float()
-        return _like(_each(ctx.defense.vjp, _arrays(precise), ctx.rows), upstream), None, None, None
+        gradient = _each(ctx.defense.vjp, precise, ctx.rows)
+        return gradient.to(upstream.device, upstream.dtype), None, None, None
 
 
 def _through(
@@ -245,32 +248,27 @@ def _through(
 
 
 def _each(
-    of: Callable[[Any, PipelineDraw], NDArray[Any]],
-    arrays: NDArray[Any],
+    of: Callable[[NDArray[Any], PipelineDraw], NDArray[Any]],
+    images: Tensor,
     rows: list[PipelineDraw],
-) -> Iterable[NDArray[Any]]:
-    """Call a function for each image, on as many threads as PyTorch uses."""
+) -> Tensor:
+    """Call a function of ``(H, W, 3)`` for each image, on as many threads as PyTorch uses."""
+    given: NDArray[Any] = images.detach().cpu().numpy()
+    out = np.empty(given.shape, given.dtype)
+
+    def one(index: int) -> None:
+        out[index] = cv2.split(of(cv2.merge(tuple(given[index])), rows[index]))
+
     threads = torch.get_num_threads()
-    if threads == 1 or len(rows) == 1:
-        return map(of, arrays, rows)
-    return _pool(os.getpid(), threads).map(of, arrays, rows)
+    several = threads > 1 and len(rows) > 1
+    deque((_pool(os.getpid(), threads).map if several else map)(one, range(len(rows))), maxlen=0)
+    return torch.from_numpy(out)
 
 
 @cache
 def _pool(pid: int, threads: int) -> ThreadPoolExecutor:
     """Return the threads of this process: those of its parent do not survive a fork."""
     return ThreadPoolExecutor(threads, thread_name_prefix=f"defense-{pid}")
-
-
-def _arrays(images: Tensor) -> NDArray[Any]:
-    """Return ``(N, 3, H, W)`` as a contiguous array ``(N, H, W, 3)``."""
-    return images.detach().permute(0, 2, 3, 1).contiguous().cpu().numpy()
-
-
-def _like(arrays: Iterable[NDArray[Any]], like: Tensor) -> Tensor:
-    """Return arrays ``(H, W, 3)`` as ``(N, 3, H, W)`` of a tensor's dtype, on its device."""
-    batch = torch.from_numpy(np.stack(list(arrays)))
-    return batch.to(like.device, like.dtype).permute(0, 3, 1, 2).contiguous()
 
 
 def _check(images: Tensor) -> None:
