@@ -18,33 +18,16 @@ REQUESTS = 1000
 """To each server. The images are of one ball, so that each is compared with a full window."""
 WINDOW = 256
 MOST = 1.02
-_OFF = ("--admin-port", "0", "--log-level", "error")
-_ON = (*_OFF, "--alarm", "same-picture,concentration")
-
-
-class _Server(Server):
-    """A server whose health is on its admin port, but for the route of the protocol."""
-
-    def wait_until_ready(self) -> None:
-        """Wait until ``/v2/health/ready`` answers 200."""
-        while self.poll() is None:
-            try:
-                ask(http.client.HTTPConnection("127.0.0.1", self.port), "/v2/health/ready")
-            except (OSError, RuntimeError):
-                time.sleep(0.1)
-            else:
-                return
-        raise RuntimeError("the server has stopped; its log says why")
-
-    def memory_bytes(self) -> int:
-        """The memory of the process that is resident."""
-        pages = Path("/proc", str(self.pid), "statm").read_text("ascii").split()[1]
-        return 4096 * int(pages)
+_QUIET = ("--log-level", "error")
+_ALARM = ("--alarm", "same-picture,concentration")
 
 
 def measure() -> list[Result]:
     """Ask both servers in turns, with the same image, and compare their percentiles."""
-    with _Server(*_OFF) as off, _Server(*_ON) as on:
+    with (
+        Server(*_QUIET, has_admin_port=True) as off,
+        Server(*_QUIET, *_ALARM, has_admin_port=True) as on,
+    ):
         connections = [
             http.client.HTTPConnection("127.0.0.1", each.port, timeout=60) for each in (off, on)
         ]
@@ -58,7 +41,7 @@ def measure() -> list[Result]:
                 ask(connections[turn], "/v1/predict", body)
                 if number >= WINDOW:
                     times_ms[turn].append(1e3 * (time.perf_counter() - began_s))
-        more_mb = (on.memory_bytes() - off.memory_bytes()) / 1e6
+        more_mb = (_memory_bytes(on) - _memory_bytes(off)) / 1e6
     results = []
     for name, percentile in (("p50", 50), ("p99", 99)):
         without_ms, with_ms = (float(np.percentile(each, percentile)) for each in times_ms)
@@ -69,6 +52,12 @@ def measure() -> list[Result]:
             Result(f"{name}, ratio", ratio, "x", f"<= {MOST}", ratio <= MOST),
         ]
     return [*results, Result("memory of the signals, one client", more_mb, "MB")]
+
+
+def _memory_bytes(server: Server) -> int:
+    """The memory of a server's process that is resident."""
+    pages = Path("/proc", str(server.pid), "statm").read_text("ascii").split()[1]
+    return 4096 * int(pages)
 
 
 def _ball() -> Iterator[bytes]:

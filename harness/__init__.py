@@ -17,5 +17,6 @@ which gives the gradients. Photographs are decoded by the service's own decoder:
     endpoint/   the client of the service          results.py   what run.json holds
     report/     runs as tables, plots and a page   rates.py     ACC, ASR and their intervals
     reproduce/  the paper's tables and Fig. 3      errors.py    what the command prints
-    cli/        the command line                   plain.py     text that is safe to print
+    signals/    what the signals see of attacks    plain.py     text that is safe to print
+    cli/        the command line                   server.py    a server of our own
 """

@@ -49,14 +49,27 @@ class Server(subprocess.Popen[bytes]):
         options: of ``warpguard serve``.
         log: the file for its output; None lets it write where this process writes.
         variables: what to add to :func:`environment`.
+        has_admin_port: whether health and metrics are on a port of their own, which signals need.
+
+    Attributes:
+        url: the address for clients.
+        admin_url: the address of ``/readyz`` and ``/metrics``.
     """
 
     def __init__(
-        self, *options: str, log: Path | None = None, variables: Mapping[str, str] | None = None
+        self,
+        *options: str,
+        log: Path | None = None,
+        variables: Mapping[str, str] | None = None,
+        has_admin_port: bool = False,
     ) -> None:
         self.port, self.log = free_port(), log
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = self.admin_url = f"http://127.0.0.1:{self.port}"
         command = [*WARPGUARD, "serve", "--port", str(self.port), *options]
+        if has_admin_port:
+            admin_port = free_port()
+            self.admin_url = f"http://127.0.0.1:{admin_port}"
+            command += ["--admin-port", str(admin_port)]
         with ExitStack() as stack:
             output = None
             if log is not None:
@@ -92,7 +105,7 @@ class Server(subprocess.Popen[bytes]):
                 words = next(filter(str.strip, reversed(written)), f"exit {self.returncode}")
                 raise EndpointError(f"warpguard serve stopped: {words}")
             try:
-                if httpx2.get(f"{self.url}/readyz", trust_env=False).status_code == 200:
+                if httpx2.get(f"{self.admin_url}/readyz", trust_env=False).status_code == 200:
                     return
             except httpx2.TransportError:
                 pass

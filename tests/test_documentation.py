@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import harness.signals
 from harness.attacks import parse_attack
 from harness.cli import main as warpguard_harness
 from harness.cli.main import REPRODUCED
 from harness.cli.main import parser as harness_parser
 from harness.reproduce import Reproduction, markdown
+from harness.signals import Measurement
 from models import Manifest
 from service import errors as errors_module
 from service.cli import main as warpguard
@@ -31,7 +33,7 @@ EXAMPLE = "imagenet_16_251.jpg"
 
 
 PROGRAMS = {"warpguard": warpguard, "warpguard-harness": warpguard_harness}
-LONG = ("quick", "reproduce")
+LONG = ("quick", "reproduce", "signals")
 """The harness's commands that are only parsed here; tests/harness runs them."""
 
 
@@ -151,6 +153,7 @@ def test_the_harness_s_commands_are_valid():
         "report",
         "reproduce",
         "run",
+        "signals",
     }
     for command in commands:
         options = harness_parser().parse_args(command)
@@ -165,6 +168,13 @@ def test_the_tables_of_the_reproduction_match_its_files():
     for file in files:
         done = Reproduction.model_validate_json(file.read_bytes())
         assert markdown(done) in page, file.name
+
+
+def test_the_tables_of_the_signals_match_their_file():
+    page = (ROOT / "docs" / "signals.md").read_text("utf-8")
+    done = Measurement.read(ROOT / "docs" / "signals" / "signals.json")
+    for table in harness.signals.markdown(done).split("\n\n"):
+        assert table.strip() in page
 
 
 def test_the_manifest_in_the_documentation_is_valid():

@@ -11,6 +11,7 @@ from rich.table import Table
 
 import harness.report
 import harness.reproduce
+import harness.signals
 from harness.attacks import ATTACKS, described, parse_attack
 from harness.cli.progress import progress
 from harness.cli.quick import left_out, quick_attacks
@@ -134,6 +135,46 @@ def reproduce(options: argparse.Namespace) -> int:
     return 0
 
 
+def signals(options: argparse.Namespace) -> int:
+    """Measure what the signals see, and print it."""
+    kinds = harness.signals.KINDS
+    names = list(kinds) if options.traffic is None else options.traffic.split(",")
+    if unknown := [name for name in names if name not in kinds]:
+        raise OptionsError(f"Unknown traffic {unknown[0]!r}. Kinds: {', '.join(kinds)}.")
+    served = _served(options)
+    with progress(_err) as bar:
+        done = harness.signals.measure(
+            list(dict.fromkeys(names)),
+            options.out,
+            bar,
+            data=options.data,
+            limit=options.limit,
+            posts=options.posts,
+            seed=options.seed,
+            model=options.model,
+            device=options.device,
+            served=served,
+        )
+    write(options.out / "signals.md", harness.signals.markdown(done).encode())
+    _out.print(harness.signals.terminal(done))
+    _print_line(f"The results: {options.out}")
+    return 0
+
+
+def _served(options: argparse.Namespace) -> harness.signals.Served | None:
+    """Return the server that is to be measured; None for one that is started."""
+    given = options.endpoint, options.admin, options.api_key_file
+    if given == (None, None, None):
+        return None
+    if None in given or options.model != "auto":
+        raise OptionsError(
+            "--endpoint, --admin and --api-key-file need each other, and exclude --model: give all "
+            "three to measure a server that runs already, or none of them."
+        )
+    keys = _read_keys(options.api_key_file)
+    return harness.signals.Served(options.endpoint, options.admin, keys)
+
+
 def attacks(options: argparse.Namespace) -> int:
     """List the attacks and their parameters."""
     del options
@@ -217,13 +258,17 @@ def _api_key(options: argparse.Namespace) -> str | None:
     if options.api_key_file is None:
         key: str | None = options.api_key
         return key
+    keys = _read_keys(options.api_key_file)
+    if len(keys) != 1:
+        raise OptionsError(f"--api-key-file {options.api_key_file} must have the key alone.")
+    return keys[0]
+
+
+def _read_keys(file: Path) -> list[str]:
     try:
-        lines = options.api_key_file.read_text("utf-8").split()
+        return file.read_text("utf-8").split()
     except (OSError, UnicodeDecodeError) as error:
         raise OptionsError(f"--api-key-file: {error}.") from None
-    if len(lines) != 1:
-        raise OptionsError(f"--api-key-file {options.api_key_file} must have the key alone.")
-    return str(lines[0])
 
 
 def _certificates(file: Path) -> ssl.SSLContext:

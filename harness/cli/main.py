@@ -1,4 +1,4 @@
-"""The command line: ``warpguard-harness quick | run | report | reproduce | attacks``.
+"""The command line: ``warpguard-harness quick | run | report | reproduce | signals | attacks``.
 
 The exit code is 0 if the command did its work, 1 if something failed (a line on standard error
 says what), and 2 if the command is wrong. The success of an attack does not change it.
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
 
+from harness.cli import values
 from harness.errors import HarnessError
 from harness.plain import plain
 
@@ -69,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
     _add_endpoint(quick)
     add = quick.add_argument
     add("--out", type=Path, default=Path("runs/quick"), help="folder (default: %(default)s)")
-    add("--limit", type=_positive, default=10, help="number of photographs (default: 10)")
+    add("--limit", type=values.positive, default=10, help="number of photographs (default: 10)")
 
     run = command(
         "run",
@@ -81,19 +82,24 @@ def parser() -> argparse.ArgumentParser:
     add("attack", help="such as 'square(queries=2000)'; 'warpguard-harness attacks' lists all")
     _add_endpoint(run)
     add("--out", type=Path, required=True, help="folder of the run")
-    add("--limit", type=_positive, help="number of photographs (default: all)")
+    add("--limit", type=values.positive, help="number of photographs (default: all)")
     add("--seed", type=int, default=0, help="seed of the attacker (default: 0)")
-    add("--scoring-draws", type=_positive, default=10, help="posts per scored image (default: 10)")
+    add(
+        "--scoring-draws",
+        type=values.positive,
+        default=10,
+        help="posts per scored image (default: 10)",
+    )
     add(
         "--score-rounds",
-        type=_rounds,
+        type=values.rounds,
         help="rounds to score, such as 1,5,20; the last round of the attack is always scored "
         "(default: some of each magnitude)",
     )
-    add("--images-at-once", type=_positive, default=8, help="images in a batch (default: 8)")
+    add("--images-at-once", type=values.positive, default=8, help="images in a batch (default: 8)")
     add(
         "--sanity-images",
-        type=_whole,
+        type=values.whole,
         default=5,
         help="photographs that the checks attack again; 0 skips these checks (default: 5)",
     )
@@ -144,6 +150,45 @@ def parser() -> argparse.ArgumentParser:
     add("--out", type=Path, default=Path("runs/reproduce"), help="default: %(default)s/SCALE")
     add("--model", default="auto", help="model in the store (default: auto)")
     _add_photographs(reproduce)
+
+    signals = command(
+        "signals",
+        "Measure what the signals see of ordinary traffic, of attacks, and of attackers who know "
+        "them, on a server that the command starts.",
+        "warpguard-harness signals --data nips2017 --limit 16 --out runs/signals",
+    )
+    add = signals.add_argument
+    add("--out", type=Path, default=Path("runs/signals"), help="folder (default: %(default)s)")
+    add(
+        "--traffic",
+        metavar="NAMES",
+        help="kinds of traffic, with commas, such as once,square,corners (default: all)",
+    )
+    add(
+        "--limit",
+        type=values.positive,
+        default=4,
+        help="photographs that are attacked with gradients; the first two of them are also "
+        "searched (default: %(default)s)",
+    )
+    add(
+        "--posts",
+        type=values.positive,
+        default=60,
+        help="different images that a search posts for one photograph, roughly "
+        "(default: %(default)s)",
+    )
+    add("--seed", type=int, default=0, help="seed of the traffic (default: 0)")
+    add("--model", default="auto", help="model in the store (default: auto)")
+    add("--endpoint", metavar="URL", help="a running warpguard with signals and keys instead")
+    add("--admin", metavar="URL", help="with --endpoint: the address of its metrics")
+    add(
+        "--api-key-file",
+        type=Path,
+        metavar="FILE",
+        help="with --endpoint: API keys that posted nothing within the last hour, one a line",
+    )
+    _add_photographs(signals)
 
     command("attacks", "List the attacks and their parameters.", "warpguard-harness attacks")
     return whole
@@ -200,7 +245,7 @@ def _add_endpoint(parser: argparse.ArgumentParser) -> None:
     add(
         "--header",
         action="append",
-        type=_header,
+        type=values.header,
         default=[],
         metavar="'NAME: VALUE'",
         help="further header of each request; may be repeated",
@@ -239,28 +284,3 @@ class _Version(argparse.Action):
 
         print(f"warpguard-harness {version('warpguard')}")  # noqa: T201
         parser.exit()
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return number
-
-
-def _whole(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} is not 0 or more")
-    return number
-
-
-def _header(text: str) -> tuple[str, str]:
-    name, colon, value = text.partition(":")
-    if not colon or not name.strip():
-        raise argparse.ArgumentTypeError("a header is written as 'NAME: VALUE'")
-    return name.strip(), value.strip()
-
-
-def _rounds(text: str) -> tuple[int, ...]:
-    return tuple(_positive(each) for each in text.split(","))

@@ -207,6 +207,14 @@ class HttpTarget(Target):
         now = describe(self._transport.get, self.url, self.description.defense)
         return "" if now == self.description else f"{now}, not {self.description}"
 
+    def upload(self, file: bytes) -> int:
+        """Post an image file as it is, and return its most probable class.
+
+        Raises:
+            EndpointError: see :meth:`classes`.
+        """
+        return answers.top_class(self._upload(file, 1, 1), self.description.classes)
+
     def _class(self, image: Posted) -> int:
         return self._class_v1(image) if self.protocol == "v1" else self._class_v2(image)
 
@@ -253,8 +261,11 @@ class HttpTarget(Target):
             raise EndpointError("Images without rounding need --protocol v2; v1 posts 8-bit PNG.")
         file = io.BytesIO()
         Image.fromarray(image).save(file, "PNG", compress_level=1)
+        return self._upload(file.getvalue(), draws, top_k)
+
+    def _upload(self, file: bytes, draws: int, top_k: int) -> Answer:
         query = {"defense": self.description.defense, "draws": draws, "top_k": top_k}
-        return self._post("/v1/predict", file.getvalue(), params=query)
+        return self._post("/v1/predict", file, params=query)
 
     def _post_v2(self, image: Posted, output: str, draws: int) -> Answer:
         raw = np.ascontiguousarray(image).tobytes()

@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 Loss: TypeAlias = Literal["cross-entropy", "logit", "margin"]
+LossFunction: TypeAlias = Callable[[Tensor, list[int]], Tensor]
+"""From ``(n, classes)`` logits and n goal classes to ``(n,)`` values."""
 
 
 def _cross_entropy(logits: Tensor, goals: list[int]) -> Tensor:
@@ -29,7 +31,6 @@ def _margin(logits: Tensor, goals: list[int]) -> Tensor:
     return others.max(dim=1).values - logits[rows, goals]
 
 
-LOSSES: MappingProxyType[Loss, Callable[[Tensor, list[int]], Tensor]] = MappingProxyType(
+LOSSES: MappingProxyType[Loss, LossFunction] = MappingProxyType(
     {"cross-entropy": _cross_entropy, "logit": _logit, "margin": _margin}
 )
-"""Each loss takes ``(n, classes)`` logits and n goal classes, and returns ``(n,)`` values."""

@@ -44,22 +44,23 @@ class Replica:
 
     def classes(self, images: Sequence[Image]) -> NDArray[np.intp]:
         """Return the most probable class of each image, each on a fresh draw: ``(n,)``."""
-        best: NDArray[np.intp] = self._scores(images).argmax(axis=1)
+        best: NDArray[np.intp] = self.scores(images).argmax(axis=1)
         return best
 
     def probabilities(self, images: Sequence[Image], draws: int = 1) -> NDArray[np.float32]:
         """Return the mean probabilities over fresh draws: ``(n, classes)`` float32."""
         repeated = [image for image in images for _ in range(draws)]
-        by_draw = probabilities(self._scores(repeated), self.manifest)
+        by_draw = probabilities(self.scores(repeated), self.manifest)
         mean: NDArray[np.float32] = by_draw.reshape(len(images), draws, -1).mean(axis=1)
         return mean
 
-    def _scores(self, images: Sequence[Image]) -> NDArray[np.float32]:
-        random, scores = SystemRandom(), []
+    def scores(self, images: Sequence[Image]) -> NDArray[np.float32]:
+        """Return the scores of each image, each on a fresh draw: ``(n, classes)`` float32."""
+        random, batches = SystemRandom(), []
         for start in range(0, len(images), _BATCH):
             defended = self._threads.map(
                 lambda image: self.defense(image, random), images[start : start + _BATCH]
             )
             batch = np.stack([to_tensor(image, self.manifest) for image in defended])
-            scores.append(self._classifier.run(batch))
-        return np.concatenate(scores)
+            batches.append(self._classifier.run(batch))
+        return np.concatenate(batches)

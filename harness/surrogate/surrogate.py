@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from defenses import Image, Pipeline, PipelineDraw
 from harness.errors import SurrogateError
 from harness.surrogate.compare import LARGEST_DIFFERENCE, difference, probes, wrong_node
-from harness.surrogate.losses import LOSSES, Loss
+from harness.surrogate.losses import LOSSES, Loss, LossFunction
 from harness.surrogate.onnx_to_torch import OnnxModule
 from harness.surrogate.replica import Replica
 from models import Manifest, to_tensor
@@ -125,7 +125,7 @@ class Surrogate(Replica):
         randoms: Sequence[Random],
         *,
         knowledge: Knowledge = "exact",
-        loss: Loss = "cross-entropy",
+        loss: Loss | LossFunction = "cross-entropy",
         draws: int = 1,
         targeted: bool = True,
     ) -> Gradients:
@@ -136,13 +136,14 @@ class Surrogate(Replica):
             goals: the target class of each image, or its true class if untargeted.
             randoms: the source of randomness for the draws of each image.
             knowledge: what the attacker knows of the defence.
-            loss: the function of the logits and the goal.
+            loss: the function of the logits and the goal, or the name of one.
             draws: how many draws to average. If no known operation is random, one is made.
             targeted: whether the attacker wants to reach the goal, or to leave it.
         """
         defense = self._known_defense(knowledge)
         if not defense.random:
             draws = 1
+        loss_of = loss if callable(loss) else LOSSES[loss]
         rows = [
             _Row(index, image, goal, defense.sample(random, image.shape))
             for index, (image, goal, random) in enumerate(zip(images, goals, randoms, strict=True))
@@ -157,7 +158,7 @@ class Surrogate(Replica):
             some = rows[start : start + size]
             batch = self._stacked(row.image for row in some).requires_grad_()
             defended = defend(batch, defense, [row.draw for row in some], through)
-            by_row = LOSSES[loss](self.module(defended), [row.goal for row in some])
+            by_row = loss_of(self.module(defended), [row.goal for row in some])
             by_row = by_row if targeted else -by_row
             (by_pixel,) = torch.autograd.grad(by_row.sum(), batch)
             gradients = by_pixel.permute(0, 2, 3, 1).cpu().numpy()

@@ -15,12 +15,16 @@ from harness.types import Case
 from models import GraphInput, Manifest, Scaling
 
 
-def file_of(nodes, weights):
+def file_of(nodes, weights, side_px=32):
     model = helper.make_model(
         helper.make_graph(
             nodes,
             "tiny",
-            [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, 32, 32])],
+            [
+                helper.make_tensor_value_info(
+                    "input", TensorProto.FLOAT, ["batch", 3, side_px, side_px]
+                )
+            ],
             [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3])],
             [numpy_helper.from_array(value, name) for name, value in weights.items()],
         ),
@@ -41,7 +45,7 @@ def colour_graph():
     return file_of(nodes, {"ten": np.array([10], np.float32)})
 
 
-def network_graph():
+def network_graph(side_px=32):
     """A graph of one convolution and a linear layer over its mean. On grey all logits are equal."""
     generator = np.random.default_rng(5)
     kernel = generator.normal(0, 0.3, (8, 3, 5, 5)).astype(np.float32)
@@ -54,10 +58,10 @@ def network_graph():
         helper.make_node("MatMul", ["flat", "weights"], ["product"]),
         helper.make_node("Add", ["product", "bias"], ["logits"]),
     ]
-    grey = torch.full((1, 3, 32, 32), 0.5)
+    grey = torch.full((1, 3, side_px, side_px), 0.5)
     conv = functional.conv2d(grey, torch.from_numpy(kernel), stride=2, padding=2)
     bias = -conv.relu().mean((2, 3)).numpy() @ weights
-    return file_of(nodes, {"kernel": kernel, "weights": weights, "bias": bias[0]})
+    return file_of(nodes, {"kernel": kernel, "weights": weights, "bias": bias[0]}, side_px)
 
 
 @cache
