@@ -8,13 +8,15 @@
 A model of the catalogue is built from a weights file whose SHA-256 is known. An embedded model's
 file is in an installed package, and the files of the other models are on the Hugging Face hub. The
 store keeps the graph, and the ONNX files that users add, and verifies a graph each time it loads
-it. Each model has a manifest, which describes its input, scaling, labels and source. ``obtain``
+it. ``precision`` chooses between a graph in FP32 and one in INT8, which ``int8`` writes. Each
+model has a manifest, which describes its input, scaling, labels and source. ``obtain``
 finds or builds a catalogue's model, ``custom`` adds a user's own, once ``verify`` has run it in a
 process that can be ended.
 
->>> from models import Classifier, Store, ensure, resolve
+>>> from models import Classifier, Store, choose, resolve
 >>> store = Store()
->>> classifier = Classifier(*ensure(store, resolve(store, "auto")))  # doctest: +SKIP
+>>> chosen = choose(store, resolve(store, "auto"))  # doctest: +SKIP
+>>> classifier = Classifier(chosen.manifest, chosen.graph_bytes)  # doctest: +SKIP
 """
 
 from importlib import import_module
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
         ManifestError,
         ModelError,
         NotInStoreError,
+        PrecisionError,
         ProviderError,
         PullError,
         StoreError,
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
         WeightsError,
     )
     from models.files import write_atomically
+    from models.int8.calibrate import calibrate_embedded
+    from models.int8.variant import Images, Verdict, quantize
     from models.manifest import (
         GraphInput,
         GraphOutput,
@@ -45,6 +50,7 @@ if TYPE_CHECKING:
         imagenet_labels,
     )
     from models.obtain import ensure, install, manifest_of, pull, resolve
+    from models.precision import Precision, choose, expected
     from models.preprocess import fit, to_tensor
     from models.session import Classifier, probabilities
     from models.store import Store
@@ -56,10 +62,13 @@ __all__ = [
     "Classifier",
     "GraphInput",
     "GraphOutput",
+    "Images",
     "Manifest",
     "ManifestError",
     "ModelError",
     "NotInStoreError",
+    "Precision",
+    "PrecisionError",
     "ProviderError",
     "PullError",
     "Resize",
@@ -67,16 +76,21 @@ __all__ = [
     "Store",
     "StoreError",
     "UnknownModelError",
+    "Verdict",
     "WeightsError",
     "add",
     "available_cpus",
+    "calibrate_embedded",
+    "choose",
     "ensure",
+    "expected",
     "fit",
     "imagenet_labels",
     "install",
     "manifest_of",
     "probabilities",
     "pull",
+    "quantize",
     "resolve",
     "to_tensor",
     "write_atomically",
@@ -93,7 +107,10 @@ _NAMES = {
         "imagenet_labels",
     ),
     "obtain": ("ensure", "install", "manifest_of", "pull", "resolve"),
+    "precision": ("Precision", "choose", "expected"),
     "preprocess": ("fit", "to_tensor"),
+    "int8.calibrate": ("calibrate_embedded",),
+    "int8.variant": ("Images", "Verdict", "quantize"),
     "session": ("Classifier", "probabilities"),
     "store": ("Store",),
 }

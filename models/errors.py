@@ -8,6 +8,7 @@
     ├── NotInStoreError    the weights of a model of the catalogue have not been pulled yet
     ├── StoreError         the store cannot be read or written
     ├── PullError          the hub cannot be reached or does not have the file
+    ├── PrecisionError     a model cannot run in INT8 or FP32, or its INT8 does not pay
     └── ProviderError      ONNX Runtime does not use the device that was asked for
 
 Each message says what is wrong and what to do about it.
@@ -44,6 +45,10 @@ class StoreError(ModelError):
 
 class PullError(ModelError):
     """The hub cannot be reached, or does not have the file."""
+
+
+class PrecisionError(ModelError):
+    """A model cannot run in the precision that was asked for, or its graph in INT8 does not pay."""
 
 
 class ProviderError(ModelError):

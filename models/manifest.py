@@ -111,10 +111,30 @@ def _rounded(values: _Rgb) -> list[float]:
     return [float(f"{value:.6g}") for value in values]
 
 
+class Speed(_Frozen):
+    """Milliseconds of one image on one thread of a processor."""
+
+    fp32_ms: float = Field(gt=0)
+    int8_ms: float = Field(gt=0)
+
+
+class Int8(_Frozen):
+    """A model's graph in INT8, which the store keeps beside the graph in FP32.
+
+    ``sha256`` is the digest of its ONNX file. ``calibration`` names the photographs that its ranges
+    come from. ``speed`` has what was measured, by the processor's name.
+    """
+
+    sha256: Sha256
+    calibration: str = ""
+    speed: dict[str, Speed] = {}
+
+
 class Manifest(_Frozen):
     """The description of one model.
 
-    ``sha256`` is the digest of the ONNX file, and the store fills it in. ``weights_sha256`` is the
+    ``sha256`` is the digest of the ONNX file, and the store fills it in. ``precision`` is that of
+    the file. ``int8`` describes the graph in INT8, if the store has one. ``weights_sha256`` is the
     digest of the weights file from which the graph was built, if any. ``recipe`` names the builder
     and its revision, so that a graph from an older revision is built again. ``reported_top1`` is
     the accuracy on ImageNet's validation set that the source reports, in [0, 1].
@@ -130,6 +150,8 @@ class Manifest(_Frozen):
     licence: str = ""
     reported_top1: float | None = Field(default=None, ge=0.0, le=1.0)
     recipe: str | None = None
+    precision: Literal["fp32", "int8"] = "fp32"
+    int8: Int8 | None = None
     weights_sha256: Sha256 | None = None
     sha256: Sha256 | None = None
 
@@ -146,6 +168,12 @@ class Manifest(_Frozen):
         """
         kept = self.resize.crop_fraction if self.resize.mode == "crop" else 1.0
         return math.ceil(max(self.input.height_px, self.input.width_px) / kept)
+
+    @property
+    def in_int8(self) -> Self:
+        """The manifest of the graph in INT8; ``int8`` must not be None."""
+        digest = None if self.int8 is None else self.int8.sha256
+        return self.model_copy(update={"precision": "int8", "sha256": digest})
 
     @classmethod
     def parse(cls, text: str | bytes, origin: str) -> Self:

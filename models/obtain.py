@@ -61,16 +61,17 @@ def resolve(store: Store, name: str) -> str:
     return name
 
 
-def ensure(store: Store, name: str) -> tuple[Manifest, bytes]:
+def ensure(store: Store, name: str, *, int8: bool = False) -> tuple[Manifest, bytes]:
     """Get a model from the store. An embedded model that is missing or outdated is built.
 
     Args:
         store: the store to search, which also receives a model that is built. The model is
             returned even if it cannot be stored.
         name: a model's name.
+        int8: get the graph in INT8, if the model has one.
 
     Returns:
-        The manifest, with the digest of the graph, and the graph's ONNX file.
+        The graph's manifest, with its digest, and its ONNX file.
 
     Raises:
         UnknownModelError: neither the store nor the catalogue has a model of that name.
@@ -81,13 +82,13 @@ def ensure(store: Store, name: str) -> tuple[Manifest, bytes]:
         ManifestError: the manifest in the store is not valid, and the model is not embedded.
     """
     if name not in CATALOG:
-        return store.get(name)
+        return store.get(name, int8=int8)
     entry = CATALOG[name]
     stored = None
     try:
         stored = store.manifest(name)
         if stored is not None and entry.made(stored):
-            return store.get(name)
+            return store.get(name, int8=int8)
     except (StoreError, ManifestError) as error:
         if not entry.embedded:
             raise
@@ -95,14 +96,14 @@ def ensure(store: Store, name: str) -> tuple[Manifest, bytes]:
     if isinstance(entry.weights, HubFile):
         state = "is of an older version in" if stored else "is not in"
         raise _not_pulled(store, entry.weights, state)
-    manifest, graph_bytes = _build(entry, entry.weights.path)
+    manifest, graph_bytes, int8_bytes = _build(entry, entry.weights.path)
     try:
-        manifest = store.put(manifest, graph_bytes)
+        manifest = store.put(manifest, graph_bytes, int8_bytes)
     except StoreError as error:
         _log.warning("Using %s without storing it. %s", name, error)
         digest = hashlib.sha256(graph_bytes).hexdigest()
         manifest = manifest.model_copy(update={"sha256": digest})
-    return manifest, graph_bytes
+    return (manifest.in_int8, int8_bytes) if int8 and int8_bytes else (manifest, graph_bytes)
 
 
 def install(store: Store, name: str, weights_file: Path, *, force: bool = False) -> Manifest:
@@ -184,9 +185,9 @@ def pull(
             f"{error} The expected SHA-256 is that of the first pull, for which only the hub "
             f"vouched. To trust the hub again, remove {name} from the store or force the pull."
         ) from error
-    manifest, graph_bytes = _build(entry, download.path)
+    manifest, *graphs = _build(entry, download.path)
     source = {"source": entry.weights.url(download.commit)}
-    manifest = store.put(manifest.model_copy(update=source), graph_bytes)
+    manifest = store.put(manifest.model_copy(update=source), *graphs)
     download.path.unlink(missing_ok=True)
     return manifest
 
@@ -211,8 +212,12 @@ def _pinned(store: Store, entry: CatalogEntry, *, force: bool) -> CatalogEntry:
     return replace(entry, weights=replace(entry.weights, sha256=stored.weights_sha256))
 
 
-def _build(entry: CatalogEntry, weights_file: Path) -> tuple[Manifest, bytes]:
-    """Build a graph from a weights file, which must be one that the entry accepts."""
+def _build(entry: CatalogEntry, weights_file: Path) -> tuple[Manifest, bytes, bytes | None]:
+    """Build the graphs from a weights file, which must be one that the entry accepts.
+
+    Returns:
+        The manifest, the graph in FP32, and the graph in INT8 if its ranges come with warpguard.
+    """
     name = entry.manifest.name
     try:
         with weights_file.open("rb") as file:
@@ -232,8 +237,14 @@ def _build(entry: CatalogEntry, weights_file: Path) -> tuple[Manifest, bytes]:
         )
     # Not ``entry.accepted``, because that may hold the digest of a first pull, which is not proved.
     weights = read_weights(weights_file, trusted=CATALOG[name].accepted)
-    graph_bytes = entry.build(weights).SerializeToString(deterministic=True)
-    return entry.manifest.model_copy(update={"weights_sha256": digest}), graph_bytes
+    model = entry.build(weights)
+    manifest = entry.manifest.model_copy(update={"weights_sha256": digest})
+    graph_bytes = model.SerializeToString(deterministic=True)
+    if manifest.int8 is None:
+        return manifest, graph_bytes, None
+    int8_bytes = entry.build_int8(model).SerializeToString(deterministic=True)
+    int8 = manifest.int8.model_copy(update={"sha256": hashlib.sha256(int8_bytes).hexdigest()})
+    return manifest.model_copy(update={"int8": int8}), graph_bytes, int8_bytes
 
 
 def _not_pulled(store: Store, file: HubFile, state: str) -> NotInStoreError:

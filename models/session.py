@@ -28,6 +28,9 @@ _PROVIDERS = {"cpu": (_CPU,), "cuda": (_CUDA, _CPU), "tensorrt": (_TENSORRT, _CU
 # HEURISTIC asks cuDNN for a convolution's algorithm. EXHAUSTIVE, the default, times all algorithms
 # for every batch size, which stalls the first request of each size for seconds.
 _CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
+# Without VNNI, ONNX Runtime's fast kernels for x86 add products of U8 and S8 in 16 bits, and the
+# sums saturate. With this entry it takes exact kernels on such processors, which are slower.
+_EXACT_INT8 = ("session.x64quantprecision", "1")
 # The errors of a faulty graph. They have no common base class.
 _GRAPH_ERRORS = (
     ort_errors.Fail,
@@ -49,6 +52,7 @@ class Classifier:
 
     Attributes:
         manifest: the model's manifest, with which the graph has been compared.
+        precision_reason: why the graph of this precision was chosen, for people.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class Classifier:
         device: Device = "auto",
         threads: int | None = None,
         spinning: bool = False,
+        precision_reason: str = "",
     ) -> None:
         """Load a graph.
 
@@ -72,16 +77,19 @@ class Classifier:
             spinning: let threads wait for work in a busy loop. Batches that follow closely are then
                 a little faster, but everything else that needs the CPU, such as decoding and
                 defending images, is slower.
+            precision_reason: why the graph of this precision was chosen.
 
         Raises:
             ManifestError: the graph cannot be loaded, or the manifest describes another graph.
             ProviderError: the graph does not run on the device.
         """
         self.manifest = manifest
+        self.precision_reason = precision_reason
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or available_cpus()
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
+        options.add_session_config_entry(*_EXACT_INT8)
         if device == "auto":
             chosen: Device = "cuda" if has_cuda() else "cpu"
         else:
@@ -123,6 +131,17 @@ class Classifier:
         """The ONNX Runtime execution provider in use, such as ``CPUExecutionProvider``."""
         return str(self._session.get_providers()[0])
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """The shape of one image: (3, height, width), or (height, width, 3) if that is the layout.
+
+        Height and width are in px.
+        """
+        given = self.manifest.input
+        channels_first = given.layout == "NCHW"
+        size = given.height_px, given.width_px
+        return (3, *size) if channels_first else (*size, 3)
+
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Score a batch of images.
 
@@ -137,7 +156,7 @@ class Classifier:
             ValueError: the batch has another shape or dtype.
             ManifestError: the scores do not have the shape or dtype that the manifest declares.
         """
-        shape = _image_shape(self.manifest)
+        shape = self.image_shape
         if batch.dtype != np.float32 or batch.shape[1:] != shape or not len(batch):
             raise ValueError(
                 f"{self.manifest.name!r} takes a batch of float32 images of shape {shape}, "
@@ -157,7 +176,7 @@ class Classifier:
 
     def warm_up(self, batch_sizes: Iterable[int]) -> None:
         """Run batches of some sizes, so that no request pays for the allocations of a first run."""
-        shape = _image_shape(self.manifest)
+        shape = self.image_shape
         for size in batch_sizes:
             self.run(np.zeros((size, *shape), np.float32))
 
@@ -218,7 +237,7 @@ class Classifier:
                 f"{manifest.input.name!r}, but it has {list(inputs)}."
             )
         node = inputs[manifest.input.name]
-        shape = _image_shape(manifest)
+        shape = self.image_shape
         fits = len(node.shape) == 4 and not isinstance(node.shape[0], int)
         fits = fits and all(
             actual == expected or not isinstance(actual, int)
@@ -267,11 +286,6 @@ def _sample_images(manifest: Manifest) -> NDArray[np.float32]:
     noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     images = (noise, np.zeros_like(noise), np.full_like(noise, 255))
     return np.stack([to_tensor(each, manifest) for each in images])
-
-
-def _image_shape(manifest: Manifest) -> tuple[int, int, int]:
-    height, width = manifest.input.height_px, manifest.input.width_px
-    return (3, height, width) if manifest.input.layout == "NCHW" else (height, width, 3)
 
 
 def has_cuda() -> bool:

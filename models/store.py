@@ -1,6 +1,6 @@
 """The store: a directory of ONNX graphs, addressed by their SHA-256, and of their manifests.
 
-    <root>/models/<name>.json      a manifest, whose ``sha256`` names its graph
+    <root>/models/<name>.json      a manifest, which names its graphs by their SHA-256
     <root>/graphs/<sha256>.onnx    a graph, which is never changed
     <root>/downloads/              weights that are being pulled: see ``models.hub``
 
@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from models.errors import ChecksumError, StoreError, UnknownModelError
 from models.files import TEMPORARY_SUFFIX, sync_folder, write_atomically
-from models.manifest import Manifest, ModelName
+from models.manifest import Manifest, ModelName, Speed
 
 
 class Store:
@@ -82,11 +82,15 @@ class Store:
             )
         return manifest
 
-    def get(self, name: str) -> tuple[Manifest, bytes]:
+    def get(self, name: str, *, int8: bool = False) -> tuple[Manifest, bytes]:
         """Read a model, and verify it.
 
+        Args:
+            name: the model's name.
+            int8: read the graph in INT8, if the model has one.
+
         Returns:
-            The manifest, and the ONNX graph with the manifest's SHA-256.
+            The graph's manifest, and the ONNX graph with the manifest's SHA-256.
 
         Raises:
             UnknownModelError: the store has no model of that name.
@@ -96,6 +100,7 @@ class Store:
         """
         missing = None
         while (manifest := self.manifest(name)) is not None:
+            manifest = manifest.in_int8 if int8 and manifest.int8 else manifest
             path = self._graph_path(str(manifest.sha256))
             with self._reading():
                 try:
@@ -120,12 +125,15 @@ class Store:
             f"{', '.join(self.names()) or 'none'}."
         )
 
-    def put(self, manifest: Manifest, graph_bytes: bytes) -> Manifest:
+    def put(
+        self, manifest: Manifest, graph_bytes: bytes, int8_bytes: bytes | None = None
+    ) -> Manifest:
         """Add a model, or replace the model of the same name.
 
         Args:
             manifest: the model's manifest. Its ``sha256`` is ignored.
             graph_bytes: the ONNX file.
+            int8_bytes: the ONNX file in INT8, if the manifest has ``int8``.
 
         Returns:
             The manifest with the graph's SHA-256.
@@ -138,10 +146,25 @@ class Store:
         with self._writing():
             # The graph is written even if it exists, because the existing file may be damaged.
             write_atomically(self._graph_path(digest), graph_bytes)
-            text = manifest.model_dump_json(indent=2)
-            write_atomically(self._manifest_path(manifest.name), text.encode())
+            if manifest.int8 is not None and int8_bytes is not None:
+                write_atomically(self._graph_path(manifest.int8.sha256), int8_bytes)
+            self._write(manifest)
             self._sweep()
         return manifest
+
+    def note_speed(self, name: str, int8_sha256: str, processor: str, speed: Speed) -> None:
+        """Record what was measured, if the store still has that graph.
+
+        Raises:
+            StoreError: the store cannot be written.
+            ManifestError: the manifest in the store is not valid.
+        """
+        with self._writing():
+            manifest = self.manifest(name)
+            if manifest is not None and manifest.int8 and manifest.int8.sha256 == int8_sha256:
+                speeds = {**manifest.int8.speed, processor: speed}
+                int8 = manifest.int8.model_copy(update={"speed": speeds})
+                self._write(manifest.model_copy(update={"int8": int8}))
 
     def remove(self, name: str) -> None:
         """Remove a model.
@@ -157,6 +180,10 @@ class Store:
             path.unlink(missing_ok=True)
             sync_folder(path.parent)
             self._sweep()
+
+    def _write(self, manifest: Manifest) -> None:
+        text = manifest.model_dump_json(indent=2)
+        write_atomically(self._manifest_path(manifest.name), text.encode())
 
     def _manifest_path(self, name: str) -> Path:
         # Only a valid name may become part of a path, because names come from outside.

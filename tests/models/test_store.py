@@ -12,6 +12,7 @@ import pytest
 from filelock import FileLock
 
 from models import ChecksumError, ManifestError, Store, StoreError, UnknownModelError
+from models.manifest import Int8, Speed
 
 ROOT = Path(__file__).parents[2]
 
@@ -211,3 +212,19 @@ def test_default_root(monkeypatch, tmp_path):
     assert Store().root == tmp_path
     monkeypatch.delenv("WARPGUARD_STORE")
     assert Store().root.name == "warpguard"
+
+
+def test_a_graph_in_int8_lives_as_long_as_its_model(fresh_store, tiny_graph, tiny_manifest):
+    int8_bytes = tiny_graph(1)
+    int8 = Int8(sha256=hashlib.sha256(int8_bytes).hexdigest())
+    stored = fresh_store.put(tiny_manifest("mine", int8=int8), tiny_graph(0), int8_bytes)
+    assert fresh_store.get("mine") == (stored, tiny_graph(0))
+    assert fresh_store.get("mine", int8=True) == (stored.in_int8, int8_bytes)
+    speed = Speed(fp32_ms=2.0, int8_ms=1.0)
+    fresh_store.note_speed("mine", "0" * 64, "Some CPU", speed)
+    assert fresh_store.manifest("mine") == stored
+    fresh_store.note_speed("mine", int8.sha256, "Some CPU", speed)
+    assert fresh_store.manifest("mine").int8.speed == {"Some CPU": speed}
+    fresh_store.put(tiny_manifest("mine"), tiny_graph(0))
+    assert fresh_store.get("mine", int8=True)[1] == tiny_graph(0)
+    assert len([*fresh_store.root.glob("graphs/*.onnx")]) == 1
