@@ -185,9 +185,9 @@ def pull(
             f"{error} The expected SHA-256 is that of the first pull, for which only the hub "
             f"vouched. To trust the hub again, remove {name} from the store or force the pull."
         ) from error
-    manifest, *graphs = _build(entry, download.path)
+    manifest, graph_bytes, int8_bytes = _build(entry, download.path)
     source = {"source": entry.weights.url(download.commit)}
-    manifest = store.put(manifest.model_copy(update=source), *graphs)
+    manifest = store.put(manifest.model_copy(update=source), graph_bytes, int8_bytes)
     download.path.unlink(missing_ok=True)
     return manifest
 

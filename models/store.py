@@ -133,7 +133,7 @@ class Store:
         Args:
             manifest: the model's manifest. Its ``sha256`` is ignored.
             graph_bytes: the ONNX file.
-            int8_bytes: the ONNX file in INT8, if the manifest has ``int8``.
+            int8_bytes: the ONNX file in INT8. Without it, ``int8`` of the manifest is left out.
 
         Returns:
             The manifest with the graph's SHA-256.
@@ -142,12 +142,13 @@ class Store:
             StoreError: the store cannot be written. Its models are unchanged.
         """
         digest = hashlib.sha256(graph_bytes).hexdigest()
-        manifest = manifest.model_copy(update={"sha256": digest})
+        int8 = None if int8_bytes is None else manifest.int8
+        manifest = manifest.model_copy(update={"sha256": digest, "int8": int8})
         with self._writing():
             # The graph is written even if it exists, because the existing file may be damaged.
             write_atomically(self._graph_path(digest), graph_bytes)
-            if manifest.int8 is not None and int8_bytes is not None:
-                write_atomically(self._graph_path(manifest.int8.sha256), int8_bytes)
+            if int8 is not None and int8_bytes is not None:
+                write_atomically(self._graph_path(int8.sha256), int8_bytes)
             self._write(manifest)
             self._sweep()
         return manifest

@@ -288,12 +288,14 @@ class LocalBackend(Backend[Predictor]):
             self._watch.check(classifier.manifest, self._pipelines)
             predictor = Predictor(classifier, self.settings, self.metrics, self._watch)
             await predictor.start()
-            name = classifier.manifest.name
-            self.metrics.model.info({"name": name, "provider": classifier.provider})
+            name, precision = classifier.manifest.name, classifier.manifest.precision
+            provider = classifier.provider
+            self.metrics.model.info({"name": name, "provider": provider, "precision": precision})
+            _log.info("%s runs in %s: %s", name, precision.upper(), classifier.precision_reason)
             _log.info(
                 "Serving %s on %s behind %s; ready after %.1f s",
                 name,
-                classifier.provider,
+                provider,
                 self.settings.defense,
                 time.perf_counter() - started_s,
             )

@@ -185,7 +185,7 @@ def _served(described: Description, url: str) -> tuple[Manifest, bytes]:
         SurrogateError: the store does not have this very model.
         EndpointError: the endpoint reports another number of classes.
     """
-    manifest, graph = from_store(described.model)
+    manifest, graph = from_store(described.model, described.model_sha256)
     if manifest.sha256 != described.model_sha256:
         raise SurrogateError(
             f"{url} serves {described.model} with the SHA-256 {described.model_sha256}, "

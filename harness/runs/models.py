@@ -20,15 +20,18 @@ _LISTED = 10
 """How many of the store's models a message lists."""
 
 
-def from_store(name: str) -> tuple[Manifest, bytes]:
-    """Return a model of the store, or an embedded one.
+def from_store(name: str, sha256: str | None = None) -> tuple[Manifest, bytes]:
+    """Return a model of the store, or an embedded one: its graph in INT8 if that has the digest.
 
     Raises:
         SurrogateError: the store does not have the model, or it cannot be read.
     """
     store = Store()
     try:
-        return ensure(store, name)
+        manifest, graph = ensure(store, name)
+        if manifest.int8 is not None and manifest.int8.sha256 == sha256:
+            return ensure(store, name, int8=True)
+        return manifest, graph
     except (UnknownModelError, NotInStoreError) as error:
         others = sorted(_available(store) - {name})
         more = len(others) - _LISTED

@@ -8,7 +8,8 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from models.catalog import CATALOG
+from models.catalog import CATALOG, PackagedFile
+from models.errors import UnknownModelError
 from models.int8.qdq import Ranges, quantized, quantized_values
 from models.manifest import Manifest
 from models.weights import read_weights
@@ -22,8 +23,13 @@ def calibrate_embedded(
     Args:
         name: the model's name.
         tensors: the images, one at a time, as ``to_tensor`` returns them.
+
+    Raises:
+        UnknownModelError: the model is not embedded.
     """
     entry = CATALOG[name]
+    if not isinstance(entry.weights, PackagedFile):
+        raise UnknownModelError(f"The model {name!r} is not embedded.")
     model = entry.build(read_weights(entry.weights.path, trusted=entry.accepted))
     ranges = ranges_of(model, entry.manifest, tensors)
     fp32, int8 = (

@@ -132,6 +132,7 @@ async def predict(
 
         context = {
             "model": manifest.name,
+            "precision": manifest.precision,
             "defense": str(pipeline),
             "draws": draws,
             "request_id": request.state.request_id,
@@ -178,11 +179,13 @@ async def defend(
 
 @local.get("/v1/models", summary="The served model", responses=_errors(422, 503))
 async def models(backend: Local) -> ModelsAnswer:
-    """Which model is served, and on which execution provider."""
+    """Which model is served, in which precision, and on which execution provider."""
     classifier = backend.engine.classifier
     manifest = classifier.manifest
     entry = ModelEntry(
         provider=classifier.provider,
+        precision=manifest.precision,
+        precision_reason=classifier.precision_reason,
         input=manifest.input.model_dump(),
         classes=len(manifest.label_names),
         **manifest.model_dump(include={"name", "source", "licence", "reported_top1", "sha256"}),

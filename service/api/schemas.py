@@ -61,6 +61,7 @@ class TopClass(_Schema):
 
 class _Context(_Schema):
     model: str
+    precision: str = Field(description="Of the model: fp32 or int8.", examples=["fp32"])
     defense: str
     draws: int
     request_id: str
@@ -93,6 +94,8 @@ class ModelEntry(_Schema):
 
     name: str
     provider: str = Field(description="The execution provider of ONNX Runtime that is in use.")
+    precision: str = Field(description="fp32 or int8.")
+    precision_reason: str = Field(description="Why the model runs in this precision.")
     input: dict[str, Any] = Field(description="The graph's input: name, layout, size in px.")
     classes: int
     source: str

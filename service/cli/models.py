@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import models  # loads its modules when their names are first used
+from service.cli import quantize
 from service.cli.command import JSON, STORE, AddParser, add_command, print_json, shared
 
 _MAX_SECONDS = 86_400
@@ -33,6 +34,7 @@ def register(add_parser: AddParser) -> None:
     limit = "how long the model may take to be verified (default: 60)"
     add.add_argument("--timeout-seconds", type=seconds, metavar="S", default=60.0, help=limit)
     add_command(actions, "remove", _remove, name, STORE)
+    quantize.register(actions, name)
 
 
 def seconds(text: str) -> float:
@@ -61,6 +63,7 @@ def _list(options: argparse.Namespace) -> None:
         embedded = name in models.CATALOG and models.CATALOG[name].embedded
         state = "in the store" if name in stored else "embedded" if embedded else "to be pulled"
         row: dict[str, Any] = {"name": name, "state": state, "auto": name == served}
+        row["precision"], row["precision_reason"] = models.expected(manifest)
         row |= {"side_px": manifest.input.height_px, "classes": len(manifest.label_names)}
         rows.append(row | manifest.model_dump(include={"reported_top1", "licence", "source"}))
     if options.json:
@@ -73,13 +76,13 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("name", "state", "px", "classes", "top-1", "licence")
+    table = Table("name", "state", "precision", "px", "classes", "top-1", "licence")
     table.caption = "'auto' takes the model that is marked *."
     for row in rows:
         name = f"{row['name']} *" if row["auto"] else row["name"]
         sizes = str(row["side_px"]), str(row["classes"])
         top1 = "" if row["reported_top1"] is None else f"{row['reported_top1']:.1%}"
-        table.add_row(name, row["state"], *sizes, top1, row["licence"])
+        table.add_row(name, row["state"], row["precision"] or "?", *sizes, top1, row["licence"])
     Console().print(table)
 
 
@@ -90,7 +93,11 @@ def _show(options: argparse.Namespace) -> None:
     """
     store = models.Store(options.store)
     name = models.resolve(store, "auto") if options.name == "auto" else options.name
-    print_json(models.manifest_of(store, name).model_dump(mode="json"))
+    manifest = models.manifest_of(store, name)
+    precision, reason = models.expected(manifest)
+    print_json(manifest.model_dump(mode="json"))
+    known = f"takes {precision}" if precision else "is not known yet"
+    sys.stderr.write(f"--precision auto {known}: {reason}\n")
 
 
 def _pull(options: argparse.Namespace) -> None:

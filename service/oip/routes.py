@@ -66,6 +66,7 @@ async def metadata(request: Request, backend: Local, model: str) -> dict[str, An
         "name": manifest.name,
         "versions": [VERSION],
         "platform": "onnxruntime_onnx",
+        "parameters": {"precision": manifest.precision},
         "inputs": [{"name": "image", "datatype": "BYTES", "shape": [-1]}],
         "outputs": list(outputs.describe(manifest, backend.settings).values()),
     }
@@ -129,7 +130,11 @@ async def infer(request: Request, backend: Local, client: Sender, model: str) ->
         "model_name": manifest.name,
         "model_version": VERSION,
         **({} if inference.id is None else {"id": inference.id}),
-        "parameters": {"defense": str(pipeline), "draws": inference.draws},
+        "parameters": {
+            "defense": str(pipeline),
+            "draws": inference.draws,
+            "precision": manifest.precision,
+        },
     }
     tensors = outputs.tensors(inference, classifications, manifest.label_names)
     content, header_length = await asyncio.to_thread(encode, answer, list(tensors))

@@ -9,7 +9,7 @@ import time
 import cv2
 
 from defenses import DefenseError
-from models import Classifier, ModelError, Store, ensure, resolve
+from models import Classifier, ModelError, Store, choose, resolve
 from service.app import create_app
 from service.errors import ServiceError, SetupError
 from service.images import isolated
@@ -34,9 +34,16 @@ def load_classifier(settings: ModelSettings) -> Classifier:
         ModelError: the model does not exist, or cannot be loaded.
     """
     store = Store(settings.store)
-    manifest, graph = ensure(store, resolve(store, settings.model))
-    threads = settings.threads_per_inference
-    return Classifier(manifest, graph, device=settings.device, threads=threads)
+    chosen = choose(
+        store, resolve(store, settings.model), settings.precision, device=settings.device
+    )
+    return Classifier(
+        chosen.manifest,
+        chosen.graph_bytes,
+        device="cpu" if settings.precision == "int8" else settings.device,
+        threads=settings.threads_per_inference,
+        precision_reason=chosen.reason,
+    )
 
 
 def serve(settings: Settings) -> int:

@@ -91,6 +91,9 @@ class ModelSettings(Group):
     """Folder of the model store; by default in the user's cache folder."""
     device: Literal["auto", "cpu", "cuda", "tensorrt"] = "auto"
     """Where to run the model; auto takes CUDA if it works, else the CPU."""
+    precision: Literal["auto", "fp32", "int8"] = "auto"
+    """Precision of the model; auto takes INT8 where the processor has instructions for it and it
+    was measured to be faster, else FP32."""
     threads_per_inference: int = Field(1, ge=1, le=1024)
     """CPU threads of one inference. Fewer streams with more threads each lower the latency of a
     single request and the total throughput."""

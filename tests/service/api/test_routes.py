@@ -430,6 +430,7 @@ def test_the_model_and_the_defences_are_listed(client):
     (model,) = client.get("/v1/models").json()["models"]
     assert model["name"] == "colours"
     assert model["provider"] == "CPUExecutionProvider"
+    assert model["precision"] == "fp32"
     assert model["classes"] == 3
     assert model["input"]["height_px"] == 32
     body = client.get("/v1/defenses").json()
@@ -457,7 +458,7 @@ def test_metrics_count_requests_errors_and_images(client, make_photograph):
         'warpguard_stage_seconds_count{stage="infer"} 1.0',
         "warpguard_agreement_ratio_count 1.0",
         "warpguard_batch_images_sum 4.0",
-        'warpguard_model_info{name="colours",provider="CPUExecutionProvider"} 1.0',
+        'warpguard_model_info{name="colours",precision="fp32",provider="CPUExecutionProvider"} 1.0',
     ):
         assert line in text, line
 

@@ -11,6 +11,8 @@ def test_list_and_show(warpguard):
         "name": "inception-v3",
         "state": "to be pulled",
         "auto": False,
+        "precision": "fp32",
+        "precision_reason": "the store has no graph in INT8",
         "side_px": 299,
         "classes": 1000,
         "reported_top1": pytest.approx(0.775, abs=0.01),

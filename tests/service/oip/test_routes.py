@@ -218,7 +218,7 @@ def test_an_answer_names_the_model_and_the_defaults(client):
     assert list(arrays) == ["probabilities"]
     assert document["model_name"] == "colours"
     assert document["model_version"] == "1"
-    assert document["parameters"] == {"defense": "fd+rdg", "draws": 1}
+    assert document["parameters"] == {"defense": "fd+rdg", "draws": 1, "precision": "fp32"}
     assert "id" not in document
     document, _ = post(client, *request(plain(RED), id="an id"))
     assert document["id"] == "an id"
