@@ -12,9 +12,9 @@ The way of a request::
 ``predictor.py`` is that spine. It reads from top to bottom, and ends with the mean over the draws.
 ``transformer/`` is its counterpart for a classifier that is served elsewhere. ``app.py`` puts a
 server together, ``backend.py`` holds what its routes share and ``dependencies.py`` hands it to
-them, and ``settings/`` has every flag. ``telemetry/`` has metrics, logs and traces; ``signals/``
-looks for attacks after the answers; ``cli/`` has the commands, ``evaluate/`` measures what a defence
-costs, and ``monitor/`` has what ``warpguard watch`` shows.
+them, and ``settings/`` has every flag. ``telemetry/`` has metrics, logs and traces, and
+``signals/`` looks for attacks after the answers. ``cli/`` has the commands: ``evaluate/`` measures
+what a defence costs, and ``monitor/`` has what ``warpguard watch`` shows.
 
 ``errors.py`` has each error's status and code. An error's message is written where it is raised,
 and ``error_response.py`` turns any error into an answer with its headers. ``spelling.py`` finds the
