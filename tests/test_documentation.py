@@ -24,6 +24,9 @@ from models import Manifest
 from service import errors as errors_module
 from service.cli import main as warpguard
 from service.errors import ServiceError
+from service.evaluate.recommendation import recommend
+from service.evaluate.report import Report
+from service.evaluate.text import markdown as evaluation
 from service.settings import Settings, flag
 from service.telemetry.metrics import Metrics
 
@@ -175,6 +178,13 @@ def test_the_tables_of_the_signals_match_their_file():
     done = Measurement.read(ROOT / "docs" / "signals" / "signals.json")
     for table in harness.signals.markdown(done).split("\n\n"):
         assert table.strip() in page
+
+
+def test_the_table_of_an_evaluation_matches_its_file():
+    file = ROOT / "docs" / "evaluate" / "nips2017.json"
+    report = Report.model_validate_json(file.read_bytes())
+    assert evaluation(report) in (ROOT / "README.md").read_text("utf-8")
+    assert recommend(report).sentence in (ROOT / "docs" / "evaluate.md").read_text("utf-8")
 
 
 def test_the_manifest_in_the_documentation_is_valid():
