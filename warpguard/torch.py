@@ -18,11 +18,12 @@
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, reduce
+from itertools import islice
 from random import Random, SystemRandom
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 import cv2
 import numpy as np
@@ -38,6 +39,7 @@ Through: TypeAlias = Literal["exact", "identity", "none"]
 exact through warps and straight through rounding. ``identity``: unchanged, as if there were no
 defence (BPDA with the identity). ``none``: not at all."""
 Outputs: TypeAlias = Literal["logits", "probabilities"]
+T = TypeVar("T")
 
 
 def defend(
@@ -74,7 +76,7 @@ def defend(
         fixed, defense = defense.split()
         count = len(fixed.operations)
         firsts = [PipelineDraw(row.shape, row.draws[:count]) for row in rows[::each]]
-        images = _through(images, fixed, firsts, gradient).repeat_interleave(each, dim=0)
+        images = _through(images, fixed, firsts, gradient)
         rows = [PipelineDraw(row.shape, row.draws[count:]) for row in rows]
     return _through(images, defense, rows, gradient)
 
@@ -225,44 +227,52 @@ class _Defend(torch.autograd.Function):
     def forward(
         ctx: Any, images: Tensor, defense: Pipeline, rows: list[PipelineDraw], gradient: Through
     ) -> Tensor:
-        ctx.defense, ctx.rows, ctx.gradient = defense, rows, gradient
-        return _each(defense.apply, images.float(), rows).to(images.device, images.dtype)
+        ctx.defense, ctx.rows, ctx.gradient, ctx.count = defense, rows, gradient, len(images)
+        given: NDArray[Any] = images.detach().float().cpu().numpy()
+        each, out = len(rows) // len(images), np.empty((len(rows), *given.shape[1:]), np.float32)
+
+        def one(row: int) -> None:
+            out[row] = cv2.split(defense.apply(cv2.merge(tuple(given[row // each])), rows[row]))
+
+        deque(_map(one, len(rows)), maxlen=0)
+        return torch.from_numpy(out).to(images.device, images.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:
         if ctx.gradient == "identity":
-            return upstream, None, None, None
+            rows = upstream.reshape(ctx.count, -1, *upstream.shape[1:])
+            return rows.sum(dim=1), None, None, None
         precise = upstream if upstream.dtype == torch.float64 else upstream.float()
-        gradient = _each(ctx.defense.vjp, precise, ctx.rows)
-        return gradient.to(upstream.device, upstream.dtype), None, None, None
+        given: NDArray[Any] = precise.cpu().numpy()
+        each, out = len(ctx.rows) // ctx.count, np.empty((ctx.count, *given.shape[1:]), given.dtype)
+
+        def one(row: int) -> NDArray[Any]:
+            found: NDArray[Any] = ctx.defense.vjp(cv2.merge(tuple(given[row])), ctx.rows[row])
+            return found
+
+        found = iter(_map(one, len(ctx.rows)))
+        for image in range(ctx.count):
+            out[image] = cv2.split(reduce(np.add, islice(found, each)))
+        gradient = torch.from_numpy(out).to(upstream.device, upstream.dtype)
+        return gradient, None, None, None
 
 
 def _through(
     images: Tensor, defense: Pipeline, rows: list[PipelineDraw], gradient: Through
 ) -> Tensor:
     if not (defense.operations and len(images)):
-        return images
+        return images.repeat_interleave(len(rows) // max(1, len(images)), dim=0)
     defended: Tensor = _Defend.apply(images, defense, rows, gradient)  # type: ignore[no-untyped-call]
     return defended
 
 
-def _each(
-    of: Callable[[NDArray[Any], PipelineDraw], NDArray[Any]],
-    images: Tensor,
-    rows: list[PipelineDraw],
-) -> Tensor:
-    """Call a function of ``(H, W, 3)`` for each image, on as many threads as PyTorch uses."""
-    given: NDArray[Any] = images.detach().cpu().numpy()
-    out = np.empty(given.shape, given.dtype)
-
-    def one(index: int) -> None:
-        out[index] = cv2.split(of(cv2.merge(tuple(given[index])), rows[index]))
-
+def _map(of: Callable[[int], T], rows: int) -> Iterable[T]:
+    """Call a function for each row, on as many threads as PyTorch uses; results are in order."""
     threads = torch.get_num_threads()
-    several = threads > 1 and len(rows) > 1
-    deque((_pool(os.getpid(), threads).map if several else map)(one, range(len(rows))), maxlen=0)
-    return torch.from_numpy(out)
+    if threads == 1 or rows == 1:
+        return map(of, range(rows))
+    return _pool(os.getpid(), threads).map(of, range(rows))
 
 
 @cache
