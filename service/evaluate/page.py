@@ -61,8 +61,7 @@ def _advice(advice: Recommendation) -> Iterable[str]:
     kind = "none" if advice.row is None else "found"
     yield f'<section class="card advice {kind}"><p class="headline">{escape(advice.sentence)}</p>'
     if advice.flags:
-        query = f"\n# ask it with {escape(advice.query)}" if advice.query else ""
-        yield f"<pre>warpguard serve {escape(advice.flags)}{query}</pre>"
+        yield f"<pre>warpguard serve {escape(advice.flags)}</pre>"
     yield "</section>"
 
 

@@ -20,13 +20,11 @@ class Recommendation:
         row: the defence and its number of draws; None if none can be recommended.
         sentence: the advice and its reason.
         flags: what to serve it with; empty if none can be recommended.
-        query: what to ask it with; empty if nothing needs to be given.
     """
 
     row: Row | None
     sentence: str
     flags: str = ""
-    query: str = ""
 
     def document(self) -> dict[str, str | int | None]:
         """Return the advice for programs."""
@@ -35,7 +33,6 @@ class Recommendation:
             "defense": None if self.row is None else self.row.name,
             "draws": None if self.row is None else self.row.draws,
             "flags": self.flags,
-            "query": self.query,
         }
 
 
@@ -76,7 +73,6 @@ def recommend(report: Report) -> Recommendation:
                 f"Recommended: {_named(row)}. It keeps {_percent(kept)} of the accuracy that the "
                 f"model has without a defence.{doubt}",
                 _flags(report, row),
-                f"?draws={row.draws}" if row.draws > 1 else "",
             )
     best = max(candidates, key=lambda row: row.top1.share)
     return Recommendation(
@@ -111,4 +107,5 @@ def _percent(share: Rate) -> str:
 
 
 def _flags(report: Report, row: Row) -> str:
-    return f"--model {report.model} --defense {shlex.quote(row.name)}"
+    draws = f" --draws {row.draws}" if row.draws > 1 else ""
+    return f"--model {report.model} --defense {shlex.quote(row.name)}{draws}"

@@ -90,8 +90,6 @@ def terminal(report: Report) -> RenderableType:
     parts.append(Text(advice.sentence, style="bold"))
     if advice.flags:
         parts.append(Text(f"  warpguard serve {advice.flags}"))
-    if advice.query:
-        parts.append(Text(f"  and ask it with {advice.query}"))
     return Group(*parts)
 
 

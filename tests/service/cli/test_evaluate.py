@@ -111,7 +111,7 @@ def test_a_program_gets_the_advice_too(evaluate, by_folder, tmp_path):
     advice = json.loads((tmp_path / "figures.json").read_text("utf-8"))["recommendation"]
     assert advice.pop("sentence").startswith("Recommended: rdg with 1 draw.")
     assert advice == {
-        "defense": "rdg", "draws": 1, "flags": "--model colours --defense rdg", "query": ""
+        "defense": "rdg", "draws": 1, "flags": "--model colours --defense rdg"
     }  # fmt: skip
 
 

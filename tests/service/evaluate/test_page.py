@@ -18,7 +18,7 @@ def page(make_report):
 
 def test_the_page_has_the_advice_and_all_figures(page):
     assert "Recommended: fd+rdg with 8 draws." in page
-    assert "warpguard serve --model colours --defense fd+rdg\n# ask it with ?draws=8" in page
+    assert "warpguard serve --model colours --defense fd+rdg --draws 8" in page
     assert page.count('role="listitem"') == 4
     assert page.count('<tr><th scope="row">') == 4
     assert "85 %" in page

@@ -9,7 +9,6 @@ def test_the_preferred_defence_is_recommended_with_the_fewest_draws(make_report)
     )
     assert (advice.row.name, advice.row.draws) == ("fd+rdg", 1)
     assert advice.flags == "--model colours --defense fd+rdg"
-    assert advice.query == ""
     assert "fd+rdg with 1 draw. It keeps 97 % [" in advice.sentence
     assert "more images" not in advice.sentence
 
@@ -17,7 +16,7 @@ def test_the_preferred_defence_is_recommended_with_the_fewest_draws(make_report)
 def test_more_draws_are_recommended_where_one_costs_too_much(make_report):
     advice = recommend(make_report(rights=[("fd+rdg", 1, 150), ("fd+rdg", 8, 186)]))
     assert (advice.row.name, advice.row.draws) == ("fd+rdg", 8)
-    assert advice.query == "?draws=8"
+    assert advice.flags == "--model colours --defense fd+rdg --draws 8"
 
 
 def test_a_defence_that_costs_too_much_is_passed_over(make_report):
@@ -45,7 +44,7 @@ def test_a_defence_without_draws_is_never_recommended(make_report):
 
 def test_nothing_is_recommended_if_all_cost_too_much(make_report):
     advice = recommend(make_report(rights=[("fd+rdg", 1, 100), ("rdg", 8, 120)]))
-    assert (advice.row, advice.flags, advice.query) == (None, "", "")
+    assert (advice.row, advice.flags) == (None, "")
     assert "none of these defences keeps 95 %" in advice.sentence
     assert "rdg with 8 draws keeps the most, 63 % [" in advice.sentence
 
