@@ -1,9 +1,7 @@
 """Looks at images after their answers are written, in a thread of its own, and raises events."""
 
 import asyncio
-import json
 import logging
-import os
 import threading
 import time
 from collections import deque
@@ -12,12 +10,11 @@ from pathlib import Path
 
 from defenses import Pipeline
 from models import Manifest
-from service.errors import SetupError
 from service.scheduling.priority import lower_thread_priority
 from service.signals import neighbors
 from service.signals.calibration import Calibration
 from service.signals.episode import FIRST_LEVEL, Episode
-from service.signals.event import finding, sentence
+from service.signals.events import Events
 from service.signals.fingerprint import Fingerprints, block_means
 from service.signals.names import SQUEEZE, OnEvent
 from service.signals.seen import Seen
@@ -33,10 +30,6 @@ _ENDS_WITHIN_S = 10.0
 """Looking at an image takes milliseconds, but the file of the events may be on a slow disk."""
 
 _log = logging.getLogger(__name__)
-
-
-class EventsFileError(SetupError):
-    """The file of ``--events-file`` cannot be written."""
 
 
 class Watch:
@@ -71,17 +64,8 @@ class Watch:
         """
         self.signals = signals
         self._metrics = metrics
-        self._clients_are_keys = clients_are_keys
-        self._events_file = events_file
+        self._events = Events(events_file, on_event, clients_are_keys=clients_are_keys)
         self._calibration = calibration
-        self._on_event = on_event
-        if events_file is not None:
-            try:
-                _append(events_file, "")
-            except OSError as error:
-                raise EventsFileError(
-                    f"--events-file {events_file} cannot be written: {error.strerror}."
-                ) from None
         self._squeeze = Squeeze(
             squeeze_share,
             is_idle=is_idle,
@@ -278,35 +262,9 @@ class Watch:
         self._metrics.kept.set(sum(map(len, self._windows)))
 
     def _raise_due(self, client: str, window: Window, now_s: float) -> None:
-        """Log an event if one is due, and write it to the file."""
-        episode = window.episode
-        due = episode.take_due(now_s)
-        if not due:
-            return
+        """Report an event if one is due."""
+        due = window.episode.take_due(now_s)
         for signal in due:
             self._metrics.count_event(signal)
-        begun_s = time.time() - time.monotonic()
-        event = finding(
-            client,
-            episode,
-            is_key=self._clients_are_keys,
-            epoch_ms=lambda at_s: int(1e3 * (begun_s + at_s)),
-            now_s=now_s,
-        )
-        _log.warning("%s", sentence(client, episode), extra=logs.fields({"event": event}))
-        if self._events_file is not None:
-            try:
-                _append(self._events_file, json.dumps(event) + "\n")
-            except OSError as error:
-                _log.error("--events-file cannot be written: %s", error.strerror)
-        self._on_event(event)
-
-
-def _append(path: Path, line: str) -> None:
-    """Append to a file, which may have been rotated; only its owner can read a new one."""
-    at_once = getattr(os, "O_NONBLOCK", 0)  # a named pipe without a reader is an error
-    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | at_once, 0o600)
-    try:
-        os.write(file, line.encode())
-    finally:
-        os.close(file)
+        if due:
+            self._events.report(client, window.episode, now_s)

@@ -13,10 +13,12 @@ from PIL import Image
 
 from defenses import Pipeline
 from models import Manifest, Scaling
+from service.signals import events as reporting
 from service.signals import watch as module
+from service.signals.events import EventsFileError
 from service.signals.names import SIGNALS
 from service.signals.seen import Seen
-from service.signals.watch import EventsFileError, Watch
+from service.signals.watch import Watch
 from service.telemetry.logs import request_id
 from service.telemetry.metrics import Metrics
 from tests.service.signals.test_event import SCHEMA
@@ -127,7 +129,7 @@ def test_what_was_measured_is_logged_with_the_request_s_id(eyes, caplog):
     lines = []
     handler = logging.Handler()
     handler.emit = lambda each: lines.append((each.levelname, request_id.get(), each.fields))
-    logger = logging.getLogger(module.__name__)
+    logger = logging.getLogger(module.__package__)
     seen, image = eyes(("same-picture",)), picture()
     logger.addHandler(handler)
     try:
@@ -300,7 +302,7 @@ def test_events_are_lines_of_a_file(eyes, tmp_path, caplog):
 
 
 def test_an_event_that_is_being_written_is_written_to_its_end(eyes, tmp_path, monkeypatch):
-    begun, append, file = threading.Event(), module._append, tmp_path / "events.jsonl"
+    begun, append, file = threading.Event(), reporting._append, tmp_path / "events.jsonl"
     seen, image = eyes(events_file=file), picture()
 
     def slowly(path, line):
@@ -308,7 +310,7 @@ def test_an_event_that_is_being_written_is_written_to_its_end(eyes, tmp_path, mo
         time.sleep(0.2)
         append(path, line)
 
-    monkeypatch.setattr(module, "_append", slowly)
+    monkeypatch.setattr(reporting, "_append", slowly)
     for _ in range(21):
         seen.see(in_ball(image))
     assert begun.wait(LIMIT_S)
