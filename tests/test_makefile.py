@@ -1,5 +1,6 @@
 """What the targets of the Makefile install, with programs that only write down that they ran."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -26,8 +27,14 @@ def make(tmp_path):
         log = tmp_path / "pip.log"
         log.unlink(missing_ok=True)
         clients = ["-o", ".venv-clients/.ready", f"PYTHON={sys.executable}"]
+        outside = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
         done = subprocess.run(
-            ["make", *clients, *targets], cwd=tmp_path, capture_output=True, text=True, check=False
+            ["make", *clients, *targets],
+            cwd=tmp_path,
+            env=outside,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return log.read_text().splitlines() if log.exists() else [], done.stdout

@@ -64,14 +64,16 @@ def run(options: argparse.Namespace) -> None:
     from service.signals.measure import calibrate
 
     if not 1 <= options.draws <= MAX_DRAWS:
-        options.error(f"--draws must be between 1 and {MAX_DRAWS}")
+        options.parser.error(f"--draws must be between 1 and {MAX_DRAWS}")
     try:
         false_alarms = as_rate(options.false_alarms)
     except ValueError as error:
-        options.error(f"--false-alarms: {error}")
+        options.parser.error(f"--false-alarms: {error}")
     pipeline = Pipeline.parse(options.defense)
     if not pipeline.operations:
-        options.error("--defense none leaves nothing to calibrate: name the server's defence")
+        options.parser.error(
+            "--defense none leaves nothing to calibrate: name the server's defence"
+        )
     out: Path = options.out
     if out.is_dir() or not out.parent.is_dir():  # an error now, rather than after the work
         why = "it is a folder" if out.is_dir() else f"there is no folder {out.parent}"

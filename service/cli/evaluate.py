@@ -75,11 +75,13 @@ def run(options: argparse.Namespace) -> None:
 
     draws = _draws(options)
     if options.limit is not None and options.limit < 1:
-        options.error("--limit must be 1 or more")
+        options.parser.error("--limit must be 1 or more")
     if not 0 < options.keep <= 1:
-        options.error("--keep must be more than 0 and at most 1")
+        options.parser.error("--keep must be more than 0 and at most 1")
     if options.endpoint is not None and options.model is not None:
-        options.error("--model is for a model in this process; the endpoint has a model of its own")
+        options.parser.error(
+            "--model is for a model in this process; the endpoint has a model of its own"
+        )
     for output in filter(None, (options.json, options.html)):
         if not output.parent.is_dir():  # an error now, rather than after minutes of work
             raise SetupError(f"{output} cannot be written: there is no folder {output.parent}.")
@@ -114,7 +116,7 @@ def _draws(options: argparse.Namespace) -> list[int]:
 
     words = options.draws.split(",")
     if not all(word.strip().isdecimal() and 1 <= int(word) <= MAX_DRAWS for word in words):
-        options.error(f"--draws must be numbers from 1 to {MAX_DRAWS}, such as 1,4,8")
+        options.parser.error(f"--draws must be numbers from 1 to {MAX_DRAWS}, such as 1,4,8")
     return sorted({int(word) for word in words})
 
 

@@ -74,9 +74,11 @@ def _list(options: argparse.Namespace) -> None:
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("name", "state", "precision", "px", "classes", "top-1", "licence")
+    table = Table(
+        Column("name", no_wrap=True), "state", "precision", "px", "classes", "top-1", "licence"
+    )
     table.caption = "'auto' takes the model that is marked *."
     for row in rows:
         name = f"{row['name']} *" if row["auto"] else row["name"]

@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
     from rich.live import Live
 
     if not 0.1 <= options.interval_seconds <= 3600:
-        options.error("--interval-seconds must be between 0.1 and 3600")
+        options.parser.error("--interval-seconds must be between 0.1 and 3600")
     console = Console(highlight=False)
     with closing(_sources(options)) as sources:
         if options.once or not console.is_terminal or console.is_dumb_terminal:
@@ -74,9 +74,9 @@ def _sources(options: argparse.Namespace) -> "Sources":
     urls = [each for each in options.sources if each.lower().startswith(_SCHEMES)]
     files = [each for each in options.sources if each not in urls]
     if len(urls) > 1 or len(files) > 1:
-        options.error("give one URL, one FILE, or one of each")
+        options.parser.error("give one URL, one FILE, or one of each")
     if files and not Path(files[0]).exists():
-        options.error(
+        options.parser.error(
             f"{files[0]} is not a file; an address begins with http://, such as "
             "http://127.0.0.1:9090"
         )
@@ -88,7 +88,7 @@ def _key(options: argparse.Namespace) -> str:
     try:
         words: list[str] = options.api_key_file.read_text("utf-8").split()
     except (OSError, UnicodeDecodeError) as error:
-        options.error(f"--api-key-file: {error}")
+        options.parser.error(f"--api-key-file: {error}")
     if len(words) != 1 or not (words[0].isascii() and words[0].isprintable()):
-        options.error(f"--api-key-file {options.api_key_file} must have the key alone")
+        options.parser.error(f"--api-key-file {options.api_key_file} must have the key alone")
     return words[0]

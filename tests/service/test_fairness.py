@@ -53,8 +53,8 @@ def test_an_answer_comes_before_those_of_another_client_s_flood(crowd):
     server.wait_until(lambda: server.metric(IN_FLIGHT) == FLOOD + 1)
     server.signal(signal.SIGUSR1)
     assert {answer.result() for answer in [honest, *flood]} == {200}
-    server.wait_until(lambda: server.log.count(PREDICT) > FLOOD)
-    lines = [json.loads(line) for line in server.log.splitlines() if PREDICT in line]
+    server.wait_until(lambda: server.log.count(f'"route": "{PREDICT}"') > FLOOD)
+    lines = [json.loads(line) for line in server.log.splitlines() if '"route"' in line]
     # One image of the flood was being inferred, and one had perhaps been prepared.
     assert [line["request_id"] for line in lines].index("honest") <= 2
 

@@ -48,7 +48,7 @@ ATTACKS = {
     "stripes": f"stripes(best_of={MADE})",
 }
 PICTURES = int(os.environ.get("SAME_PICTURE_PICTURES", "4"))
-"""How many pictures meet each attack in the slow test. 63 are 1,008 pairs of a picture and an attack
+"""How many pictures meet each attack in the slow test. 63 are 1,008 pairs of picture and attack,
 with the random points of the ball, and take about 20 minutes."""
 
 

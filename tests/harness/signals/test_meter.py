@@ -44,7 +44,7 @@ def served(metrics):
 def test_the_service_s_metrics_are_read(metrics):
     signals = metrics.signals
     for distance in (0.2, 1.0, 1.2):
-        signals.squeezed(distance)
+        signals.squeezed(distance, is_far=distance > 1.1)
     signals.images.inc(5)
     signals.skip("identical")
     signals.flag("squeeze")
@@ -56,7 +56,7 @@ def test_the_service_s_metrics_are_read(metrics):
         far=1,
         flagged={"same-picture": 0, "concentration": 0, "squeeze": 1},
         events={"same-picture": 1, "concentration": 0, "squeeze": 0},
-        skipped={"blank": 0, "busy": 0, "identical": 1},
+        skipped={"blank": 0, "busy": 0, "identical": 1, "not-idle": 0},
     )
     assert found.since(found).looks == found.since(found).skipped["identical"] == 0
 
@@ -64,11 +64,11 @@ def test_the_service_s_metrics_are_read(metrics):
 def test_a_post_is_waited_for(metrics, served):
     meter = Meter(served)
     metrics.signals.images.inc()
-    metrics.signals.squeezed(1.3)
+    metrics.signals.squeezed(1.3, is_far=True)
     first = meter.after_a_post()
     assert (first.looks, first.far, meter.squeezes) == (2, 1, True)
     metrics.signals.skip("identical")
-    later = Thread(target=lambda: metrics.signals.squeezed(0.1))
+    later = Thread(target=lambda: metrics.signals.squeezed(0.1, is_far=False))
     later.start()
     second = meter.after_a_post()
     later.join()

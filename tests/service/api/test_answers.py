@@ -12,7 +12,7 @@ PREDICT = "/v1/predict"
 MODEL = "/v2/models/colours"
 INFER = f"{MODEL}/infer"
 IMAGE_ALONE = {"inference-header-content-length": "0"}
-CONTEXT = {"model", "defense", "draws", "request_id"}
+CONTEXT = {"model", "precision", "defense", "draws", "request_id"}
 FULL = ("probabilities", "logits", "agreement", "defended")
 
 

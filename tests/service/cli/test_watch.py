@@ -148,7 +148,10 @@ def test_a_key_is_sent(front, warpguard, tmp_path):
 
 def watching(*arguments, **options):
     command = [sys.executable, "-m", "service", "watch", *map(str, arguments), *FAST]
-    return subprocess.Popen(command, **options)
+    # A shell starts what runs in the background with SIGINT ignored, and so do its children.
+    return subprocess.Popen(
+        command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **options
+    )
 
 
 class Blocks:

@@ -125,6 +125,7 @@ def test_the_model_is_described(client, path):
             {"name": "agreement", "datatype": "FP32", "shape": [-1]},
             {"name": "defended", "datatype": "UINT8", "shape": [-1, 32, 32, 3]},
         ],
+        "parameters": {"precision": "fp32"},
     }
     assert client.get(f"{path}/ready").json() == {"name": "colours", "ready": True}
     _, arrays = post(client, *request(plain(RED), **NONE), path=f"{path}/infer")

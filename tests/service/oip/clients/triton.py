@@ -117,7 +117,7 @@ def check_parameters(address):
         draws = result.as_numpy("defended")
         assert draws.shape == (4, 32, 32, 3)
         assert len({draw.tobytes() for draw in draws}) == 4
-        assert result.get_response()["parameters"] == parameters
+        assert result.get_response()["parameters"] == parameters | {"precision": "fp32"}
 
 
 def check_compression(address):
