@@ -235,7 +235,7 @@ def test_the_layers_are_as_small_as_they_should_be(image):
     libraries, store, warpguard = image.layers
     assert libraries < 500 * MB
     assert store < 30 * MB
-    assert warpguard < 3 * MB
+    assert warpguard < 2 * MB
 
 
 def test_every_copied_file_is_in_the_build_s_context(dockerfile):
