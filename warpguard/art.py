@@ -19,7 +19,6 @@ from art.estimators.classification import BlackBoxClassifierNeuralNetwork
 from torch import Tensor
 
 import warpguard.torch
-from warpguard.client import Client
 from warpguard.defenses import Pipeline, PipelineDraw
 from warpguard.endpoint import Endpoint
 from warpguard.torch import Through
@@ -99,24 +98,13 @@ class EndpointClassifier(BlackBoxClassifierNeuralNetwork):  # type: ignore[misc]
         endpoint: what asks the server; it counts the queries.
     """
 
-    def __init__(
-        self,
-        client: Client,
-        *,
-        defense: str | None = None,
-        draws: int | None = None,
-        batch_size: int = 8,
-    ) -> None:
-        """Ask the server for its model; the arguments are those of :class:`Endpoint`.
-
-        Raises:
-            ClientError: the server refuses or cannot be reached.
-        """
-        self.endpoint = Endpoint(client, defense=defense, draws=draws, batch_size=batch_size)
+    def __init__(self, endpoint: Endpoint) -> None:
+        """Query an endpoint."""
+        self.endpoint = endpoint
         super().__init__(
-            self.endpoint,
-            self.endpoint.shape,
-            self.endpoint.classes,
+            endpoint,
+            endpoint.shape,
+            endpoint.classes,
             channels_first=True,
             clip_values=(0.0, 1.0),
         )

@@ -10,7 +10,6 @@ from eagerpy.astensor import astensor_
 from foolbox.models.base import Model
 from foolbox.types import Bounds
 
-from warpguard.client import Client
 from warpguard.endpoint import Endpoint
 
 
@@ -26,20 +25,9 @@ class EndpointModel(Model):
 
     data_format = "channels_first"
 
-    def __init__(
-        self,
-        client: Client,
-        *,
-        defense: str | None = None,
-        draws: int | None = None,
-        batch_size: int = 8,
-    ) -> None:
-        """Ask the server for its model; the arguments are those of :class:`Endpoint`.
-
-        Raises:
-            ClientError: the server refuses or cannot be reached.
-        """
-        self.endpoint = Endpoint(client, defense=defense, draws=draws, batch_size=batch_size)
+    def __init__(self, endpoint: Endpoint) -> None:
+        """Query an endpoint."""
+        self.endpoint = endpoint
 
     @property
     def bounds(self) -> Bounds:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from warpguard.endpoint import Endpoint
 from warpguard.torch import Defended
 
 art = pytest.importorskip("warpguard.art")
@@ -112,7 +113,7 @@ def test_its_pgd_runs_through_a_defended_module(colours, reddish):
 def test_its_hopskipjump_runs_on_a_server(colour_client, reddish):
     from art.attacks.evasion import HopSkipJump
 
-    classifier = art.EndpointClassifier(colour_client, defense="none")
+    classifier = art.EndpointClassifier(Endpoint(colour_client, defense="none"))
     assert classifier.input_shape == (3, 32, 32)
     images = reddish[:1].numpy()
     probabilities = classifier.predict(images)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from warpguard.endpoint import Endpoint
 from warpguard.torch import Defended
 
 foolbox = pytest.importorskip("foolbox")
@@ -26,7 +27,7 @@ def test_its_pgd_runs_through_a_defended_module(colours, reddish):
 def test_a_server_is_a_model(colour_client, reddish, kind):
     from warpguard.foolbox import EndpointModel
 
-    model = EndpointModel(colour_client, defense="none")
+    model = EndpointModel(Endpoint(colour_client, defense="none"))
     images = reddish if kind == "torch" else reddish.numpy()
     found = model(images)
     assert type(found) is type(images)
@@ -38,7 +39,7 @@ def test_a_server_is_a_model(colour_client, reddish, kind):
 def test_its_hopskipjump_runs_on_a_server(colour_client, reddish):
     from warpguard.foolbox import EndpointModel
 
-    model = EndpointModel(colour_client, defense="none")
+    model = EndpointModel(Endpoint(colour_client, defense="none"))
     attack = foolbox.attacks.HopSkipJumpAttack(
         steps=2, initial_gradient_eval_steps=20, max_gradient_eval_steps=40
     )
