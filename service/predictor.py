@@ -33,7 +33,7 @@ class Classification:
         probabilities: ``(classes,)`` float32, the mean over the draws.
         scores: ``(classes,)`` float32, the mean over the draws of the graph's output.
         agreement: the share of the draws, in [0, 1], whose most probable class is the mean's.
-        unsure: whether the agreement is below the operator's least; None if there is no least.
+        unsure: whether the agreement is below the operator's least; None if the operator set none.
         defended: the defended image of each draw, of the model's input size and the source's
             dtype; empty unless it was asked for.
         timings_ms: milliseconds by stage, see :data:`service.telemetry.metrics.STAGES`.

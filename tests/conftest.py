@@ -35,7 +35,7 @@ def pip_install():
     def install(source, target):
         options = ("--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--target")
         command = [sys.executable, "-m", "pip", "install", *options, str(target), str(source)]
-        # What is installed here must be found where it is told, not through this run's packages.
+        # The packages that are installed here must be imported from the target, not from this run.
         variables = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr

@@ -110,7 +110,7 @@ class Client(_Common[httpx2.Client]):
 
         Raises:
             ApiError: the server refuses; its ``code`` says why.
-            UnreachableError: there is no connection, or no answer in time.
+            UnreachableError: the server cannot be reached or does not answer in time.
             AnswerError: the answer cannot be read.
             OSError: the file cannot be read.
         """

@@ -107,7 +107,7 @@ class Defense(nn.Module):
 
         Raises:
             DefenseError: the specification is not valid.
-            ValueError: there is no such gradient.
+            ValueError: the gradient has another name.
         """
         super().__init__()
         self.defense = Pipeline.parse(defense) if isinstance(defense, str) else defense

@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> None:
         )
     out: Path = options.out
     if out.is_dir() or not out.parent.is_dir():  # an error now, rather than after the work
-        why = "it is a folder" if out.is_dir() else f"there is no folder {out.parent}"
+        why = "it is a folder" if out.is_dir() else f"the folder {out.parent} does not exist"
         raise CalibrationError(f"{out} cannot be written: {why}.")
     images = images_in(options.data)
     _check_enough(len(images), "images", false_alarms)

@@ -84,7 +84,9 @@ def run(options: argparse.Namespace) -> None:
         )
     for output in filter(None, (options.json, options.html)):
         if not output.parent.is_dir():  # an error now, rather than after minutes of work
-            raise SetupError(f"{output} cannot be written: there is no folder {output.parent}.")
+            raise SetupError(
+                f"{output} cannot be written: the folder {output.parent} does not exist."
+            )
     chosen = conditions(options.defense or DEFENSES, corruptions=options.endpoint is None)
     console = Console(stderr=True)
     subject = _subject(options, draws, chosen)

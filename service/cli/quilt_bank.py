@@ -59,7 +59,9 @@ def run(options: argparse.Namespace) -> None:
             options.parser.error(f"--{name} must be between {least} and {most}")
     output = Path(options.output)
     if not output.parent.is_dir():  # an error now, rather than after minutes of work
-        raise BankSourceError(f"{output} cannot be written: there is no folder {output.parent}.")
+        raise BankSourceError(
+            f"{output} cannot be written: the folder {output.parent} does not exist."
+        )
     files = _files(options.sources)
     if len(files) > options.patches:
         files = SystemRandom().sample(files, options.patches)

@@ -44,7 +44,7 @@ def read(folder: Path, classes: int, names: Sequence[str] | None, limit: int | N
         limit: the most images to take; None for all.
 
     Raises:
-        DataError: there is no image, or a class that the model does not have.
+        DataError: the data set has no image, or a class that the model does not have.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder. Name a folder of labelled images with --data.")

@@ -24,7 +24,7 @@ class Rate:
         """Return the mean of the images' shares, each in [0, 1].
 
         Raises:
-            ValueError: there is no image.
+            ValueError: the number of images is 0.
         """
         values = list(shares)
         if not values:

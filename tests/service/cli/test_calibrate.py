@@ -92,7 +92,7 @@ def test_without_labels_only_the_unsure_answers_are_shown(warpguard, folder, col
         ("--draws 17", 2, "--draws must be between 1 and 16"),
         ("--defense none", 2, "--defense none leaves nothing to calibrate"),
         ("--defense fd+webp", 2, "Defences: fd, rdg, rand"),
-        ("--out missing/x.json", 1, "x.json cannot be written: there is no folder missing"),
+        ("--out missing/x.json", 1, "x.json cannot be written: the folder missing does not exist"),
         ("--out .", 1, ". cannot be written: it is a folder"),
         ("--data missing", 1, "missing is not a folder"),
         ("--model nonsense", 1, "efficientnet-lite2"),

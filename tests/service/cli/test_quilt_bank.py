@@ -95,7 +95,7 @@ def test_the_progress_is_not_on_standard_output(photographs, tmp_path, capsys):
         ([__file__], 1, "test_quilt_bank.py: Not a supported image file"),
         ([__file__, "--patches", "99"], 2, "--patches must be between 100"),
         ([__file__, "--patch", "17"], 2, "--patch must be between 3"),
-        ([__file__, "-o", "missing/bank.npz"], 1, "no folder missing"),
+        ([__file__, "-o", "missing/bank.npz"], 1, "the folder missing does not exist"),
     ],
 )
 def test_what_is_wrong_is_reported(tmp_path, warpguard, arguments, code, message):
