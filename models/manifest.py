@@ -37,6 +37,12 @@ class GraphInput(_Frozen):
     height_px: int = Field(default=299, ge=8, le=4096)
     width_px: int = Field(default=299, ge=8, le=4096)
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """The shape of one image: (3, height, width), or (height, width, 3) for NHWC."""
+        size = self.height_px, self.width_px
+        return (3, *size) if self.layout == "NCHW" else (*size, 3)
+
 
 class GraphOutput(_Frozen):
     """The graph's class scores: FP32 of shape (batch, classes)."""

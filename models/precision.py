@@ -114,7 +114,7 @@ def measure(fp32: Classifier, int8: Classifier, *, for_s: float = MEASURED_FOR_S
     Returns:
         The shortest time of each, because other work on the machine makes times longer.
     """
-    image = np.zeros((1, *fp32.image_shape), np.float32)
+    image = np.zeros((1, *fp32.manifest.input.shape), np.float32)
     shortest_s = [np.inf, np.inf]
     for classifier in (fp32, int8):
         classifier.run(image)

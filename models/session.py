@@ -131,17 +131,6 @@ class Classifier:
         """The ONNX Runtime execution provider in use, such as ``CPUExecutionProvider``."""
         return str(self._session.get_providers()[0])
 
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """The shape of one image: (3, height, width), or (height, width, 3) if that is the layout.
-
-        Height and width are in px.
-        """
-        given = self.manifest.input
-        channels_first = given.layout == "NCHW"
-        size = given.height_px, given.width_px
-        return (3, *size) if channels_first else (*size, 3)
-
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Score a batch of images.
 
@@ -156,7 +145,7 @@ class Classifier:
             ValueError: the batch has another shape or dtype.
             ManifestError: the scores do not have the shape or dtype that the manifest declares.
         """
-        shape = self.image_shape
+        shape = self.manifest.input.shape
         if batch.dtype != np.float32 or batch.shape[1:] != shape or not len(batch):
             raise ValueError(
                 f"{self.manifest.name!r} takes a batch of float32 images of shape {shape}, "
@@ -176,7 +165,7 @@ class Classifier:
 
     def warm_up(self, batch_sizes: Iterable[int]) -> None:
         """Run batches of some sizes, so that no request pays for the allocations of a first run."""
-        shape = self.image_shape
+        shape = self.manifest.input.shape
         for size in batch_sizes:
             self.run(np.zeros((size, *shape), np.float32))
 
@@ -237,7 +226,7 @@ class Classifier:
                 f"{manifest.input.name!r}, but it has {list(inputs)}."
             )
         node = inputs[manifest.input.name]
-        shape = self.image_shape
+        shape = manifest.input.shape
         fits = len(node.shape) == 4 and not isinstance(node.shape[0], int)
         fits = fits and all(
             actual == expected or not isinstance(actual, int)

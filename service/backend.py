@@ -234,10 +234,7 @@ class LocalBackend(Backend[Predictor]):
     _starting = "The model is being loaded; try again in a moment."
 
     def __init__(
-        self,
-        settings: Settings,
-        load: Callable[[], Classifier],
-        on_event: OnEvent,
+        self, settings: Settings, load: Callable[[], Classifier], on_event: OnEvent
     ) -> None:
         super().__init__(settings)
         self._load = load
@@ -294,9 +291,7 @@ class LocalBackend(Backend[Predictor]):
             _log.info("%s runs in %s: %s", name, precision.upper(), classifier.precision_reason)
             _log.info(
                 "Serving %s on %s behind %s; ready after %.1f s",
-                name,
-                provider,
-                self.settings.defense,
+                *(name, provider, self.settings.defense),
                 time.perf_counter() - started_s,
             )
             await self._swap(predictor)
