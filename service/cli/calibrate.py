@@ -205,6 +205,7 @@ def _summary(calibration: "Calibration", out: Path) -> Iterator[str]:
     """Yield what was found, a line for each signal."""
     from service.signals.episode import FIRST_LEVEL
     from service.signals.names import CONCENTRATION
+    from service.signals.neighbors import LEAST_COSINE
     from service.signals.window import WINDOW
 
     squeeze, concentration = calibration.squeeze, calibration.concentration
@@ -223,12 +224,16 @@ def _summary(calibration: "Calibration", out: Path) -> Iterator[str]:
     signals = {"same-picture": calibration.same_picture}
     if concentration is not None:
         least_cosine = concentration.least_cosine
-        yield f"concentration: scores point the same way from a cosine of {least_cosine:g}"
+        yield (
+            f"concentration: images count as alike from a cosine of {least_cosine:g} (shipped: "
+            f"{LEAST_COSINE:g}; a higher one sees less)"
+        )
         signals[CONCENTRATION] = concentration
     for name, found in signals.items():
         yield (
-            f"{name}: an image is like {found.mean:.2g} of {WINDOW} others, at most "
-            f"{found.most:.2g}; {FIRST_LEVEL} raise an event"
+            f"{name}: on average an image is like {found.mean:.2g} of {WINDOW} others, at most "
+            f"like {found.most:.2g} (scaled from {calibration.images - 1} others); {FIRST_LEVEL} "
+            "raise an event"
         )
         if found.most >= FIRST_LEVEL:
             yield f"  Ordinary images would raise events: leave {name} out of --alarm."

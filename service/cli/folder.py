@@ -1,21 +1,20 @@
 """The images of a folder, and their classes."""
 
-import csv
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 
 from service.errors import SetupError
+from service.evaluate.labels import TABLE, class_index, read_table
 
 IMAGE_SUFFIXES = frozenset(
     (".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 )
 """The suffixes of the images that are taken from a folder. A file given by name may have any."""
-TABLE = "labels.csv"
-_COLUMNS = ("file", "label")
 
 
 class FolderError(SetupError):
-    """A folder does not exist or has no images, or its table is not valid."""
+    """A folder does not exist or has no images, or its table has another file."""
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -46,29 +45,18 @@ def labels_in(folder: Path, images: Collection[Path], classes: int) -> dict[Path
         The classes of the images that the table has; none without a table.
 
     Raises:
-        FolderError: the table cannot be read, or a line is not valid.
+        DataError: the table cannot be read, or a line is not valid.
+        FolderError: the table has a file that is not one of the images.
     """
-    table = folder / TABLE
-    if not table.exists():
+    if not (folder / TABLE).exists():
         return {}
     known = {image.resolve(): image for image in images}
     labels: dict[Path, int] = {}
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file)
-            if missing := [each for each in _COLUMNS if each not in (rows.fieldnames or ())]:
-                raise FolderError(f"{table} has no column {missing[0]!r} in its first line.")
-            for row in rows:
-                where = f"{table}, line {rows.line_num}"
-                image = known.get((folder / (row["file"] or "")).resolve())
-                if image is None:
-                    raise FolderError(f"{where}: {row['file']!r} is not an image of this folder.")
-                label = row["label"] or ""
-                if not (label.isascii() and label.isdigit() and int(label) < classes):
-                    raise FolderError(f"{where}: the label must be 0 to {classes - 1}: {label!r}.")
-                labels[image] = int(label)
-    except OSError as error:
-        raise FolderError(f"{table} cannot be read: {error.strerror}.") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise FolderError(f"{table} is not a table in UTF-8: {error}.") from None
+    for row in read_table(folder, partial(class_index, classes=classes)):
+        image = known.get(row.path.resolve())
+        if image is None:
+            raise FolderError(
+                f"{folder / TABLE}, line {row.line}: {row.file!r} is not an image of this folder."
+            )
+        labels[image] = row.label
     return labels

@@ -1,7 +1,6 @@
 """``warpguard models quantize``."""
 
 import argparse
-import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,9 +17,7 @@ if TYPE_CHECKING:
 
     from models import Manifest, Verdict
 
-TABLE = "labels.csv"
 _LEAST_IMAGES = 20
-_SUFFIXES = {".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 _MAX_PIXELS = 10**9
 """The largest limit that the service can have, because these files are the user's own."""
 
@@ -28,7 +25,7 @@ _MAX_PIXELS = 10**9
 def register(actions: AddParser, name: argparse.ArgumentParser) -> None:
     """Add the action to the command ``models``."""
     parser = add_command(actions, "quantize", run, name, DEFENSE, STORE)
-    data = f"folder of {_LEAST_IMAGES} images or more, maybe with a {TABLE}"
+    data = f"folder of {_LEAST_IMAGES} images or more, maybe with a labels.csv"
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help=data)
     parser.add_argument("--limit", type=int, metavar="N", help="use only the first N images")
     parser.add_argument("--force", action="store_true", help="store it even if it does not pay")
@@ -97,30 +94,17 @@ def _read(folder: Path, limit: int | None, classes: int) -> tuple[list[Path], Se
     Raises:
         SetupError: the folder or the table cannot be read, or there are too few images.
     """
-    table = folder / TABLE
-    labels: list[int] | None = None
-    try:
-        if table.exists():
-            with table.open(newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file))[:limit]
-            files = [folder / row["file"] for row in rows]
-            labels = [int(row["label"]) for row in rows]
-        else:
-            files = sorted(each for each in folder.iterdir() if each.suffix.lower() in _SUFFIXES)
-            files = files[:limit]
-    except (OSError, KeyError, ValueError) as error:
-        raise SetupError(
-            f"--data {folder} cannot be read: {error!r}. Give a folder of images. A {TABLE} in it "
-            "has the columns file and label, a class index from 0."
-        ) from None
-    if labels is not None and not all(0 <= label < classes for label in labels):
-        raise SetupError(f"{table}: a label is a class index from 0 to {classes - 1}.")
+    from service.cli.folder import images_in, labels_in
+
+    files = images_in(folder)
+    labels = labels_in(folder, files, classes)
+    files = [each for each in files if not labels or each in labels][:limit]
     if len(files) < _LEAST_IMAGES:
         raise SetupError(
             f"--data {folder} has {len(files)} images. Give {_LEAST_IMAGES} or more, of the kind "
             "that the model is for; some hundred are better."
         )
-    return files, labels
+    return files, [labels[each] for each in files] if labels else None
 
 
 def _decoded(file: Path, manifest: "Manifest") -> "NDArray[np.uint8 | np.float32]":

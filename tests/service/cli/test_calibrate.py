@@ -113,7 +113,7 @@ def test_what_is_wrong_is_reported_and_nothing_is_written(
 def test_a_table_that_is_not_valid_ends_it_before_the_work(warpguard, folder, colours):
     (folder / "labels.csv").write_text("file,label\n00.png,3\n")
     arguments = ["--data", folder, *colours, "--false-alarms", "0.05"]
-    assert "the label must be 0 to 2" in warpguard("calibrate", *arguments, code=1).err
+    assert "is not a class; classes are 0 to 2" in warpguard("calibrate", *arguments, code=1).err
 
 
 def test_the_demonstration_s_photographs_in_a_process_of_its_own(dalmatian, tmp_path):

@@ -3,6 +3,7 @@
 import pytest
 
 from service.cli.folder import FolderError, images_in, labels_in
+from service.errors import SetupError
 from service.images.decode import FORMATS
 
 SUFFIXES = {"JPEG": "jpg", "TIFF": "tif"}
@@ -48,19 +49,21 @@ def test_without_a_table_there_are_no_labels(folder):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("", "labels.csv has no column 'file' in its first line"),
-        ("file\na.jpg\n", "labels.csv has no column 'label' in its first line"),
-        ("file,label\na.jpg,1\nx.jpg,1\n", "line 3: 'x.jpg' is not an image of this folder"),
-        ("file,label\n,1\n", "line 2: '' is not an image of this folder"),
-        ("file,label\na.jpg,10\n", "line 2: the label must be 0 to 9: '10'"),
-        ("file,label\na.jpg,-1\n", "line 2: the label must be 0 to 9: '-1'"),
-        ("file,label\na.jpg\n", "line 2: the label must be 0 to 9: ''"),
-        ("file,label\na.jpg,cat\n", "line 2: the label must be 0 to 9: 'cat'"),
-        ("file,label\n\xff,1\n", "labels.csv is not a table in UTF-8"),
+        ("", "line 1: the columns are missing; file and label are needed once"),
+        ("file\na.jpg\n", "line 1: the columns are file; file and label are needed once"),
+        ("file,label\na.jpg,1\nx.jpg,1\n", "line 3: "),
+        ("file,label\na.jpg,1\nx.jpg,1\n", "x.jpg does not exist"),
+        ("file,label\n,1\n", "line 2: "),
+        ("file,label\nnotes.txt,1\n", "line 2: 'notes.txt' is not an image of this folder"),
+        ("file,label\na.jpg,10\n", "line 2: '10' is not a class; classes are 0 to 9"),
+        ("file,label\na.jpg,-1\n", "line 2: '-1' is not a class; classes are 0 to 9"),
+        ("file,label\na.jpg\n", "line 2: the row has 1 values"),
+        ("file,label\na.jpg,cat\n", "line 2: 'cat' is not a class; classes are 0 to 9"),
+        ("file,label\n\xff,1\n", "labels.csv cannot be read: 'utf-8' codec"),
     ],
 )
 def test_a_table_that_is_not_valid_is_refused_with_its_line(folder, table, message):
     (folder / "labels.csv").write_text(table, "latin-1")
-    with pytest.raises(FolderError) as error:
+    with pytest.raises(SetupError) as error:
         labels_in(folder, images_in(folder), 10)
     assert message in str(error.value)

@@ -36,7 +36,10 @@ def test_too_few_images_are_refused(warpguard, colour_store, photographs):
 
 @pytest.mark.parametrize(
     ("table", "message"),
-    [("file,class\n", "file and label"), ("file,label\na.png,x\n", "file and label")],
+    [
+        ("file,class\n", "file and label"),
+        ("file,label\n00.png,x\n", "line 2: 'x' is not a class; classes are 0 to 2"),
+    ],
 )
 def test_a_wrong_table_is_refused(warpguard, colour_store, photographs, table, message):
     (photographs / "labels.csv").write_text(table + "a.png,1\n")
