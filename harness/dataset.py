@@ -136,7 +136,8 @@ class Dataset:
                 target = each.target if targeted else None
                 chosen.append(Case(each.file, as_pixels(image), each.label, target))
         right = f"The model gets {len(chosen)} of {seen} photographs of {self.name} right"
-        if count_from_1(seen, len(chosen), one_too_high):
+        lowest = min(each.label for each in self.photographs)
+        if count_from_1(lowest, seen, len(chosen), one_too_high):
             raise DatasetError(
                 f"{right}, and for {one_too_high} of them its class is the label minus 1. Classes "
                 f"count from 0: subtract 1 from each label and each target in {TABLE}."

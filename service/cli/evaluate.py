@@ -83,7 +83,8 @@ def run(options: argparse.Namespace) -> None:
             "--model is for a model in this process; the endpoint has a model of its own"
         )
     for output in filter(None, (options.json, options.html)):
-        if not output.parent.is_dir():  # an error now, rather than after minutes of work
+        is_there = output.parent.is_dir() or output.parent == options.out  # which is made
+        if not is_there:  # an error now, rather than after minutes of work
             raise SetupError(
                 f"{output} cannot be written: the folder {output.parent} does not exist."
             )

@@ -83,14 +83,17 @@ def class_index(text: str, classes: int) -> int:
     return number
 
 
-def count_from_1(images: int, right: int, one_too_high: int) -> bool:
+def count_from_1(lowest: int, images: int, right: int, one_too_high: int) -> bool:
     """Return whether labels seem to count from 1, while classes count from 0.
 
     Args:
+        lowest: the lowest of all labels, also of images that were not classified.
         images: how many images the bare model classified.
         right: on how many of them its class was the label.
         one_too_high: on how many of them its class was the label minus 1.
     """
+    if lowest < 1:
+        return False
     return one_too_high > max(2 * right, _SHIFTED_AT_LEAST - 1) or (
         right == 0 and one_too_high == images
     )

@@ -129,7 +129,8 @@ def _check_shift(data: Data, done: dict[LabelledImage, Record]) -> None:
     pairs = _bare_classes(done)
     right = sum(label == answer for label, answer in pairs)
     one_too_high = sum(label - 1 == answer for label, answer in pairs)
-    if pairs and count_from_1(len(pairs), right, one_too_high):
+    lowest = min(image.label for image in data.images)
+    if pairs and count_from_1(lowest, len(pairs), right, one_too_high):
         raise DataError(
             f"The model gets {right} of {len(pairs)} images of {data.name} right, and for "
             f"{one_too_high} of them its class is the label minus 1. Classes count from 0: "
@@ -150,5 +151,6 @@ def _check_any_right(data: Data, measured: Measured) -> None:
         raise DataError(
             f"The model gets none of the {len(pairs)} images of {data.name} right without a "
             "defence. Check that each label is the index of a class in the model's output, from 0, "
-            "and that the model is the one for these images."
+            "that the labels in the model's manifest are in the order of its output, and that the "
+            "model is the one for these images."
         )

@@ -106,6 +106,13 @@ def test_the_accuracies_are_the_known_ones(evaluate, by_folder):
     assert "warpguard serve --model colours --defense rdg" in lines
 
 
+def test_the_page_may_be_in_the_folder_that_the_run_makes(evaluate, by_folder, tmp_path):
+    out = tmp_path / "results"
+    options = ("--limit", "3", "--defense", "rdg", "--draws", "1")
+    evaluate(by_folder, *options, "--out", out, "--html", out / "report.html")
+    assert (out / "report.html").exists()
+
+
 def test_a_program_gets_the_advice_too(evaluate, by_folder, tmp_path):
     evaluate(by_folder, "--defense", "rdg", "--draws", "1,4")
     advice = json.loads((tmp_path / "figures.json").read_text("utf-8"))["recommendation"]

@@ -104,6 +104,13 @@ def test_labels_that_count_from_1_end_the_run_early(make_data, images, asked_at_
     assert len({body for body, _ in subject.asked}) <= asked_at_most
 
 
+def test_labels_with_a_0_do_not_count_from_1(make_data):
+    """The labels of two classes that are in the wrong order look alike."""
+    data = make_data(*(["0", 1] for _ in range(6)), *(["1", 0] for _ in range(6)))
+    with pytest.raises(DataError, match=r"gets none of the 12 .* labels in the model's manifest"):
+        measure(data, Subject(), CONDITIONS, State())
+
+
 def test_a_model_that_gets_nothing_right_is_an_error(make_data):
     with pytest.raises(DataError, match="gets none of the 9 images of photos right"):
         measure(make_data(*(["1", 5] for _ in range(9))), Subject(), CONDITIONS, State())
