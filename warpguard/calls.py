@@ -121,8 +121,8 @@ def defenses() -> Call[Defenses]:
 
 
 def ready() -> Call[None]:
-    """Ask whether the server is ready."""
-    return Call("GET", "/readyz", lambda _: None, {"timeout": _PROBE_WITHIN_S})
+    """Ask whether the server is ready; /readyz may be on a port for operators only."""
+    return Call("GET", "/v2/health/ready", lambda _: None, {"timeout": _PROBE_WITHIN_S})
 
 
 def address(url: str) -> str:
@@ -182,7 +182,8 @@ def error_of(reply: httpx2.Response) -> ApiError | None:
         code, message = str(told["code"]), str(told["message"])
     except (ValueError, LookupError, TypeError):  # not warpguard's; a gateway's, for example
         message = message or reply.reason_phrase
-    return api_error(reply.status_code, code, message, _retry_after_s(reply))
+    help_ = reply.headers.get("x-warpguard-help", "")
+    return api_error(reply.status_code, code, message, _retry_after_s(reply), help_)
 
 
 def _retry_after_s(reply: httpx2.Response) -> float | None:

@@ -35,14 +35,21 @@ class ApiError(ClientError):
         message: the sentence for people.
         retry_after_s: seconds after which the server wants to be asked again; None if it does not
             say.
+        help: the heading of warpguard's documentation that says what to do; empty if the server
+            names none.
     """
 
     def __init__(
-        self, status: int, code: str, message: str, retry_after_s: float | None = None
+        self,
+        status: int,
+        code: str,
+        message: str,
+        retry_after_s: float | None = None,
+        help: str = "",  # noqa: A002  # the name of the field in the answer
     ) -> None:
         super().__init__(f"{status} {code}: {message}" if code else f"{status}: {message}")
         self.status, self.code, self.message = status, code, message
-        self.retry_after_s = retry_after_s
+        self.retry_after_s, self.help = retry_after_s, help
 
 
 class UnauthorizedError(ApiError):
@@ -60,6 +67,8 @@ _KINDS: dict[int, type[ApiError]] = {
 }
 
 
-def api_error(status: int, code: str, message: str, retry_after_s: float | None = None) -> ApiError:
+def api_error(
+    status: int, code: str, message: str, retry_after_s: float | None = None, help_: str = ""
+) -> ApiError:
     """Return the error of the kind that a status has."""
-    return _KINDS.get(status, ApiError)(status, code, message, retry_after_s)
+    return _KINDS.get(status, ApiError)(status, code, message, retry_after_s, help_)

@@ -218,11 +218,19 @@ def test_other_errors_are_raised_at_once(ask, status, body, kind, code, message)
     assert ask.waits == []
 
 
+def test_an_error_names_the_heading_that_helps(ask):
+    body = {"error": {"code": "unknown_defense", "message": "No x."}}
+    helped = {"x-warpguard-help": "docs/troubleshooting.md#unknown_defense"}
+    with pytest.raises(ApiError) as raised:
+        ask(Scripted((422, body, helped)), "predict", b"")
+    assert raised.value.help == "docs/troubleshooting.md#unknown_defense"
+
+
 def test_it_waits_until_the_server_is_ready(ask):
     loading = {"error": {"code": "not_ready", "message": "Loading."}}
     server = Scripted((503, loading), (502, ""), (200, {"status": "ready"}))
     assert ask(server, "wait_until_ready") is None
-    assert [each.url.path for each in server.requests] == ["/readyz"] * 3
+    assert [each.url.path for each in server.requests] == ["/v2/health/ready"] * 3
 
 
 def test_waiting_ends(ask):
