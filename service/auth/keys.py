@@ -139,7 +139,8 @@ async def require_key(
     key = keys.find(bearer.credentials if bearer else header or "")
     if key is None:
         raise UnauthorizedError(
-            "An API key is needed: send it as Authorization: Bearer KEY, or as X-API-Key: KEY."
+            "An API key is needed, and this request has none or one that the server does not have "
+            "(any more): send it whole as Authorization: Bearer KEY, or as X-API-Key: KEY."
         )
     client = Client(key.entry.name, key.bucket, signals=key.entry.alarm)
     request.state.key = client.name

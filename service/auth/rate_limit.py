@@ -65,6 +65,7 @@ class Bucket:
         if missing > 0:
             wait_s = math.ceil(missing / self._rate)
             raise RateLimitedError(
-                f"This key may ask for {self._rate:g} images a second; try again in {wait_s} s.",
+                f"This key may ask for {self._rate:g} images a second, each draw counting as one; "
+                f"try again in {wait_s} s.",
                 retry_after_s=wait_s,
             )

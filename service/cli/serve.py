@@ -54,6 +54,12 @@ def run(options: argparse.Namespace) -> int:
 
         print_settings(settings, source(), as_json=options.print_settings == "json")
         return 0
+    if settings.require_keys and settings.api_keys is None:
+        needs = (
+            "--require-keys needs --api-keys FILE: 'warpguard keys new NAME --file FILE' makes a "
+            "key. With --no-require-keys everyone is answered who can connect"
+        )
+        options.parser.error(blamed(options, needs))
     return serve(settings)
 
 

@@ -105,15 +105,6 @@ class AuthSettings(Group):
     """Images a second, each draw counting as one and large files as several, for keys without a
     rate of their own; over it, 429."""
 
-    @model_validator(mode="after")
-    def _has_keys(self) -> Self:
-        if self.require_keys and self.api_keys is None:
-            raise ValueError(
-                "--require-keys needs --api-keys FILE: 'warpguard keys new NAME --file FILE' makes "
-                "a key. With --no-require-keys everyone is answered who can connect"
-            )
-        return self
-
 
 class UpstreamSettings(Group):
     """The classifier that is served elsewhere, in transformer mode."""

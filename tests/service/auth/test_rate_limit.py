@@ -10,7 +10,9 @@ def test_a_bucket_fills_at_its_rate_up_to_its_burst(clock):
     bucket = Bucket(rate=2, burst=6)
     for _ in range(6):
         bucket.take(1)
-    with pytest.raises(RateLimitedError, match="2 images a second; try again in 1 s") as caught:
+    with pytest.raises(
+        RateLimitedError, match="2 images a second, each draw counting as one; try again in 1 s"
+    ) as caught:
         bucket.take(1)
     assert (caught.value.status, caught.value.retry_after_s) == (429, 1)
     with pytest.raises(RateLimitedError, match="in 3 s"):

@@ -52,10 +52,18 @@ def test_passwords_in_addresses_are_not_shown(warpguard, form):
         assert secret not in printed.out.replace("Who", "")
 
 
+def test_a_profile_can_be_looked_at_before_there_are_keys(warpguard):
+    """But it cannot be served."""
+    printed = warpguard("serve", "--profile", "public", "--print-settings", "json")
+    assert json.loads(printed.out)["require_keys"]["value"] is True
+    refused = warpguard("serve", "--profile", "public", code=2)
+    assert "--require-keys needs --api-keys FILE" in refused.err
+    assert "(--profile public sets --require-keys; another value wins)" in refused.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--profile public", "another value wins"),
         ("--profile public --no-require-keys --predictor-host x --model-name m", "sets --resp"),
         ("--profile internal --predictor-host x --model-name m", "internal sets --draws 8"),
         ("--profile internal --draws 17", "--draws: "),
